@@ -1,1 +1,27 @@
-//! See the crate description.
+//! The ntproto protocol as pure state machines.
+//!
+//! Bytes, events and the time go in; frames, timers and events come out. There is no socket,
+//! clock, thread, file, `async` or hidden randomness here: the same seed and the same inputs give
+//! the same outputs, byte for byte.
+//!
+//! Read the folders from the bottom up:
+//!
+//! | module | is |
+//! | --- | --- |
+//! | [`time`], [`rng`], [`ids`], [`code`], [`tx`] | the words everything else uses |
+//! | [`wire`] | pure codecs |
+#![no_std]
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
+
+pub mod binding;
+pub mod code;
+pub mod ids;
+pub mod rng;
+pub mod time;
+pub mod tx;
+pub mod wire;

@@ -1,0 +1,7 @@
+//! Pure codecs: bytes in, values out. They know nothing of keys, time or connections.
+//!
+//! ```text
+//! stream bytes ── frame ──▶ header + payload ── channel opens ──▶ plaintext ── packet ──▶ packets
+//! ```
+
+pub mod channel;
