@@ -10,6 +10,8 @@
 //! | --- | --- |
 //! | [`time`], [`rng`], [`ids`], [`code`], [`tx`] | the words everything else uses |
 //! | [`wire`] | pure codecs |
+//! | [`liveness`] | heartbeat and backoff |
+//! | [`dispatch`] | packet id → handler |
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -20,7 +22,9 @@ extern crate std;
 
 pub mod binding;
 pub mod code;
+pub mod dispatch;
 pub mod ids;
+pub mod liveness;
 pub mod rng;
 pub mod time;
 pub mod tx;

@@ -5,3 +5,5 @@
 //! ```
 
 pub mod channel;
+pub mod frame;
+pub mod packet;

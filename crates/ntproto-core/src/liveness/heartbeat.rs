@@ -1,0 +1,99 @@
+//! The heartbeat of one direction.
+
+use core::time::Duration;
+
+use crate::time::Instant;
+
+/// Between two heartbeats.
+pub const INTERVAL: Duration = Duration::from_secs(30);
+/// An answer later than this means the link is dead.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// What is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pulse {
+    /// Nothing before the deadline.
+    Quiet,
+    /// Send a HEARTBEAT with this number.
+    Send(u64),
+    /// The answer did not come.
+    Dead,
+}
+
+/// Asks every [`INTERVAL`], expects the echo within [`ANSWER_WITHIN`]. Echoes that come twice, late
+/// or from nowhere change nothing.
+#[derive(Clone, Debug)]
+pub struct Heartbeat {
+    interval: Duration,
+    number: u64,
+    due: Instant,
+    awaiting: bool,
+}
+
+impl Heartbeat {
+    /// Starts counting at `now`.
+    #[must_use]
+    pub fn new(now: Instant, interval: Duration) -> Self {
+        Self { interval, number: 0, due: now + interval, awaiting: false }
+    }
+
+    /// The next instant something is due.
+    #[must_use]
+    pub const fn deadline(&self) -> Instant {
+        self.due
+    }
+
+    /// Whether an answer is outstanding.
+    #[must_use]
+    pub const fn awaiting(&self) -> bool {
+        self.awaiting
+    }
+
+    /// Asks what is due. Each heartbeat is named once.
+    pub fn poll(&mut self, now: Instant) -> Pulse {
+        if now < self.due {
+            return Pulse::Quiet;
+        }
+        if self.awaiting {
+            return Pulse::Dead;
+        }
+        self.number += 1;
+        self.awaiting = true;
+        self.due = now + ANSWER_WITHIN;
+        Pulse::Send(self.number)
+    }
+
+    /// The peer echoed `number`. Returns whether it was the one awaited.
+    pub fn acked(&mut self, now: Instant, number: u64) -> bool {
+        let ours = self.awaiting && number == self.number;
+        if ours {
+            self.awaiting = false;
+            self.due = now + self.interval;
+        }
+        ours
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn s(n: u64) -> Instant {
+        Instant::from_micros(n * 1_000_000)
+    }
+
+    #[test]
+    fn beats_and_dies() {
+        let mut h = Heartbeat::new(s(1), INTERVAL);
+        assert_eq!(h.poll(s(30)), Pulse::Quiet);
+        assert_eq!(h.poll(s(31)), Pulse::Send(1));
+        assert_eq!(h.poll(s(32)), Pulse::Quiet);
+        assert!(!h.acked(s(32), 7), "an echo of something else");
+        assert!(h.acked(s(33), 1));
+        assert!(!h.acked(s(33), 1), "idempotent");
+        assert_eq!(h.deadline(), s(63));
+        assert_eq!(h.poll(s(63)), Pulse::Send(2));
+        assert_eq!(h.poll(s(72)), Pulse::Quiet);
+        assert_eq!(h.poll(s(73)), Pulse::Dead);
+    }
+}

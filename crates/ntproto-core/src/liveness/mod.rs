@@ -1,0 +1,7 @@
+//! Is the peer there, and when to try again (specification, "Liveness").
+
+mod backoff;
+mod heartbeat;
+
+pub use backoff::{Backoff, Jitter, MAX_BACKOFF};
+pub use heartbeat::{ANSWER_WITHIN, Heartbeat, INTERVAL, Pulse};
