@@ -10,6 +10,7 @@
 //! | --- | --- |
 //! | [`time`], [`rng`], [`ids`], [`code`], [`tx`] | the words everything else uses |
 //! | [`wire`] | pure codecs |
+//! | [`crypto`] | primitives behind one trait, the handshake pattern, the key schedule |
 //! | [`liveness`] | heartbeat and backoff |
 //! | [`dispatch`] | packet id → handler |
 #![no_std]
@@ -22,6 +23,7 @@ extern crate std;
 
 pub mod binding;
 pub mod code;
+pub mod crypto;
 pub mod dispatch;
 pub mod ids;
 pub mod liveness;
