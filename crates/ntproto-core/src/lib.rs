@@ -22,6 +22,8 @@ extern crate alloc;
 extern crate std;
 
 pub mod binding;
+pub mod channel;
+pub mod channel;
 pub mod code;
 pub mod crypto;
 pub mod dispatch;

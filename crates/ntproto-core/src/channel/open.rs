@@ -1,0 +1,209 @@
+//! The receiving side of a channel.
+
+use alloc::boxed::Box;
+use core::fmt;
+
+use super::{
+    AAD_LEN, NONCE_LEN, PAYLOAD_OVERHEAD, RECEIVER_SLACK, ReplayWindow, SEQ_LEN, TAG_LEN, Usage, nonce,
+};
+use crate::crypto::{AeadKey, CryptoProvider, Secret, schedule};
+use crate::wire::channel::Channel;
+use crate::wire::frame::{Flags, HEADER_LEN, Header};
+
+/// A frame was not opened. It does not say why: a forger learns nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused;
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the frame is not authentic")
+    }
+}
+
+impl core::error::Error for Refused {}
+
+/// A key and what it opened.
+struct Key {
+    secret: Secret<32>,
+    aead: Box<dyn AeadKey>,
+    usage: Usage,
+}
+
+impl Key {
+    fn new(provider: &'static dyn CryptoProvider, secret: Secret<32>) -> Self {
+        Self { aead: provider.aes256gcm(&secret), secret, usage: Usage::default() }
+    }
+
+    fn next(&self, provider: &'static dyn CryptoProvider) -> Self {
+        Self::new(provider, schedule::rekey(provider, &self.secret))
+    }
+}
+
+/// A sealed payload taken apart, its sequence number read but not believed.
+struct Sealed<'a> {
+    seq: u64,
+    aad: [u8; AAD_LEN],
+    body: &'a mut [u8],
+    tag: [u8; TAG_LEN],
+}
+
+/// Takes a payload apart and checks what can be checked without a key.
+fn split<'a>(
+    channel: Channel,
+    iv: &Secret<12>,
+    header: &Header,
+    payload: &'a mut [u8],
+) -> Result<Sealed<'a>, Refused> {
+    if header.channel != channel || payload.len() < PAYLOAD_OVERHEAD || payload.len() != header.len as usize {
+        return Err(Refused);
+    }
+    let (seq, rest) = payload.split_first_chunk_mut::<SEQ_LEN>().ok_or(Refused)?;
+    let (wire_nonce, rest) = rest.split_first_chunk_mut::<NONCE_LEN>().ok_or(Refused)?;
+    let (body, tag) = rest.split_last_chunk_mut::<TAG_LEN>().ok_or(Refused)?;
+    let mut aad = [0; AAD_LEN];
+    aad[..HEADER_LEN].copy_from_slice(&header.encode());
+    aad[HEADER_LEN..].copy_from_slice(seq);
+    let seq = u64::from_be_bytes(*seq);
+    if nonce(iv, seq) != *wire_nonce {
+        return Err(Refused);
+    }
+    Ok(Sealed { seq, aad, body, tag: *tag })
+}
+
+/// Opens the frames of one ordered channel in one direction. Exactly the next sequence number is
+/// accepted: a gap would let an attacker delete frames.
+pub struct Opener {
+    provider: &'static dyn CryptoProvider,
+    channel: Channel,
+    key: Key,
+    iv: Secret<12>,
+    epoch: bool,
+    msg_seq: u64,
+    frame_seq: u64,
+}
+
+impl Opener {
+    /// An opener under `key` and `iv`, after `frames_before` frames in the clear.
+    #[must_use]
+    pub fn new(
+        provider: &'static dyn CryptoProvider,
+        channel: Channel,
+        (key, iv): (Secret<32>, Secret<12>),
+        frames_before: u64,
+    ) -> Self {
+        Self {
+            provider,
+            channel,
+            key: Key::new(provider, key),
+            iv,
+            epoch: false,
+            msg_seq: 0,
+            frame_seq: frames_before,
+        }
+    }
+
+    /// Opens a payload in place and returns its plaintext. Allocates nothing, unless the key changes.
+    ///
+    /// # Errors
+    /// [`Refused`], and nothing has changed but the payload's bytes.
+    pub fn open<'a>(&mut self, header: &Header, payload: &'a mut [u8]) -> Result<&'a mut [u8], Refused> {
+        let sealed = split(self.channel, &self.iv, header, payload)?;
+        let in_order =
+            self.msg_seq.checked_add(1) == Some(sealed.seq) && self.frame_seq.checked_add(1) == Some(header.seq);
+        let epoch = header.flags.contains(Flags::KEY_EPOCH);
+        // An updated key replaces the old one only when it opened something.
+        let mut updated = (epoch != self.epoch).then(|| self.key.next(self.provider));
+        let key = updated.as_mut().unwrap_or(&mut self.key);
+        if !in_order || key.usage.reached(RECEIVER_SLACK) {
+            return Err(Refused);
+        }
+        let nonce = nonce(&self.iv, sealed.seq);
+        key.aead.open_in_place(&nonce, &sealed.aad, sealed.body, &sealed.tag).map_err(|_| Refused)?;
+
+        key.usage.count(sealed.body.len());
+        self.msg_seq = sealed.seq;
+        self.frame_seq = header.seq;
+        if let Some(key) = updated {
+            self.key = key;
+            self.epoch = epoch;
+        }
+        Ok(sealed.body)
+    }
+
+    /// The last sequence number accepted.
+    #[must_use]
+    pub const fn msg_seq(&self) -> u64 {
+        self.msg_seq
+    }
+
+    #[cfg(test)]
+    pub(super) const fn jump(&mut self, msg_seq: u64) {
+        self.msg_seq = msg_seq;
+    }
+}
+
+/// Opens datagrams: any order within a window of 128, each once. After a key update the former key
+/// opens what was still on its way, for one window.
+pub struct DatagramOpener {
+    provider: &'static dyn CryptoProvider,
+    channel: Channel,
+    iv: Secret<12>,
+    epoch: bool,
+    key: Key,
+    former: Option<(Key, u64)>,
+    window: ReplayWindow,
+}
+
+impl DatagramOpener {
+    /// An opener under `key` and `iv`.
+    #[must_use]
+    pub fn new(
+        provider: &'static dyn CryptoProvider,
+        channel: Channel,
+        (key, iv): (Secret<32>, Secret<12>),
+    ) -> Self {
+        Self {
+            provider,
+            channel,
+            iv,
+            epoch: false,
+            key: Key::new(provider, key),
+            former: None,
+            window: ReplayWindow::default(),
+        }
+    }
+
+    /// Opens a payload in place and returns its plaintext.
+    ///
+    /// # Errors
+    /// [`Refused`]: forged, seen or too old. Nothing has changed; the datagram is dropped.
+    pub fn open<'a>(&mut self, header: &Header, payload: &'a mut [u8]) -> Result<&'a mut [u8], Refused> {
+        let sealed = split(self.channel, &self.iv, header, payload)?;
+        if !self.window.is_fresh(sealed.seq) {
+            return Err(Refused);
+        }
+        let nonce = nonce(&self.iv, sealed.seq);
+        let epoch = header.flags.contains(Flags::KEY_EPOCH);
+        let mut updated = None;
+        let key = match (&mut self.former, epoch == self.epoch) {
+            (_, true) => &mut self.key,
+            (Some((former, until)), false) if sealed.seq <= *until => former,
+            _ => updated.insert(self.key.next(self.provider)),
+        };
+        if key.usage.reached(RECEIVER_SLACK) {
+            return Err(Refused);
+        }
+        key.aead.open_in_place(&nonce, &sealed.aad, sealed.body, &sealed.tag).map_err(|_| Refused)?;
+
+        key.usage.count(sealed.body.len());
+        self.window.mark(sealed.seq);
+        if let Some(key) = updated {
+            let former = core::mem::replace(&mut self.key, key);
+            self.former = Some((former, sealed.seq.saturating_sub(1)));
+            self.epoch = epoch;
+        } else if self.former.as_ref().is_some_and(|(_, until)| sealed.seq > until + ReplayWindow::SIZE) {
+            self.former = None;
+        }
+        Ok(sealed.body)
+    }
+}
