@@ -46,8 +46,8 @@ pub const MAX_KEY_AGE: Duration = Duration::from_secs(3600);
 const RECEIVER_SLACK: u64 = 2;
 
 /// The nonce that belongs to a sequence number.
-fn nonce(iv: &Secret<12>, seq: u64) -> [u8; NONCE_LEN] {
-    let mut nonce = *iv.expose();
+fn nonce(iv: &[u8; NONCE_LEN], seq: u64) -> [u8; NONCE_LEN] {
+    let mut nonce = *iv;
     for (n, s) in nonce[4..].iter_mut().zip(seq.to_be_bytes()) {
         *n ^= s;
     }

@@ -50,7 +50,7 @@ struct Sealed<'a> {
 /// Takes a payload apart and checks what can be checked without a key.
 fn split<'a>(
     channel: Channel,
-    iv: &Secret<12>,
+    iv: &[u8; NONCE_LEN],
     header: &Header,
     payload: &'a mut [u8],
 ) -> Result<Sealed<'a>, Refused> {
@@ -76,7 +76,7 @@ pub struct Opener {
     provider: &'static dyn CryptoProvider,
     channel: Channel,
     key: Key,
-    iv: Secret<12>,
+    iv: [u8; NONCE_LEN],
     epoch: bool,
     msg_seq: u64,
     frame_seq: u64,
@@ -88,7 +88,7 @@ impl Opener {
     pub fn new(
         provider: &'static dyn CryptoProvider,
         channel: Channel,
-        (key, iv): (Secret<32>, Secret<12>),
+        (key, iv): (Secret<32>, [u8; NONCE_LEN]),
         frames_before: u64,
     ) -> Self {
         Self {
@@ -147,7 +147,7 @@ impl Opener {
 pub struct DatagramOpener {
     provider: &'static dyn CryptoProvider,
     channel: Channel,
-    iv: Secret<12>,
+    iv: [u8; NONCE_LEN],
     epoch: bool,
     key: Key,
     former: Option<(Key, u64)>,
@@ -160,7 +160,7 @@ impl DatagramOpener {
     pub fn new(
         provider: &'static dyn CryptoProvider,
         channel: Channel,
-        (key, iv): (Secret<32>, Secret<12>),
+        (key, iv): (Secret<32>, [u8; NONCE_LEN]),
     ) -> Self {
         Self {
             provider,

@@ -28,7 +28,7 @@ pub struct Sealer {
     channel: Channel,
     key: Secret<32>,
     aead: Box<dyn AeadKey>,
-    iv: Secret<12>,
+    iv: [u8; NONCE_LEN],
     epoch: bool,
     usage: Usage,
     since: Instant,
@@ -45,7 +45,7 @@ impl Sealer {
     pub fn new(
         provider: &'static dyn CryptoProvider,
         channel: Channel,
-        (key, iv): (Secret<32>, Secret<12>),
+        (key, iv): (Secret<32>, [u8; NONCE_LEN]),
         frames_before: u64,
         now: Instant,
     ) -> Self {

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 
 const T0: Instant = Instant::ORIGIN;
 
-fn keys() -> (Secret<32>, Secret<12>) {
-    (Secret::new([7; 32]), Secret::new([9; 12]))
+fn keys() -> (Secret<32>, [u8; NONCE_LEN]) {
+    (Secret::new([7; 32]), [9; 12])
 }
 
 fn pair() -> (Sealer, Opener) {

@@ -1,0 +1,241 @@
+//! An open connection: seals what goes out, opens what comes in, keeps the heartbeat.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use ntproto_proto::v2;
+use prost::Message as _;
+
+use super::queue::PacketQueue;
+use super::rules::{Phase, Side, Verdict, verdict};
+use super::{Closed, MAX_PACKETS_PER_FRAME, Misuse, PeerError};
+use crate::binding::Binding;
+use crate::channel::{HEADROOM, KeyLimit, Opener, PAYLOAD_OVERHEAD, Sealer};
+use crate::code::ErrorCode;
+use crate::crypto::CryptoProvider;
+use crate::crypto::schedule::{Direction, KeySchedule, NoiseSplit};
+use crate::liveness::{Heartbeat, Pulse};
+use crate::time::Instant;
+use crate::tx::TxBuf;
+use crate::wire::channel::{Channel, ChannelSet};
+use crate::wire::frame::{Flags, FrameType, HEADER_LEN, Header, MAX_PAYLOAD};
+use crate::wire::packet::Packet;
+
+/// Control frames that may wait. Each answers one of the peer's or is one of our few own: a peer
+/// that asks faster than its answers drain is cut off.
+const MAX_CONTROL: usize = 64;
+/// KEY_UPDATE's payload when the peer should move too.
+const UPDATE_TOO: u8 = 1;
+/// Bytes of an error's detail that are sent: enough for a sentence.
+const MAX_DETAIL: usize = 200;
+
+/// What an open connection received.
+pub(super) enum Received {
+    Packet(Channel, Packet),
+    TicketRefresh,
+    TicketIssue(v2::Ticket),
+    Closed(Closed),
+}
+
+/// An open connection.
+pub(super) struct Link {
+    side: Side,
+    sealers: [Sealer; 3],
+    openers: [Opener; 3],
+    control: VecDeque<(FrameType, Vec<u8>)>,
+    queues: [PacketQueue; 3],
+    pub(super) heartbeat: Heartbeat,
+}
+
+impl Link {
+    pub(super) fn new(
+        provider: &'static dyn CryptoProvider,
+        side: Side,
+        split: &NoiseSplit,
+        binding: &Binding,
+        heartbeat: Heartbeat,
+        now: Instant,
+    ) -> Self {
+        let schedule = KeySchedule::new(provider, split, binding);
+        let (out, inn) = match side {
+            Side::Client => (Direction::ClientToServer, Direction::ServerToClient),
+            Side::Server => (Direction::ServerToClient, Direction::ClientToServer),
+        };
+        // One handshake frame went each way on CONTROL.
+        let before = |channel| u64::from(channel == Channel::Control);
+        Self {
+            side,
+            sealers: Channel::STREAMS
+                .map(|c| Sealer::new(provider, c, schedule.channel_key(out, c), before(c), now)),
+            openers: Channel::STREAMS
+                .map(|c| Opener::new(provider, c, schedule.channel_key(inn, c), before(c))),
+            control: VecDeque::new(),
+            queues: Default::default(),
+            heartbeat,
+        }
+    }
+
+    /// Opens a frame and takes it apart.
+    pub(super) fn receive(
+        &mut self,
+        now: Instant,
+        header: &Header,
+        mut payload: Vec<u8>,
+        out: &mut VecDeque<Received>,
+    ) -> Result<(), PeerError> {
+        let opener = self.openers.get_mut(header.channel.index()).ok_or(PeerError::Unexpected)?;
+        let plain_len = opener.open(header, &mut payload)?.len();
+        let start = HEADROOM - HEADER_LEN;
+        let mut plain = Bytes::from(payload).slice(start..start + plain_len);
+        let kind = match verdict(self.side, Phase::Open, header.kind, header.flags, header.channel) {
+            Verdict::Take(kind) => kind,
+            Verdict::Skip | Verdict::Drop => return Ok(()),
+            Verdict::Refuse(_) => return Err(PeerError::Unexpected),
+        };
+        match kind {
+            FrameType::Heartbeat => {
+                if plain.len() != 8 {
+                    return Err(PeerError::Malformed);
+                }
+                self.push_control(FrameType::HeartbeatAck, plain.to_vec())?;
+            }
+            FrameType::HeartbeatAck => {
+                let number = plain.first_chunk().filter(|_| plain.len() == 8).ok_or(PeerError::Malformed)?;
+                self.heartbeat.acked(now, u64::from_be_bytes(*number));
+            }
+            FrameType::TicketRefresh if plain.is_empty() => out.push_back(Received::TicketRefresh),
+            FrameType::TicketIssue => {
+                let ticket = v2::Ticket::decode(plain).map_err(|_| PeerError::Malformed)?;
+                out.push_back(Received::TicketIssue(ticket));
+            }
+            FrameType::KeyUpdate => match plain[..] {
+                [UPDATE_TOO] => self.sealers.iter_mut().for_each(|s| s.update(now)),
+                [0] => {}
+                _ => return Err(PeerError::Malformed),
+            },
+            FrameType::MsgEncryptedV2 | FrameType::SyncDelta => {
+                if plain.is_empty() {
+                    return Err(crate::wire::packet::PacketError::Empty.into());
+                }
+                let mut count = 0;
+                while !plain.is_empty() {
+                    count += 1;
+                    if count > MAX_PACKETS_PER_FRAME {
+                        return Err(PeerError::TooManyPackets);
+                    }
+                    out.push_back(Received::Packet(header.channel, Packet::decode(&mut plain)?));
+                }
+            }
+            FrameType::Error | FrameType::Close => out.push_back(Received::Closed(read_close(&plain))),
+            _ => return Err(PeerError::Malformed),
+        }
+        Ok(())
+    }
+
+    /// Queues a packet.
+    pub(super) fn push(&mut self, channel: Channel, packet: &Packet) -> Result<(), Misuse> {
+        if channel == Channel::Control {
+            return Err(Misuse::Channel);
+        }
+        let queue = self.queues.get_mut(channel.index()).ok_or(Misuse::Channel)?;
+        if packet.encoded_len() > MAX_PAYLOAD - PAYLOAD_OVERHEAD {
+            return Err(Misuse::TooLarge);
+        }
+        if !queue.has_room() {
+            return Err(Misuse::QueueFull);
+        }
+        queue.push(packet);
+        Ok(())
+    }
+
+    /// Queues a control frame.
+    pub(super) fn push_control(&mut self, kind: FrameType, payload: Vec<u8>) -> Result<(), PeerError> {
+        if self.control.len() >= MAX_CONTROL {
+            return Err(PeerError::Flood);
+        }
+        self.control.push_back((kind, payload));
+        Ok(())
+    }
+
+    /// Queues the farewell in place of everything else on CONTROL and forgets what waits: an
+    /// acknowledged message is with its receiver already, all else is asked for again.
+    pub(super) fn push_close(&mut self, kind: FrameType, code: ErrorCode, detail: &str) {
+        self.control.clear();
+        self.queues = Default::default();
+        self.control.push_back((kind, write_close(code, detail)));
+    }
+
+    /// Moves every sending key on and asks the peer to do the same.
+    pub(super) fn update_keys(&mut self, now: Instant) -> Result<(), PeerError> {
+        self.sealers.iter_mut().for_each(|s| s.update(now));
+        self.push_control(FrameType::KeyUpdate, alloc::vec![UPDATE_TOO])
+    }
+
+    /// Bytes waiting on a channel's queue.
+    pub(super) fn waiting(&self, channel: Channel) -> usize {
+        self.queues.get(channel.index()).map_or(0, PacketQueue::waiting)
+    }
+
+    /// Whether a channel of the set has something to send.
+    pub(super) fn pending(&self, writable: ChannelSet) -> Option<Channel> {
+        Channel::STREAMS.into_iter().find(|&c| {
+            writable.contains(c)
+                && if c == Channel::Control { !self.control.is_empty() } else { !self.queues[c.index()].is_empty() }
+        })
+    }
+
+    /// Seals what waits on the most urgent writable channel into `tx`, as much as fits; a frame larger
+    /// than the buffer is written whole when it comes first.
+    pub(super) fn transmit(
+        &mut self,
+        now: Instant,
+        writable: ChannelSet,
+        tx: &mut TxBuf,
+    ) -> Result<Option<Channel>, KeyLimit> {
+        let Some(channel) = self.pending(writable) else { return Ok(None) };
+        let sealer = &mut self.sealers[channel.index()];
+        while channel == Channel::Control || !self.queues[channel.index()].is_empty() {
+            let out = tx.as_mut_vec();
+            let start = Sealer::begin(out);
+            let kind = if channel == Channel::Control {
+                let Some((kind, payload)) = self.control.pop_front() else {
+                    out.truncate(start);
+                    break;
+                };
+                out.extend_from_slice(&payload);
+                kind
+            } else {
+                self.queues[channel.index()].take_frame(out);
+                if channel == Channel::Message { FrameType::MsgEncryptedV2 } else { FrameType::SyncDelta }
+            };
+            sealer.finish(now, kind, Flags::default(), out, start)?;
+            if tx.room() < super::FRAME_TARGET {
+                break;
+            }
+        }
+        Ok(Some(channel))
+    }
+
+    /// Sends or misses a heartbeat that is due.
+    pub(super) fn tick(&mut self, now: Instant) -> Result<(), Closed> {
+        match self.heartbeat.poll(now) {
+            Pulse::Quiet => Ok(()),
+            Pulse::Send(n) => {
+                self.push_control(FrameType::Heartbeat, n.to_be_bytes().to_vec()).map_err(Closed::PeerError)
+            }
+            Pulse::Dead => Err(Closed::Silent),
+        }
+    }
+}
+
+/// The payload of ERROR and CLOSE.
+pub(super) fn write_close(code: ErrorCode, detail: &str) -> Vec<u8> {
+    let end = (0..=detail.len().min(MAX_DETAIL)).rev().find(|&n| detail.is_char_boundary(n)).unwrap_or(0);
+    v2::Error { code: code as u32, detail: detail[..end].into(), retry_after_ms: 0 }.encode_to_vec()
+}
+
+/// Reads one; whatever it holds, the connection is over.
+pub(super) fn read_close(payload: &[u8]) -> Closed {
+    Closed::Peer(v2::Error::decode(payload).ok().and_then(|e| ErrorCode::from_wire(e.code)))
+}

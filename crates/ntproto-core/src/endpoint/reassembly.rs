@@ -1,0 +1,100 @@
+//! Frames out of a byte stream that comes in pieces of any size.
+
+use alloc::vec::Vec;
+
+use crate::wire::channel::Channel;
+use crate::wire::frame::{Decoded, FrameError, HEADER_LEN, Header, decode};
+
+/// The unfinished frame of one channel. Holds what has arrived of it, never more than its length,
+/// and takes no memory a peer only announced.
+#[derive(Default)]
+pub(super) struct Reassembler {
+    partial: Vec<u8>,
+}
+
+impl Reassembler {
+    /// Takes the next whole frame from what is held and `data`, leaving the rest in `data`. `None`:
+    /// all of `data` was taken and more is needed.
+    pub(super) fn next(
+        &mut self,
+        channel: Channel,
+        data: &mut &[u8],
+        max_payload: usize,
+    ) -> Result<Option<(Header, Vec<u8>)>, FrameError> {
+        loop {
+            // The common case: whole frames in one piece, decoded where they lie.
+            let source = if self.partial.is_empty() { *data } else { &self.partial[..] };
+            let need = match decode(source, max_payload)? {
+                Decoded::Frame { header, payload, consumed } => {
+                    if header.channel != channel {
+                        return Err(FrameError::Channel(header.channel as u8));
+                    }
+                    let payload = payload.to_vec();
+                    if self.partial.is_empty() {
+                        *data = &data[consumed..];
+                    } else {
+                        self.partial.clear();
+                        // A large frame's memory is given back; the next one is most likely small.
+                        self.partial.shrink_to(HEADER_LEN * 16);
+                    }
+                    return Ok(Some((header, payload)));
+                }
+                Decoded::NeedMore(need) => need,
+            };
+            if data.is_empty() {
+                return Ok(None);
+            }
+            let take = (need - self.partial.len()).min(data.len());
+            self.partial.extend_from_slice(&data[..take]);
+            *data = &data[take..];
+        }
+    }
+
+    /// Bytes held.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.partial.capacity()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::wire::frame::{Flags, MAX_PAYLOAD, encode};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_cut_gives_the_same_frames(
+            payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..100), 1..8),
+            cuts in prop::collection::vec(1..50usize, 1..200),
+        ) {
+            let mut stream = Vec::new();
+            for (n, p) in payloads.iter().enumerate() {
+                encode(16, Flags(0), Channel::Message, n as u64 + 1, p, &mut stream);
+            }
+            let mut r = Reassembler::default();
+            let mut got = Vec::new();
+            let mut rest = &stream[..];
+            for cut in cuts.iter().cycle() {
+                if rest.is_empty() { break; }
+                let (mut piece, tail) = rest.split_at((*cut).min(rest.len()));
+                rest = tail;
+                while let Some((_, payload)) = r.next(Channel::Message, &mut piece, MAX_PAYLOAD).unwrap() {
+                    got.push(payload);
+                }
+                prop_assert!(piece.is_empty());
+            }
+            prop_assert_eq!(got, payloads);
+        }
+
+        #[test]
+        fn noise_is_refused_or_awaited_with_bounded_memory(noise in prop::collection::vec(any::<u8>(), 0..500)) {
+            let mut r = Reassembler::default();
+            let mut data = &noise[..];
+            while let Ok(Some(_)) = r.next(Channel::Message, &mut data, 100) {}
+            prop_assert!(r.held() <= 2 * noise.len() + 256);
+        }
+    }
+}
