@@ -23,10 +23,10 @@ extern crate std;
 
 pub mod binding;
 pub mod channel;
-pub mod channel;
 pub mod code;
 pub mod crypto;
 pub mod dispatch;
+//pub mod endpoint;
 pub mod ids;
 pub mod liveness;
 pub mod rng;

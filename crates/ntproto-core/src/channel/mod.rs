@@ -18,7 +18,6 @@ pub use window::ReplayWindow;
 
 use core::time::Duration;
 
-use crate::crypto::Secret;
 use crate::wire::frame::{HEADER_LEN, TRAILER_LEN};
 
 /// Bytes of `msg_seq`.

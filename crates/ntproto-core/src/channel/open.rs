@@ -6,7 +6,8 @@ use core::fmt;
 use super::{
     AAD_LEN, NONCE_LEN, PAYLOAD_OVERHEAD, RECEIVER_SLACK, ReplayWindow, SEQ_LEN, TAG_LEN, Usage, nonce,
 };
-use crate::crypto::{AeadKey, CryptoProvider, Secret, schedule};
+use crate::crypto::secret::Secret;
+use crate::crypto::{AeadKey, CryptoProvider, schedule};
 use crate::wire::channel::Channel;
 use crate::wire::frame::{Flags, HEADER_LEN, Header};
 
@@ -108,8 +109,8 @@ impl Opener {
     /// [`Refused`], and nothing has changed but the payload's bytes.
     pub fn open<'a>(&mut self, header: &Header, payload: &'a mut [u8]) -> Result<&'a mut [u8], Refused> {
         let sealed = split(self.channel, &self.iv, header, payload)?;
-        let in_order =
-            self.msg_seq.checked_add(1) == Some(sealed.seq) && self.frame_seq.checked_add(1) == Some(header.seq);
+        let in_order = self.msg_seq.checked_add(1) == Some(sealed.seq)
+            && self.frame_seq.checked_add(1) == Some(header.seq);
         let epoch = header.flags.contains(Flags::KEY_EPOCH);
         // An updated key replaces the old one only when it opened something.
         let mut updated = (epoch != self.epoch).then(|| self.key.next(self.provider));

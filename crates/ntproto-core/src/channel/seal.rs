@@ -5,7 +5,8 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::{AAD_LEN, HEADROOM, MAX_KEY_AGE, NONCE_LEN, SEQ_LEN, TAG_LEN, Usage, nonce};
-use crate::crypto::{AeadKey, CryptoProvider, Secret, schedule};
+use crate::crypto::secret::Secret;
+use crate::crypto::{AeadKey, CryptoProvider, schedule};
 use crate::time::Instant;
 use crate::wire::channel::Channel;
 use crate::wire::frame::{Flags, FrameType, HEADER_LEN, Header, append_checksum};

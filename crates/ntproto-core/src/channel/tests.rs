@@ -1,9 +1,12 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::crypto::RUSTCRYPTO;
+use crate::crypto::rustcrypto::RUSTCRYPTO;
+use crate::crypto::secret::Secret;
 use crate::time::Instant;
 use crate::wire::channel::Channel;
-use crate::wire::frame::{Decoded, Flags, FrameType, Header, MAX_PAYLOAD, TRAILER_LEN, append_checksum, decode};
+use crate::wire::frame::{
+    Decoded, Flags, FrameType, Header, MAX_PAYLOAD, TRAILER_LEN, append_checksum, decode,
+};
 use alloc::vec::Vec;
 use proptest::prelude::*;
 
@@ -66,7 +69,8 @@ proptest! {
         forged[bit / 8] ^= 1 << (bit % 8);
         append_checksum(&mut forged, 0);
         if let Ok(Decoded::Frame { header, payload, .. }) = decode(&forged, MAX_PAYLOAD) {
-            prop_assert_eq!(o.open(&header, &mut payload.to_vec()), Err(Refused));
+            let mut payload = payload.to_vec();
+            prop_assert_eq!(o.open(&header, &mut payload), Err(Refused));
         }
         prop_assert_eq!(open(&mut o, &frame), Ok(plain));
     }
@@ -75,7 +79,8 @@ proptest! {
     fn noise_never_opens(bytes in prop::collection::vec(any::<u8>(), 0..100), seq in any::<u64>(), flags in any::<u8>()) {
         let (_, mut o) = pair();
         let header = Header { kind: 16, flags: Flags(flags), channel: Channel::Message, len: bytes.len() as u32, seq };
-        prop_assert_eq!(o.open(&header, &mut bytes.clone()), Err(Refused));
+        let mut bytes = bytes.clone();
+        prop_assert_eq!(o.open(&header, &mut bytes), Err(Refused));
     }
 
     /// Any arrival order of datagrams, with repetitions and a key update: each opens exactly once.

@@ -9,6 +9,7 @@
 //! which frames they may receive; [`rules`] says which. What the credentials are worth is decided
 //! further up: the server side asks by an event and is told by a command.
 
+mod base;
 pub mod client;
 mod link;
 mod queue;

@@ -1,0 +1,216 @@
+//! What both sides share: reassembly, the clear frames of the handshake, ending, timers, sending.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use super::link::{Link, Received, read_close, write_close};
+use super::reassembly::Reassembler;
+use super::rules::{Phase, Side, Verdict, verdict};
+use super::{Closed, PeerError, WaitReason};
+use crate::time::Instant;
+use crate::tx::TxBuf;
+use crate::wire::channel::{Channel, ChannelSet};
+use crate::wire::frame::{Flags, FrameType, Header, MAX_PAYLOAD, MAX_PAYLOAD_CLEAR, encode};
+
+/// What the bytes of a channel turned into.
+pub(super) enum Incoming {
+    /// The peer's handshake message.
+    Handshake(Vec<u8>),
+    /// Content of an open connection, or the end.
+    Received(Received),
+}
+
+/// The part of an endpoint that does not care which side it is.
+pub(super) struct Base {
+    side: Side,
+    phase: Phase,
+    rx: [Reassembler; 3],
+    writable: ChannelSet,
+    /// Frames in the clear that wait on CONTROL, and how many were ever queued.
+    clear: Vec<u8>,
+    clear_seq: u64,
+    clear_received: u64,
+    link: Option<Box<Link>>,
+    auth_deadline: Option<Instant>,
+    pub(super) ticket_deadline: Option<Instant>,
+    /// Set when it ended and nobody was told yet.
+    closed: Option<Closed>,
+}
+
+impl Base {
+    pub(super) fn new(side: Side, now: Instant) -> Self {
+        Self {
+            side,
+            phase: Phase::Greeting,
+            rx: Default::default(),
+            writable: ChannelSet::ALL,
+            clear: Vec::new(),
+            clear_seq: 0,
+            clear_received: 0,
+            link: None,
+            auth_deadline: Some(now + super::AUTH_TIMEOUT),
+            ticket_deadline: None,
+            closed: None,
+        }
+    }
+
+    pub(super) const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    pub(super) const fn set_writable(&mut self, set: ChannelSet) {
+        self.writable = set;
+    }
+
+    /// The link, while the connection is open.
+    pub(super) fn link(&mut self) -> Option<&mut Link> {
+        match self.phase {
+            Phase::Open => self.link.as_deref_mut(),
+            _ => None,
+        }
+    }
+
+    /// Bytes waiting on a channel.
+    pub(super) fn waiting(&self, channel: Channel) -> usize {
+        self.link.as_ref().map_or(0, |l| l.waiting(channel))
+    }
+
+    /// The credential is being weighed.
+    pub(super) fn decide(&mut self) {
+        self.phase = Phase::Deciding;
+    }
+
+    /// Authenticated.
+    pub(super) fn open(&mut self, link: Link) {
+        self.phase = Phase::Open;
+        self.auth_deadline = None;
+        self.link = Some(Box::new(link));
+    }
+
+    /// Queues a frame in the clear.
+    pub(super) fn push_clear(&mut self, kind: FrameType, payload: &[u8]) {
+        self.clear_seq += 1;
+        encode(kind as u8, Flags::default(), Channel::Control, self.clear_seq, payload, &mut self.clear);
+    }
+
+    /// Takes frames out of `data` until one matters. `None`: all of it was taken.
+    pub(super) fn receive(
+        &mut self,
+        now: Instant,
+        channel: Channel,
+        data: &mut &[u8],
+        out: &mut VecDeque<Received>,
+    ) -> Result<Option<Incoming>, PeerError> {
+        loop {
+            if let Some(r) = out.pop_front() {
+                return Ok(Some(Incoming::Received(r)));
+            }
+            let max = if self.phase.sealed() { MAX_PAYLOAD } else { MAX_PAYLOAD_CLEAR };
+            let Some(rx) = self.rx.get_mut(channel.index()).filter(|_| self.phase != Phase::Ended) else {
+                *data = &[];
+                return Ok(None);
+            };
+            let Some((header, payload)) = rx.next(channel, data, max)? else { return Ok(None) };
+            match (self.phase, &mut self.link) {
+                (Phase::Open, Some(link)) => link.receive(now, &header, payload, out)?,
+                _ => {
+                    if let Some(incoming) = self.clear_frame(&header, payload)? {
+                        return Ok(Some(incoming));
+                    }
+                }
+            }
+        }
+    }
+
+    fn clear_frame(&mut self, header: &Header, payload: Vec<u8>) -> Result<Option<Incoming>, PeerError> {
+        self.clear_received += 1;
+        if header.seq != self.clear_received {
+            return Err(PeerError::Unexpected);
+        }
+        match verdict(self.side, self.phase, header.kind, header.flags, header.channel) {
+            Verdict::Take(FrameType::AuthReq | FrameType::AuthResp) => Ok(Some(Incoming::Handshake(payload))),
+            Verdict::Take(_) => Ok(Some(Incoming::Received(Received::Closed(read_close(&payload))))),
+            Verdict::Skip | Verdict::Drop => Ok(None),
+            Verdict::Refuse(_) => Err(PeerError::Unexpected),
+        }
+    }
+
+    /// Ends the connection, once. The farewell stays to be sent unless the peer is past hearing it.
+    pub(super) fn end(&mut self, why: Closed, detail: &str) {
+        if self.phase == Phase::Ended {
+            return;
+        }
+        let kind = match why {
+            Closed::Local(_) | Closed::TicketExpired => Some(FrameType::Close),
+            Closed::PeerError(_) | Closed::AuthTimeout => Some(FrameType::Error),
+            Closed::Peer(_) | Closed::Refused(_) | Closed::Silent | Closed::KeyLimit | Closed::Transport => None,
+        };
+        match (kind, &mut self.link) {
+            (Some(kind), Some(link)) => link.push_close(kind, why.code(), detail),
+            (Some(kind), None) => self.push_clear(kind, &write_close(why.code(), detail)),
+            (None, _) => self.link = None,
+        }
+        self.phase = Phase::Ended;
+        self.rx = Default::default();
+        self.auth_deadline = None;
+        self.ticket_deadline = None;
+        self.closed = Some(why);
+    }
+
+    /// The end, the one time it is told.
+    pub(super) fn take_closed(&mut self) -> Option<Closed> {
+        self.closed.take()
+    }
+
+    /// Does what time demands.
+    pub(super) fn tick(&mut self, now: Instant) {
+        let passed = |at: Option<Instant>| at.is_some_and(|at| now >= at);
+        if passed(self.auth_deadline) {
+            self.end(Closed::AuthTimeout, "the handshake took too long");
+        } else if passed(self.ticket_deadline) {
+            self.end(Closed::TicketExpired, "the ticket ran out");
+        } else if let Some(Err(why)) = self.link().map(|l| l.tick(now)) {
+            self.end(why, "");
+        }
+    }
+
+    /// Writes what is most urgent.
+    pub(super) fn transmit(&mut self, now: Instant, tx: &mut TxBuf) -> Option<Channel> {
+        if !self.clear.is_empty() && self.writable.contains(Channel::Control) {
+            tx.as_mut_vec().append(&mut self.clear);
+            self.clear.shrink_to_fit();
+            return Some(Channel::Control);
+        }
+        match self.link.as_mut()?.transmit(now, self.writable, tx) {
+            Ok(channel) => channel,
+            Err(_) => {
+                self.end(Closed::KeyLimit, "");
+                None
+            }
+        }
+    }
+
+    /// Whether bytes wait for a writable channel.
+    pub(super) fn has_pending(&self) -> bool {
+        (!self.clear.is_empty() && self.writable.contains(Channel::Control))
+            || self.link.as_ref().is_some_and(|l| l.pending(self.writable).is_some())
+    }
+
+    /// The next timer.
+    pub(super) fn wait(&self) -> (Option<Instant>, WaitReason) {
+        let heartbeat = match (&self.link, self.phase) {
+            (Some(link), Phase::Open) => Some(link.heartbeat.deadline()),
+            _ => None,
+        };
+        [
+            (self.auth_deadline, WaitReason::Authentication),
+            (self.ticket_deadline, WaitReason::TicketExpiry),
+            (heartbeat, WaitReason::Heartbeat),
+        ]
+        .into_iter()
+        .filter(|(at, _)| at.is_some())
+        .min_by_key(|(at, _)| *at)
+        .unwrap_or((None, WaitReason::Idle))
+    }
+}

@@ -1,0 +1,241 @@
+//! The server's side of a connection.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use core::time::Duration;
+
+use ntproto_proto::v2;
+
+use super::base::{Base, Incoming};
+use super::link::{Link, Received};
+use super::rules::{Phase, Side};
+use super::{Closed, Input, Misuse, Output, PeerError};
+use crate::binding::Binding;
+use crate::code::ErrorCode;
+use crate::crypto::CryptoProvider;
+use crate::crypto::identity::ServerKeys;
+use crate::liveness::Heartbeat;
+use crate::rng::Rng;
+use crate::session::handshake::{AuthClaims, Pending, Responder};
+use crate::time::{Instant, Now};
+use crate::tx::TxBuf;
+use crate::wire::channel::Channel;
+use crate::wire::frame::FrameType;
+use crate::wire::packet::Packet;
+
+/// What the layer above decides.
+#[derive(Debug)]
+pub enum Command {
+    /// Let the device in. The grant's ticket bounds the session until it is renewed.
+    Grant(v2::Grant),
+    /// Keep it out; the connection ends.
+    Refuse(v2::Refusal),
+    /// Send a packet on MESSAGE or SYNC.
+    Send(Channel, Packet),
+    /// Answer a [`Event::TicketRefresh`]. `server_time_ms` is now.
+    IssueTicket {
+        /// The new ticket.
+        ticket: v2::Ticket,
+        /// The server's clock.
+        server_time_ms: u64,
+    },
+    /// Move the keys of both directions on.
+    UpdateKeys,
+    /// Say goodbye.
+    Close(ErrorCode),
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event {
+    /// A device asks to come in: answer with [`Command::Grant`] or [`Command::Refuse`]. Its signature
+    /// is verified; what its credential is worth is not.
+    AuthRequest(Box<AuthClaims>),
+    /// A packet arrived.
+    Packet(Channel, Packet),
+    /// The client wants a new ticket.
+    TicketRefresh,
+    /// It is over. Comes once, last.
+    Closed(Closed),
+}
+
+/// The server's side of one connection.
+pub struct ServerEndpoint {
+    base: Base,
+    provider: &'static dyn CryptoProvider,
+    keys: Arc<ServerKeys>,
+    binding: Binding,
+    heartbeat: Duration,
+    pending: Option<Box<Pending>>,
+    received: VecDeque<Received>,
+    events: VecDeque<Event>,
+}
+
+impl ServerEndpoint {
+    /// Waits for the AUTH_REQ of a transport that is up.
+    #[must_use]
+    pub fn new(
+        now: Now,
+        provider: &'static dyn CryptoProvider,
+        keys: Arc<ServerKeys>,
+        binding: Binding,
+        heartbeat: Duration,
+    ) -> Self {
+        Self {
+            base: Base::new(Side::Server, now.mono),
+            provider,
+            keys,
+            binding,
+            heartbeat,
+            pending: None,
+            received: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Takes what the transport brings. Never fails: noise ends the connection, as an event.
+    pub fn handle(&mut self, now: Now, input: Input<'_>) {
+        match input {
+            Input::Bytes { channel, mut data } => loop {
+                match self.base.receive(now.mono, channel, &mut data, &mut self.received) {
+                    Ok(None) => break,
+                    Ok(Some(incoming)) => self.incoming(incoming),
+                    Err(e) => {
+                        self.received.clear();
+                        self.base.end(Closed::PeerError(e), "");
+                        break;
+                    }
+                }
+            },
+            Input::Writable(set) => self.base.set_writable(set),
+            Input::TransportClosed => self.base.end(Closed::Transport, ""),
+            Input::Timeout => self.base.tick(now.mono),
+        }
+    }
+
+    fn incoming(&mut self, incoming: Incoming) {
+        match incoming {
+            Incoming::Handshake(message) => {
+                match Responder::receive(self.provider, &self.keys, &message) {
+                    Ok(pending) => {
+                        self.base.decide();
+                        self.events.push_back(Event::AuthRequest(Box::new(pending.claims().clone())));
+                        self.pending = Some(Box::new(pending));
+                    }
+                    Err(_) => self.base.end(Closed::PeerError(PeerError::Handshake), ""),
+                }
+            }
+            Incoming::Received(Received::Packet(channel, packet)) => {
+                self.events.push_back(Event::Packet(channel, packet));
+            }
+            Incoming::Received(Received::TicketRefresh) => self.events.push_back(Event::TicketRefresh),
+            Incoming::Received(Received::TicketIssue(_)) => {
+                self.base.end(Closed::PeerError(PeerError::Unexpected), "");
+            }
+            Incoming::Received(Received::Closed(why)) => self.base.end(why, ""),
+        }
+    }
+
+    /// Does what the layer above decides.
+    ///
+    /// # Errors
+    /// [`Misuse`]; nothing has changed.
+    pub fn call(&mut self, now: Now, rng: &mut Rng, command: Command) -> Result<(), Misuse> {
+        match command {
+            Command::Grant(grant) => {
+                let expires = grant.ticket.as_ref().map(|t| lifetime(now.mono, t, grant.server_time_ms));
+                let answer = v2::auth_response::Answer::Grant(grant);
+                let split = self.answer(rng, answer)?.ok_or(Misuse::TooLarge)?;
+                let heartbeat = Heartbeat::new(now.mono, self.heartbeat);
+                let link =
+                    Link::new(self.provider, Side::Server, &split, &self.binding, heartbeat, now.mono);
+                self.base.open(link);
+                self.base.ticket_deadline = expires;
+                Ok(())
+            }
+            Command::Refuse(refusal) => {
+                let code = ErrorCode::from_wire(refusal.code);
+                self.answer(rng, v2::auth_response::Answer::Refusal(refusal))?;
+                self.base.end(Closed::Refused(code), "");
+                Ok(())
+            }
+            Command::Send(channel, packet) => {
+                self.base.link().ok_or(Misuse::State)?.push(channel, &packet)
+            }
+            Command::IssueTicket { ticket, server_time_ms } => {
+                let payload = prost::Message::encode_to_vec(&ticket);
+                let link = self.base.link().ok_or(Misuse::State)?;
+                link.push_control(FrameType::TicketIssue, payload).map_err(|_| Misuse::QueueFull)?;
+                self.base.ticket_deadline = Some(lifetime(now.mono, &ticket, server_time_ms));
+                Ok(())
+            }
+            Command::UpdateKeys => {
+                self.base.link().ok_or(Misuse::State)?.update_keys(now.mono).map_err(|_| Misuse::QueueFull)
+            }
+            Command::Close(code) => {
+                if self.base.phase() == Phase::Ended {
+                    return Err(Misuse::State);
+                }
+                self.base.end(Closed::Local(code), "");
+                Ok(())
+            }
+        }
+    }
+
+    fn answer(
+        &mut self,
+        rng: &mut Rng,
+        answer: v2::auth_response::Answer,
+    ) -> Result<Option<crate::crypto::schedule::NoiseSplit>, Misuse> {
+        if self.base.phase() != Phase::Deciding {
+            return Err(Misuse::State);
+        }
+        let pending = self.pending.take().ok_or(Misuse::State)?;
+        let response = v2::AuthResponse { answer: Some(answer) };
+        let (message, split) = pending.answer(rng, &response).map_err(|_| Misuse::TooLarge)?;
+        self.base.push_clear(FrameType::AuthResp, &message);
+        Ok(split)
+    }
+
+    /// What it wants next. `tx: None`: the transport takes nothing now.
+    pub fn poll_output(&mut self, now: Now, tx: Option<&mut TxBuf>) -> Output<Event> {
+        if self.base.wait().0.is_some_and(|at| now.mono >= at) {
+            self.base.tick(now.mono);
+        }
+        if let Some(event) = self.events.pop_front() {
+            return Output::Event(event);
+        }
+        if let Some(channel) = tx.and_then(|tx| self.base.transmit(now.mono, tx)) {
+            return Output::Transmit { channel };
+        }
+        if let Some(why) = self.base.take_closed() {
+            return Output::Event(Event::Closed(why));
+        }
+        let (at, why) = self.base.wait();
+        Output::Wait { at, why }
+    }
+
+    /// Whether it has bytes for a writable channel.
+    #[must_use]
+    pub fn has_pending(&self) -> bool {
+        self.base.has_pending()
+    }
+
+    /// Bytes of packets waiting on a channel, for backpressure.
+    #[must_use]
+    pub fn waiting(&self, channel: Channel) -> usize {
+        self.base.waiting(channel)
+    }
+
+    /// How far it is.
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        self.base.phase()
+    }
+}
+
+/// When a ticket runs out, on the monotonic clock.
+fn lifetime(now: Instant, ticket: &v2::Ticket, server_time_ms: u64) -> Instant {
+    now + Duration::from_millis(ticket.expires_ms.saturating_sub(server_time_ms))
+}
