@@ -7,3 +7,4 @@
 pub mod channel;
 pub mod frame;
 pub mod packet;
+pub mod event;

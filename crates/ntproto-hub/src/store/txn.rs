@@ -1,0 +1,398 @@
+//! What the hub asks of a store: closed enums of whole transactions and their answers.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use bytes::Bytes;
+use ntproto_core::code::ErrorCode;
+use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
+use ntproto_core::time::UnixMillis;
+use ntproto_proto::v2;
+
+/// Names one transaction between the hub's `Store` output and its completion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OpId(pub u64);
+
+/// One transaction. The store runs it atomically: it answers an [`Outcome`], or refuses and has
+/// written nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Txn {
+    /// The first transaction after opening. Names the store on its first use, and moves the clock floor
+    /// ahead of the time the server may use from now on. Answers [`Outcome::Booted`].
+    Boot {
+        /// The wall clock.
+        wall: UnixMillis,
+        /// 16 random bytes: the epoch of a store that has none yet.
+        epoch: [u8; 16],
+    },
+    /// Server time may be used up to `at`. A floor never goes back. Answers [`Outcome::ClockFloor`].
+    SetClockFloor {
+        /// The new floor.
+        at: UnixMillis,
+    },
+    /// Makes an invitation. Answers [`Outcome::Done`].
+    CreateInvitation {
+        /// Who invites and must be allowed to; `None` is the operator.
+        by: Option<Uin>,
+        /// SHA-256 of the code: a stolen store invites nobody.
+        code_hash: [u8; 32],
+        /// How many accounts it may create.
+        uses: u32,
+        /// When it ends.
+        expires: UnixMillis,
+        /// Whether those accounts may invite.
+        may_invite: bool,
+    },
+    /// Adds a device, with or without a new account. The same keys again answer the device that
+    /// exists: an answer that was lost costs no second use. Answers [`Outcome::Enrolled`].
+    Enrol {
+        /// What entitles it.
+        via: EnrolVia,
+        /// The device.
+        device: NewDevice,
+        /// Server time.
+        now: UnixMillis,
+    },
+    /// Reads a device. Answers [`Outcome::Device`].
+    LookupDevice {
+        /// Which one.
+        key: DeviceKey,
+    },
+    /// Stores a message: log, idempotency key and both inboxes. Answers [`Outcome::Appended`], or
+    /// [`Outcome::Cancelled`] to `resolve_only`.
+    Append(Append),
+    /// Reads an inbox after a cursor. Answers [`Outcome::Page`] or [`Outcome::TooLong`].
+    SyncPage {
+        /// Whose inbox.
+        uin: Uin,
+        /// The epoch the cursor belongs to; `None` at the first sync.
+        epoch: Option<[u8; 16]>,
+        /// The last position the client has.
+        cursor: u64,
+        /// At most so many deltas; zero counts as one.
+        limit: u32,
+        /// At most so many bytes, as the page encodes them, though never less than one delta.
+        max_bytes: u32,
+    },
+    /// Raises a member's delivered watermarks and tells the other members. Answers
+    /// [`Outcome::Delivered`].
+    Delivered {
+        /// The member.
+        uin: Uin,
+        /// Conversation and sequence number; one beyond the conversation's head counts as its head.
+        watermarks: Vec<(ConversationId, u64)>,
+    },
+    /// Lists an account's devices. Answers [`Outcome::Devices`].
+    Devices {
+        /// The account.
+        uin: Uin,
+    },
+    /// Ends a device for good. Repeating it changes nothing. Answers [`Outcome::Revoked`].
+    RevokeDevice {
+        /// The account.
+        uin: Uin,
+        /// Its device.
+        device_id: DeviceId,
+        /// Server time.
+        now: UnixMillis,
+    },
+}
+
+/// What [`Txn::Append`] stores.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Append {
+    /// The account that sends.
+    pub sender: Uin,
+    /// Its device.
+    pub device: DeviceId,
+    /// Where to.
+    pub conversation: ConversationId,
+    /// The device's idempotency key.
+    pub client_msg_id: ClientMsgId,
+    /// SHA-256 of the body.
+    pub body_hash: [u8; 32],
+    /// Opaque.
+    pub body: Bytes,
+    /// Server time.
+    pub now: UnixMillis,
+    /// Store nothing: say what became of the key, and if nothing did, make sure nothing will.
+    pub resolve_only: bool,
+}
+
+/// What entitles a device to enrol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EnrolVia {
+    /// An invitation: a new account.
+    Invitation {
+        /// SHA-256 of the code.
+        code_hash: [u8; 32],
+    },
+    /// A code signed by a device of the account, whose signature the hub has verified.
+    Link {
+        /// The account.
+        uin: Uin,
+        /// The device that signed.
+        device_id: DeviceId,
+        /// A link works once.
+        nonce: [u8; 16],
+        /// When it ends.
+        expires: UnixMillis,
+    },
+    /// Open registration, which the hub has checked to be on: a new account.
+    Open,
+}
+
+/// A device about to be enrolled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewDevice {
+    /// 16 random bytes.
+    pub id: DeviceId,
+    /// Ed25519 public key.
+    pub signing_key: [u8; 32],
+    /// X25519 public key.
+    pub static_key: [u8; 32],
+    /// For the device list.
+    pub name: String,
+}
+
+/// How [`Txn::LookupDevice`] names a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceKey {
+    /// By its X25519 public key, as the handshake proved it.
+    Static([u8; 32]),
+    /// By its id.
+    Id(DeviceId),
+}
+
+impl Txn {
+    /// Whether it only reads: a batch of such needs no fsync.
+    #[must_use]
+    pub const fn is_read(&self) -> bool {
+        match self {
+            Self::LookupDevice { .. } | Self::SyncPage { .. } | Self::Devices { .. } => true,
+            Self::Boot { .. }
+            | Self::SetClockFloor { .. }
+            | Self::CreateInvitation { .. }
+            | Self::Enrol { .. }
+            | Self::Append(_)
+            | Self::Delivered { .. }
+            | Self::RevokeDevice { .. } => false,
+        }
+    }
+
+    /// Roughly how many bytes it holds, for queues that are bounded by memory.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        size_of::<Self>()
+            + match self {
+                Self::Append(append) => append.body.len(),
+                Self::Delivered { watermarks, .. } => watermarks.len() * size_of::<(ConversationId, u64)>(),
+                Self::Enrol { device, .. } => device.name.len(),
+                _ => 0,
+            }
+    }
+}
+
+/// The answer to a [`Txn`] that was not refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// To [`Txn::Boot`].
+    Booted(Boot),
+    /// To [`Txn::SetClockFloor`]: the floor that holds now.
+    ClockFloor {
+        /// The floor.
+        floor: UnixMillis,
+    },
+    /// It is so.
+    Done,
+    /// To [`Txn::Enrol`].
+    Enrolled(DeviceInfo),
+    /// To [`Txn::LookupDevice`].
+    Device(DeviceInfo),
+    /// To [`Txn::Append`].
+    Appended {
+        /// Its place in the conversation.
+        conv_seq: u64,
+        /// When it was stored.
+        stored: UnixMillis,
+        /// It was stored before; this is the first answer again.
+        duplicate: bool,
+        /// Its place in the sender's inbox, and, unless it is a duplicate, in every other member's.
+        entries: Vec<InboxPlace>,
+    },
+    /// To [`Txn::Append`] with `resolve_only`: the key was never used, and never will be.
+    Cancelled,
+    /// To [`Txn::SyncPage`].
+    Page {
+        /// The store's epoch.
+        epoch: [u8; 16],
+        /// In order of position.
+        deltas: Vec<v2::Delta>,
+        /// The cursor of the next page.
+        next: u64,
+        /// Whether more follows.
+        has_more: bool,
+    },
+    /// To [`Txn::SyncPage`]: the cursor can't be served.
+    TooLong {
+        /// The store's epoch.
+        epoch: [u8; 16],
+        /// The oldest cursor that can be served.
+        next: u64,
+    },
+    /// To [`Txn::Delivered`].
+    Delivered {
+        /// The watermarks that rose; the other members' inboxes have them.
+        receipts: Vec<ReceiptPlaced>,
+    },
+    /// To [`Txn::Devices`], oldest first.
+    Devices(Vec<DeviceInfo>),
+    /// To [`Txn::RevokeDevice`].
+    Revoked {
+        /// The generation tickets must have from now on.
+        generation: u64,
+    },
+}
+
+/// What a store says of itself when it is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Boot {
+    /// Names this history of inbox positions; a client's cursor from another epoch means nothing here.
+    pub epoch: [u8; 16],
+    /// Server time starts here: no earlier than any time used before, no earlier than the wall clock.
+    pub clock: UnixMillis,
+    /// Server time may be used up to here before the floor must be moved again.
+    pub floor: UnixMillis,
+}
+
+/// A device as the store knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceInfo {
+    /// Its account.
+    pub uin: Uin,
+    /// Its id.
+    pub id: DeviceId,
+    /// Ed25519 public key.
+    pub signing_key: [u8; 32],
+    /// X25519 public key.
+    pub static_key: [u8; 32],
+    /// For the device list.
+    pub name: String,
+    /// When it enrolled.
+    pub created: UnixMillis,
+    /// When it was revoked.
+    pub revoked: Option<UnixMillis>,
+    /// Tickets of an older generation are void.
+    pub generation: u64,
+    /// Whether its account may invite.
+    pub may_invite: bool,
+}
+
+/// Where something stands in an inbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InboxPlace {
+    /// Whose inbox.
+    pub uin: Uin,
+    /// The position.
+    pub position: u64,
+    /// The newest position before it: whoever has not seen that one has a gap.
+    pub previous: u64,
+}
+
+/// A watermark that rose, with its place in another member's inbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceiptPlaced {
+    /// Where.
+    pub place: InboxPlace,
+    /// What.
+    pub receipt: v2::Receipt,
+}
+
+/// Why a transaction was refused, or could not be run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StoreError {
+    /// No such account, device or conversation.
+    NotFound,
+    /// The caller has no right to it.
+    Forbidden,
+    /// The idempotency key holds another message.
+    Conflict,
+    /// The idempotency key was given up before its message came.
+    Cancelled,
+    /// The device was revoked.
+    Revoked,
+    /// No such invitation.
+    InvitationUnknown,
+    /// The invitation's time is over.
+    InvitationExpired,
+    /// Every use of the invitation was made.
+    InvitationUsedUp,
+    /// The link's time is over.
+    LinkExpired,
+    /// The link was used before.
+    LinkUsed,
+    /// The device's keys belong to another device.
+    KeysInUse,
+    /// The account has as many devices as it may.
+    TooManyDevices,
+    /// The disk is full: free some space. Nothing that was acknowledged is lost.
+    Full,
+    /// The store failed and takes nothing more until it is opened again.
+    Unavailable,
+    /// A record that this transaction needs can't be read. Restore the store from a backup.
+    Corrupt,
+}
+
+impl StoreError {
+    /// Whether the store works and said no (the transaction wrote nothing, the rest of its batch
+    /// stands). Otherwise the store failed, and nothing of the batch may be relied on.
+    #[must_use]
+    pub const fn is_refusal(self) -> bool {
+        !matches!(self, Self::Full | Self::Unavailable)
+    }
+
+    /// What a peer is told.
+    #[must_use]
+    pub const fn code(self) -> ErrorCode {
+        match self {
+            Self::NotFound => ErrorCode::NotFound,
+            Self::Forbidden | Self::TooManyDevices => ErrorCode::Forbidden,
+            Self::Conflict => ErrorCode::Conflict,
+            Self::Cancelled => ErrorCode::Cancelled,
+            Self::Revoked => ErrorCode::Revoked,
+            Self::InvitationUnknown
+            | Self::InvitationExpired
+            | Self::InvitationUsedUp
+            | Self::LinkExpired
+            | Self::LinkUsed
+            | Self::KeysInUse => ErrorCode::BadCredential,
+            Self::Full | Self::Unavailable => ErrorCode::Unavailable,
+            Self::Corrupt => ErrorCode::Internal,
+        }
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotFound => "no such thing",
+            Self::Forbidden => "not allowed",
+            Self::Conflict => "the idempotency key holds another message",
+            Self::Cancelled => "the message was given up before it came",
+            Self::Revoked => "the device was revoked",
+            Self::InvitationUnknown => "no such invitation",
+            Self::InvitationExpired => "the invitation has expired",
+            Self::InvitationUsedUp => "the invitation is used up",
+            Self::LinkExpired => "the device link has expired",
+            Self::LinkUsed => "the device link was used before",
+            Self::KeysInUse => "the device's keys belong to another device",
+            Self::TooManyDevices => "the account has too many devices",
+            Self::Full => "the disk is full; free some space (nothing acknowledged is lost)",
+            Self::Unavailable => "the store failed and must be opened again",
+            Self::Corrupt => "the store holds a record that can't be read; restore a backup",
+        })
+    }
+}
+
+impl core::error::Error for StoreError {}
