@@ -1,18 +1,59 @@
 //! Every developer command of ntproto: `cargo xtask help`.
+//!
+//! One file a command; this one is the table of contents.
+#![forbid(unsafe_code)]
 
+mod book;
+mod ci;
 mod codegen;
+mod deps;
+mod files;
+mod fuzz;
+mod layers;
+mod metadata;
+mod msrv;
+mod nightly;
+mod process;
+mod purity;
+mod sim;
+mod source;
+mod tools;
+mod vectors;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+Before a commit lands
+  ci [--list] [--from STEP] [--only STEP,STEP]
+                     every check, in order; stops at the first that fails
+
+Its steps, one by one
+  codegen [--check]  Rust types from proto/; --check compares only
+  layers             a crate depends only on crates below it
+  purity             the pure crates: what they may depend on and name
+  deps [--write]     docs/dependencies.md against the manifests; --write corrects its \"used by\" column
+  files              file lengths
+  msrv               rust-version and edition of the whole tree
+  vectors [--check]  the specification's test vectors, from the code; --check compares only
+  book [--build]     links and includes of docs/; --build runs mdbook too
+  sim [--seeds N] [-- ARG...]
+                     the simulator
+  fuzz [--seconds N] [TARGET...]
+                     every fuzz target, or these, for N seconds each (default 30)
+
+Sometimes
+  nightly            what takes too long for ci: more seeds, longer fuzzing, the book
+  tools              installs the cargo tools that ci uses and that are missing
+";
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
     let command = args.next().unwrap_or_default();
     let rest: Vec<String> = args.collect();
-    let result = match command.as_str() {
-        "codegen" => codegen::run(&root(), rest.iter().any(|a| a == "--check")),
-        _ => Err("commands: codegen [--check]".to_owned()),
-    };
+    let result = run(&root(), &command, &rest);
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
@@ -22,7 +63,45 @@ fn main() -> ExitCode {
     }
 }
 
+fn run(root: &Path, command: &str, args: &[String]) -> Result<(), String> {
+    match command {
+        "ci" => ci::run(root, args),
+        "codegen" => codegen::run(root, only_flag(args, "--check")?),
+        "layers" => no_args(args).and_then(|()| layers::run(root)),
+        "purity" => no_args(args).and_then(|()| purity::run(root)),
+        "deps" => deps::run(root, only_flag(args, "--write")?),
+        "files" => no_args(args).and_then(|()| files::run(root)),
+        "msrv" => no_args(args).and_then(|()| msrv::run(root)),
+        "vectors" => vectors::run(root, only_flag(args, "--check")?),
+        "book" => book::run(root, only_flag(args, "--build")?),
+        "sim" => sim::run(root, args),
+        "fuzz" => fuzz::run(root, args),
+        "nightly" => no_args(args).and_then(|()| nightly::run(root)),
+        "tools" => no_args(args).and_then(|()| tools::run(root)),
+        "help" | "--help" | "-h" | "" => {
+            print!("{HELP}");
+            Ok(())
+        }
+        _ => Err(format!("no such command\n\n{HELP}")),
+    }
+}
+
+/// For commands that take at most one flag.
+fn only_flag(args: &[String], flag: &str) -> Result<bool, String> {
+    match args {
+        [] => Ok(false),
+        [one] if one == flag => Ok(true),
+        _ => Err(format!("takes only {flag}, got {args:?}")),
+    }
+}
+
+/// For commands that take nothing.
+fn no_args(args: &[String]) -> Result<(), String> {
+    if args.is_empty() { Ok(()) } else { Err(format!("takes no arguments, got {args:?}")) }
+}
+
 /// The workspace root, two folders above this crate.
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here).to_path_buf()
 }

@@ -1,0 +1,157 @@
+//! `cargo xtask ci`: everything that must hold before a change lands, in one order everywhere.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::process::cargo;
+use crate::{book, codegen, deps, files, fuzz, layers, msrv, purity, sim, tools, vectors};
+
+/// Seeds of the simulator in one run.
+const SEEDS: u64 = 2_000;
+
+/// Seconds a fuzz target.
+const FUZZ_SECONDS: u64 = 30;
+
+struct Step {
+    name: &'static str,
+    run: fn(&Path) -> Result<(), String>,
+    /// What to do when it fails.
+    hint: &'static str,
+}
+
+/// Cheap checks first; what shares a build stands together.
+const STEPS: [Step; 19] = [
+    Step { name: "tools", run: tools::run, hint: "install the tool by hand, then run again" },
+    Step {
+        name: "fmt",
+        run: |root| cargo(root, ["fmt", "--all", "--check"]).done(),
+        hint: "cargo fmt --all",
+    },
+    Step { name: "codegen", run: |root| codegen::run(root, true), hint: "cargo xtask codegen" },
+    Step { name: "layers", run: layers::run, hint: "move the code down, or the dependency out" },
+    Step { name: "purity", run: purity::run, hint: "pass it in as a value, or move it to an adapter" },
+    Step {
+        name: "deps",
+        run: |root| deps::run(root, false),
+        hint: "cargo xtask deps --write, and give a reason",
+    },
+    Step { name: "files", run: files::run, hint: "split the file by concept" },
+    Step { name: "msrv", run: msrv::run, hint: "take an older release of that dependency" },
+    Step { name: "book", run: |root| book::run(root, false), hint: "mend the link, or list the page" },
+    Step { name: "deny", run: deny, hint: "drop the dependency; a new licence is a decision (deny.toml)" },
+    Step {
+        name: "clippy",
+        run: |root| {
+            cargo(root, ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]).done()
+        },
+        hint: "mend the warning; an `allow` states its reason",
+    },
+    Step {
+        name: "no_std",
+        run: |root| {
+            cargo(root, ["check", "--package", "ntproto-core", "--no-default-features", "--locked"]).done()
+        },
+        hint: "core and proto use core and alloc only",
+    },
+    Step {
+        name: "test",
+        run: |root| cargo(root, ["test", "--workspace", "--locked"]).done(),
+        hint: "cargo test -p CRATE NAME runs one",
+    },
+    Step {
+        name: "aws-lc-rs",
+        run: |root| {
+            cargo(root, ["test", "--package", "ntproto-core", "--features", "aws-lc-rs", "--locked"]).done()
+        },
+        hint: "both crypto providers pass the same vectors",
+    },
+    Step {
+        name: "vectors",
+        run: |root| vectors::run(root, true),
+        hint: "cargo xtask vectors, and say why they changed",
+    },
+    Step {
+        name: "doc",
+        run: |root| {
+            cargo(root, ["doc", "--workspace", "--no-deps", "--locked"])
+                .env("RUSTDOCFLAGS", "-D warnings")
+                .done()
+        },
+        hint: "mend the link or the markup",
+    },
+    Step { name: "sim", run: |root| sim::seeds(root, SEEDS), hint: "the line above replays the seed" },
+    Step {
+        name: "fuzz",
+        run: |root| fuzz::for_seconds(root, &[], FUZZ_SECONDS),
+        hint: "commit the input to fuzz/seeds with the fix",
+    },
+    Step {
+        name: "demo",
+        run: |root| cargo(root, ["run", "--release", "--locked", "--", "demo"]).done(),
+        hint: "a message was lost or doubled: the table says which",
+    },
+];
+
+/// Licences, bans and sources of the workspace and of the fuzz targets, which are a workspace of their own.
+fn deny(root: &Path) -> Result<(), String> {
+    for manifest in ["Cargo.toml", "fuzz/Cargo.toml"] {
+        let graph = ["deny", "--workspace", "--manifest-path", manifest, "--config", "deny.toml"];
+        let checks = ["check", "--hide-inclusion-graph", "licenses", "bans", "sources"];
+        cargo(root, graph.into_iter().chain(checks)).done()?;
+    }
+    Ok(())
+}
+
+/// Runs the steps chosen and prints what each took.
+pub(crate) fn run(root: &Path, args: &[String]) -> Result<(), String> {
+    let Some(chosen) = choose(args)? else {
+        STEPS.iter().for_each(|step| println!("{:<10} {}", step.name, step.hint));
+        return Ok(());
+    };
+    let mut done: Vec<(&str, Duration)> = Vec::new();
+    for step in chosen {
+        println!("\n==> {}", step.name);
+        let start = Instant::now();
+        let result = (step.run)(root);
+        done.push((step.name, start.elapsed()));
+        if let Err(e) = result {
+            table(&done);
+            return Err(format!(
+                "{} failed\n{e}\n\nwhat to do: {}\nthen: cargo xtask ci --from {}",
+                step.name, step.hint, step.name
+            ));
+        }
+        println!("<== {} in {:.1} s", step.name, start.elapsed().as_secs_f64());
+    }
+    table(&done);
+    println!("everything holds");
+    Ok(())
+}
+
+/// The steps that the arguments ask for; `None` for `--list`.
+fn choose(args: &[String]) -> Result<Option<Vec<&'static Step>>, String> {
+    let known = |name: &str| {
+        STEPS
+            .iter()
+            .position(|s| s.name == name)
+            .ok_or_else(|| format!("no step {name}: see cargo xtask ci --list"))
+    };
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => Ok(Some(STEPS.iter().collect())),
+        ["--list"] => Ok(None),
+        ["--from", name] => Ok(Some(STEPS[known(name)?..].iter().collect())),
+        ["--only", names] => {
+            names.split(',').map(|n| Ok(&STEPS[known(n)?])).collect::<Result<_, _>>().map(Some)
+        }
+        _ => Err(format!("ci takes --list, --from STEP or --only STEP,STEP; got {args:?}")),
+    }
+}
+
+fn table(done: &[(&str, Duration)]) {
+    println!();
+    for (name, took) in done {
+        println!("{name:<10} {:>7.1} s", took.as_secs_f64());
+    }
+    let total: Duration = done.iter().map(|(_, took)| *took).sum();
+    println!("{:<10} {:>7.1} s", "total", total.as_secs_f64());
+}

@@ -1,0 +1,19 @@
+//! `cargo xtask nightly`: what takes too long for every change.
+
+use std::path::Path;
+
+use crate::{book, fuzz, sim, tools};
+
+/// Seeds of the simulator.
+const SEEDS: u64 = 100_000;
+
+/// Seconds a fuzz target.
+const FUZZ_SECONDS: u64 = 600;
+
+/// Everything, one after the other.
+pub(crate) fn run(root: &Path) -> Result<(), String> {
+    tools::run(root)?;
+    book::run(root, true)?;
+    sim::seeds(root, SEEDS)?;
+    fuzz::for_seconds(root, &[], FUZZ_SECONDS)
+}
