@@ -1,0 +1,209 @@
+//! Who is trusted: certificates by default, or a pinned key.
+//!
+//! TLS 1.3 only. Session resumption and early data are off: both are decided in the two constructors here, and
+//! nowhere else.
+
+use std::fmt;
+use std::sync::Arc;
+
+use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::{NoServerSessionStorage, ParsedCertificate};
+use rustls::version::TLS13;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, PeerIncompatible, RootCertStore,
+    ServerConfig, SignatureScheme,
+};
+use subtle::ConstantTimeEq;
+
+use crate::time::CallClock;
+
+/// SHA-256 of a certificate's SubjectPublicKeyInfo: names a key, whatever certificate it is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pin(pub [u8; 32]);
+
+impl Pin {
+    /// The pin of a DER certificate.
+    ///
+    /// # Errors
+    /// The bytes are no certificate.
+    pub fn of(certificate: &CertificateDer<'_>) -> Result<Self, TlsError> {
+        Self::parse(certificate).map_err(TlsError)
+    }
+
+    fn parse(certificate: &CertificateDer<'_>) -> Result<Self, Error> {
+        let spki = ParsedCertificate::try_from(certificate)?.subject_public_key_info();
+        let digest = ring::digest::digest(&ring::digest::SHA256, spki.as_ref());
+        let mut pin = [0; 32];
+        pin.copy_from_slice(digest.as_ref());
+        Ok(Self(pin))
+    }
+}
+
+/// Whom a client trusts.
+#[derive(Clone)]
+pub enum Trust {
+    /// Certificates that chain to one of these roots, are valid now and carry the server's name.
+    Roots(Arc<RootCertStore>),
+    /// A server that holds one of these keys. The pin stands in for chain, name and dates; that the server
+    /// holds the key is proven by the handshake's signature, as always.
+    Pinned(Vec<Pin>),
+}
+
+/// A configuration that TLS can't work with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TlsError(Error);
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TLS: {}", self.0)
+    }
+}
+
+impl std::error::Error for TlsError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+impl From<Error> for TlsError {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+fn no_initial_suite<E>(_: E) -> TlsError {
+    TlsError(Error::General("the provider lacks TLS13_AES_128_GCM_SHA256, which QUIC starts with".into()))
+}
+
+/// The provider used unless the host brings another: ring.
+#[must_use]
+pub fn default_provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// A client's side of TLS. Cheap to clone.
+#[derive(Clone)]
+pub struct ClientTls {
+    pub(crate) crypto: Arc<QuicClientConfig>,
+    pub(crate) clock: CallClock,
+}
+
+impl ClientTls {
+    /// Trusts `trust` and speaks one of `alpn`, the first the server likes. Dates are judged by the wall clock
+    /// of the call that connects.
+    ///
+    /// # Errors
+    /// The provider lacks TLS 1.3 or AES-128-GCM, or there are no roots.
+    pub fn new(provider: Arc<CryptoProvider>, trust: Trust, alpn: &[&[u8]]) -> Result<Self, TlsError> {
+        let clock = CallClock::default();
+        let verifier: Arc<dyn ServerCertVerifier> = match trust {
+            Trust::Roots(roots) => WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
+                .build()
+                .map_err(|e| TlsError(Error::General(e.to_string())))?,
+            Trust::Pinned(pins) => Arc::new(PinVerifier { pins, provider: Arc::clone(&provider) }),
+        };
+        let mut config = ClientConfig::builder_with_details(provider, Arc::new(clock.clone()))
+            .with_protocol_versions(&[&TLS13])?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        config.resumption = Resumption::disabled();
+        config.enable_early_data = false;
+        let crypto = QuicClientConfig::try_from(config).map_err(no_initial_suite)?;
+        Ok(Self { crypto: Arc::new(crypto), clock })
+    }
+}
+
+/// A server's side of TLS. Cheap to clone.
+#[derive(Clone)]
+pub struct ServerTls {
+    pub(crate) crypto: Arc<QuicServerConfig>,
+    pub(crate) clock: CallClock,
+}
+
+impl ServerTls {
+    /// Shows `chain` (leaf first), proves `key`, and speaks one of `alpn`, the first of these the client offers.
+    ///
+    /// # Errors
+    /// The key is not the certificate's or of an unknown kind, or the provider lacks TLS 1.3 or AES-128-GCM.
+    pub fn new(
+        provider: Arc<CryptoProvider>,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+        alpn: &[&[u8]],
+    ) -> Result<Self, TlsError> {
+        let clock = CallClock::default();
+        let mut config = ServerConfig::builder_with_details(provider, Arc::new(clock.clone()))
+            .with_protocol_versions(&[&TLS13])?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)?;
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        config.max_early_data_size = 0;
+        let crypto = QuicServerConfig::try_from(config).map_err(no_initial_suite)?;
+        Ok(Self { crypto: Arc::new(crypto), clock })
+    }
+}
+
+/// Accepts the holder of a pinned key.
+struct PinVerifier {
+    pins: Vec<Pin>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl fmt::Debug for PinVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PinVerifier").field("pins", &self.pins).finish_non_exhaustive()
+    }
+}
+
+impl ServerCertVerifier for PinVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let shown = Pin::parse(end_entity)?;
+        // Every pin is compared, in constant time.
+        let known =
+            self.pins.iter().fold(subtle::Choice::from(0), |known, pin| known | pin.0.ct_eq(&shown.0));
+        if bool::from(known) {
+            Ok(ServerCertVerified::assertion())
+        } else {
+            Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        // TLS 1.3 only: never asked.
+        Err(Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
