@@ -11,6 +11,7 @@
 //! | [`time`], [`rng`], [`ids`], [`code`], [`tx`] | the words everything else uses |
 //! | [`wire`] | pure codecs |
 //! | [`crypto`] | primitives behind one trait, the handshake pattern, the key schedule |
+//! | [`session`] | the handshake of either side, tickets |
 //! | [`liveness`] | heartbeat and backoff |
 //! | [`dispatch`] | packet id → handler |
 #![no_std]
@@ -30,6 +31,7 @@ pub mod dispatch;
 pub mod ids;
 pub mod liveness;
 pub mod rng;
+pub mod session;
 pub mod time;
 pub mod tx;
 pub mod wire;

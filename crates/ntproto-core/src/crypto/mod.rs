@@ -6,13 +6,22 @@
 //! | [`CryptoProvider`] | the primitives; a host may bring its own |
 //! | [`rustcrypto`] | the default provider, pure Rust |
 //! | `aws_lc` | a provider over AWS-LC, behind the feature `aws-lc-rs` |
+//! | [`noise`] | Noise_IK_25519_AESGCM_SHA256 |
 //! | [`schedule`] | from Noise's split to the keys of each channel |
+//! | [`identity`] | long-lived keys, server certificates, device links |
+//!
+//! ```text
+//! identity ──▶ noise ── split k1, k2, h ──▶ schedule ── key, iv ──▶ channels
+//!      └──────────────┴── CryptoProvider ──────┘
+//! ```
 
 use alloc::boxed::Box;
 use core::fmt;
 
 #[cfg(feature = "aws-lc-rs")]
 pub mod aws_lc;
+pub mod identity;
+pub mod noise;
 pub mod rustcrypto;
 pub mod schedule;
 pub mod secret;

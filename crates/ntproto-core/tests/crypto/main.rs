@@ -4,7 +4,13 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod cavp;
+mod handshake;
+mod identity;
+mod noise;
 mod rfc;
+mod schedule;
+mod secrecy;
+mod ticket;
 mod wycheproof;
 
 use ntproto_core::crypto::CryptoProvider;

@@ -1,0 +1,17 @@
+//! Becoming and staying authenticated.
+//!
+//! | module | is |
+//! | --- | --- |
+//! | [`handshake`] | AUTH_REQ and AUTH_RESP on either side |
+//! | [`ticket`] | tickets the server seals for itself |
+//!
+//! ```text
+//! client  Initiator::start ── AUTH_REQ ──▶ Responder::receive   server
+//!              │                                 │ claims: may this device in?
+//!              │                                 ▼
+//!         finish ◀────────── AUTH_RESP ──── Pending::answer
+//!              └── grant, k1 k2 h                └── k1 k2 h
+//! ```
+
+pub mod handshake;
+pub mod ticket;
