@@ -8,15 +8,15 @@ use ntproto_proto::v2;
 use super::base::{Base, Incoming};
 use super::link::{Link, Received};
 use super::rules::{Phase, Side};
-use super::{Closed, Input, Misuse, Output, PeerError};
+use super::{Closed, Input, Misuse, Output, PeerError, WaitReason};
 use crate::binding::Binding;
 use crate::code::ErrorCode;
 use crate::crypto::CryptoProvider;
 use crate::crypto::identity::DeviceKeys;
 use crate::liveness::Heartbeat;
 use crate::rng::Rng;
-use crate::session::handshake::Initiator;
-use crate::time::Now;
+use crate::session::handshake::{Answer, Initiator};
+use crate::time::{Instant, Now};
 use crate::tx::TxBuf;
 use crate::wire::channel::Channel;
 use crate::wire::frame::FrameType;
@@ -50,43 +50,49 @@ pub enum Event {
     Closed(Closed),
 }
 
+/// What a connection needs to know beside the device.
+#[derive(Clone, Copy)]
+pub struct Config {
+    /// The primitives.
+    pub provider: &'static dyn CryptoProvider,
+    /// The server's static key, out of a verified certificate.
+    pub server_static: [u8; 32],
+    /// What ties the session to the transport.
+    pub binding: Binding,
+    /// Between two heartbeats.
+    pub heartbeat: Duration,
+}
+
 /// The client's side of one connection, from AUTH_REQ on.
 pub struct ClientEndpoint {
     base: Base,
-    provider: &'static dyn CryptoProvider,
-    binding: Binding,
-    heartbeat: Duration,
+    config: Config,
     initiator: Option<Initiator>,
     received: VecDeque<Received>,
     events: VecDeque<Event>,
 }
 
 impl ClientEndpoint {
-    /// Starts the handshake over a transport that is up. `request` is complete but for its signature;
-    /// `server_static` comes from a verified server certificate.
+    /// Starts the handshake over a transport that is up. `request` is complete but for key and
+    /// signature.
     ///
     /// # Errors
     /// [`Misuse::TooLarge`] when the request exceeds what AUTH_REQ may carry, or the server's key is
     /// unusable.
     pub fn new(
         now: Now,
-        provider: &'static dyn CryptoProvider,
+        config: Config,
         device: &DeviceKeys,
-        server_static: &[u8; 32],
         request: v2::AuthRequest,
-        binding: Binding,
-        heartbeat: Duration,
         rng: &mut Rng,
     ) -> Result<Self, Misuse> {
         let (initiator, message) =
-            Initiator::start(provider, rng, device, server_static, request).map_err(|_| Misuse::TooLarge)?;
+            Initiator::start(config.provider, rng, device, &config.server_static, request).map_err(|_| Misuse::TooLarge)?;
         let mut base = Base::new(Side::Client, now.mono);
         base.push_clear(FrameType::AuthReq, &message);
         Ok(Self {
             base,
-            provider,
-            binding,
-            heartbeat,
+            config,
             initiator: Some(initiator),
             received: VecDeque::new(),
             events: VecDeque::new(),
@@ -128,24 +134,18 @@ impl ClientEndpoint {
     }
 
     fn answer(&mut self, now: Now, message: &[u8]) {
-        let outcome = self.initiator.take().map(|i| i.finish(message));
-        let Some(Ok((response, split))) = outcome else {
-            self.base.end(Closed::PeerError(PeerError::Handshake), "");
-            return;
-        };
-        match response.answer {
-            Some(v2::auth_response::Answer::Grant(grant)) => {
-                let heartbeat = Heartbeat::new(now.mono, self.heartbeat);
-                let link =
-                    Link::new(self.provider, Side::Client, &split, &self.binding, heartbeat, now.mono);
+        match self.initiator.take().map(|i| i.finish(message)) {
+            Some(Ok(Answer::Granted(grant, split))) => {
+                let heartbeat = Heartbeat::new(now.mono, self.config.heartbeat);
+                let link = Link::new(self.config.provider, Side::Client, &split, &self.config.binding, heartbeat, now.mono);
                 self.base.open(link);
                 self.events.push_back(Event::Granted(grant));
             }
-            Some(v2::auth_response::Answer::Refusal(refusal)) => {
+            Some(Ok(Answer::Refused(refusal))) => {
                 self.base.end(Closed::Refused(ErrorCode::from_wire(refusal.code)), "");
                 self.events.push_back(Event::Refused(refusal));
             }
-            None => self.base.end(Closed::PeerError(PeerError::Malformed), ""),
+            Some(Err(_)) | None => self.base.end(Closed::PeerError(PeerError::Handshake), ""),
         }
     }
 
@@ -191,6 +191,12 @@ impl ClientEndpoint {
         }
         let (at, why) = self.base.wait();
         Output::Wait { at, why }
+    }
+
+    /// The next timer and its reason, without draining anything.
+    #[must_use]
+    pub fn wait(&self) -> (Option<Instant>, WaitReason) {
+        self.base.wait()
     }
 
     /// Whether it has bytes for a writable channel.

@@ -10,7 +10,7 @@ use ntproto_proto::v2;
 use super::base::{Base, Incoming};
 use super::link::{Link, Received};
 use super::rules::{Phase, Side};
-use super::{Closed, Input, Misuse, Output, PeerError};
+use super::{Closed, Input, Misuse, Output, PeerError, WaitReason};
 use crate::binding::Binding;
 use crate::code::ErrorCode;
 use crate::crypto::CryptoProvider;
@@ -47,7 +47,6 @@ pub enum Command {
 }
 
 /// What happened.
-#[derive(Debug)]
 pub enum Event {
     /// A device asks to come in: answer with [`Command::Grant`] or [`Command::Refuse`]. Its signature
     /// is verified; what its credential is worth is not.
@@ -120,7 +119,7 @@ impl ServerEndpoint {
                 match Responder::receive(self.provider, &self.keys, &message) {
                     Ok(pending) => {
                         self.base.decide();
-                        self.events.push_back(Event::AuthRequest(Box::new(pending.claims().clone())));
+                        self.events.push_back(Event::AuthRequest(Box::new(pending.claims.clone())));
                         self.pending = Some(Box::new(pending));
                     }
                     Err(_) => self.base.end(Closed::PeerError(PeerError::Handshake), ""),
@@ -193,7 +192,7 @@ impl ServerEndpoint {
         }
         let pending = self.pending.take().ok_or(Misuse::State)?;
         let response = v2::AuthResponse { answer: Some(answer) };
-        let (message, split) = pending.answer(rng, &response).map_err(|_| Misuse::TooLarge)?;
+        let (message, split) = pending.answer(rng, response).map_err(|_| Misuse::TooLarge)?;
         self.base.push_clear(FrameType::AuthResp, &message);
         Ok(split)
     }
@@ -214,6 +213,12 @@ impl ServerEndpoint {
         }
         let (at, why) = self.base.wait();
         Output::Wait { at, why }
+    }
+
+    /// The next timer and its reason, without draining anything.
+    #[must_use]
+    pub fn wait(&self) -> (Option<Instant>, WaitReason) {
+        self.base.wait()
     }
 
     /// Whether it has bytes for a writable channel.

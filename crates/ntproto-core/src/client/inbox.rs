@@ -1,0 +1,254 @@
+//! What comes in: pages of the inbox, pushes, the cursor (specification, "Sync").
+//!
+//! `tail` is how far this client has taken changes over, `cursor` how far they are on the local
+//! disk. Changes are taken over without a gap: a push that does not follow `tail` starts a sync, and
+//! pushes that come before a sync has caught up are held and move nothing.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use ntproto_proto::v2;
+use prost::Message as _;
+
+use super::{Apply, Inbound, Saved, Settled};
+use crate::ids::{ConversationId, DeviceId, Uin};
+use crate::wire::event::EventType;
+
+/// Changes asked for in one page.
+const PAGE: u32 = 256;
+/// Pushes held while a sync is under way; beyond it they are dropped and asked for again.
+const MAX_HELD: usize = 1024;
+/// Changes that may wait for the local disk; beyond it no page is asked for and pushes are dropped
+/// and asked for again.
+const MAX_STAGED: usize = 1024;
+/// Watermarks in one DELIVERED.
+const MAX_WATERMARKS: usize = 64;
+
+/// A push that waits for a sync to catch up. Without a packet it is the place of a message of this
+/// very device, which was not pushed.
+struct Held {
+    position: u64,
+    previous: u64,
+    packet: Option<v2::SyncPacket>,
+}
+
+/// The inbox of this device.
+pub(super) struct Inbox {
+    identity: Option<(Uin, DeviceId)>,
+    epoch: Option<[u8; 16]>,
+    tail: u64,
+    heads: BTreeMap<ConversationId, u64>,
+    caught_up: bool,
+    syncing: bool,
+    held: Vec<Held>,
+    /// Pushes were dropped since the sync began: one more is needed after it.
+    dropped: bool,
+    staged: Apply,
+    /// Messages of this device met on the way, to settle the outbox with.
+    own: Vec<v2::StoredMessage>,
+    owed: BTreeMap<ConversationId, u64>,
+    telling: bool,
+}
+
+impl Inbox {
+    /// What the disk held.
+    pub(super) fn restore(saved: &mut Saved) -> Self {
+        Self {
+            identity: saved.identity,
+            epoch: saved.epoch,
+            tail: saved.cursor,
+            heads: core::mem::take(&mut saved.heads),
+            caught_up: false,
+            syncing: false,
+            held: Vec::new(),
+            dropped: false,
+            staged: Apply::default(),
+            own: Vec::new(),
+            owed: core::mem::take(&mut saved.owed),
+            telling: false,
+        }
+    }
+
+    pub(super) const fn set_identity(&mut self, uin: Uin, device: DeviceId) {
+        self.identity = Some((uin, device));
+    }
+
+    pub(super) const fn identity(&self) -> Option<(Uin, DeviceId)> {
+        self.identity
+    }
+
+    /// The connection is gone.
+    pub(super) fn disconnected(&mut self) {
+        self.caught_up = false;
+        self.syncing = false;
+        self.telling = false;
+        self.held.clear();
+        self.dropped = false;
+    }
+
+    /// The next page to ask for, if one is needed and there is room for it.
+    pub(super) fn next_sync(&mut self) -> Option<v2::SyncRequest> {
+        if self.caught_up || self.syncing || self.staged.len() >= MAX_STAGED {
+            return None;
+        }
+        self.syncing = true;
+        let epoch = self.epoch.map_or(Bytes::new(), |e| Bytes::copy_from_slice(&e));
+        Some(v2::SyncRequest { epoch, cursor: self.tail, limit: PAGE })
+    }
+
+    /// The page could not be had; it is asked for again.
+    pub(super) const fn sync_failed(&mut self) {
+        self.syncing = false;
+    }
+
+    /// A page. Returns whether the inbox has caught up, or `None` when the page makes no sense.
+    pub(super) fn page(&mut self, page: v2::SyncResponse) -> Option<bool> {
+        self.syncing = false;
+        let epoch: [u8; 16] = page.epoch[..].try_into().ok()?;
+        if self.epoch != Some(epoch) {
+            // Another inbox than the one the cursor belongs to: read it from its start. What was
+            // known before is recognised by its place in its conversation.
+            let first = self.epoch.is_none();
+            self.epoch = Some(epoch);
+            self.staged.epoch = Some(epoch);
+            if !first && !page.too_long {
+                return None;
+            }
+        }
+        if page.too_long {
+            self.move_tail(page.next);
+            return Some(false);
+        }
+        for delta in page.deltas {
+            if delta.position <= self.tail {
+                return None;
+            }
+            self.take(delta.position, delta.packet?);
+        }
+        if page.next < self.tail || (page.has_more && page.next == 0) {
+            return None;
+        }
+        self.move_tail(page.next);
+        if page.has_more {
+            return Some(false);
+        }
+        self.caught_up = !core::mem::take(&mut self.dropped);
+        for held in core::mem::take(&mut self.held) {
+            self.push(held.position, held.previous, held.packet);
+        }
+        Some(self.caught_up)
+    }
+
+    /// A push, or the place of a message of this device.
+    pub(super) fn push(&mut self, position: u64, previous: u64, packet: Option<v2::SyncPacket>) {
+        if !self.caught_up {
+            if self.held.len() < MAX_HELD {
+                self.held.push(Held { position, previous, packet });
+            } else {
+                self.dropped = true;
+            }
+        } else if position > self.tail {
+            if previous != self.tail || self.staged.len() >= MAX_STAGED {
+                // A gap, or no room: read the inbox from where it is known.
+                self.caught_up = false;
+                return;
+            }
+            match packet {
+                Some(packet) => self.take(position, packet),
+                None => self.move_tail(position),
+            }
+        }
+    }
+
+    fn move_tail(&mut self, position: u64) {
+        if position != self.tail || self.staged.epoch.is_some() {
+            self.tail = position;
+            self.staged.cursor = Some(position);
+        }
+    }
+
+    /// Takes one change over.
+    fn take(&mut self, position: u64, packet: v2::SyncPacket) {
+        self.move_tail(position);
+        match EventType::from_wire(packet.event_type) {
+            Some(EventType::Message) => match v2::StoredMessage::decode(packet.payload.clone()) {
+                Ok(message) => self.message(position, message),
+                Err(_) => self.staged.others.push((position, packet)),
+            },
+            Some(EventType::Receipt) => match v2::Receipt::decode(packet.payload.clone()) {
+                Ok(receipt) => self.staged.receipts.push(receipt),
+                Err(_) => self.staged.others.push((position, packet)),
+            },
+            _ => self.staged.others.push((position, packet)),
+        }
+    }
+
+    fn message(&mut self, position: u64, message: v2::StoredMessage) {
+        let Some(conversation) = ConversationId::from_slice(&message.conversation) else { return };
+        let head = self.heads.entry(conversation).or_default();
+        if message.conv_seq <= *head {
+            return;
+        }
+        *head = message.conv_seq;
+        let own = self.identity.is_some_and(|(_, device)| device.0[..] == message.sender_device[..]);
+        if own {
+            self.own.push(message);
+        } else {
+            self.staged.messages.push(Inbound { position, conversation, message });
+        }
+    }
+
+    /// A message of this device met in the inbox.
+    pub(super) fn next_own(&mut self) -> Option<v2::StoredMessage> {
+        self.own.pop()
+    }
+
+    /// Adds a settled message to the next transaction.
+    pub(super) fn settle(&mut self, settled: Settled) {
+        self.staged.settled.push(settled);
+    }
+
+    /// What is to be written next.
+    pub(super) fn next_apply(&mut self) -> Option<Apply> {
+        (!self.staged.is_empty()).then(|| core::mem::take(&mut self.staged))
+    }
+
+    /// The transaction is durable: receipts are owed for its messages.
+    pub(super) fn applied(&mut self, apply: &Apply) {
+        let me = self.identity.map(|(uin, _)| uin.0);
+        for inbound in apply.messages.iter().filter(|m| Some(m.message.sender) != me) {
+            let owed = self.owed.entry(inbound.conversation).or_default();
+            *owed = (*owed).max(inbound.message.conv_seq);
+        }
+    }
+
+    /// Receipts to send, if none are on their way.
+    pub(super) fn next_receipts(&mut self) -> Option<Vec<(ConversationId, u64)>> {
+        if self.telling || self.owed.is_empty() {
+            return None;
+        }
+        self.telling = true;
+        Some(self.owed.iter().take(MAX_WATERMARKS).map(|(c, n)| (*c, *n)).collect())
+    }
+
+    /// The server has them, or will never take them.
+    pub(super) fn receipts_sent(&mut self, sent: &[(ConversationId, u64)]) {
+        self.telling = false;
+        for (conversation, seq) in sent {
+            if self.owed.get(conversation).is_some_and(|owed| owed <= seq) {
+                self.owed.remove(conversation);
+            }
+        }
+    }
+
+    /// They could not be told; they are owed still.
+    pub(super) const fn receipts_failed(&mut self) {
+        self.telling = false;
+    }
+
+    /// Whether the inbox has been read to its end.
+    pub(super) const fn is_caught_up(&self) -> bool {
+        self.caught_up
+    }
+}

@@ -1,0 +1,327 @@
+//! What an application embeds: an endpoint, reconnect, outbox, inbox cursor (specification, "Messages").
+//!
+//! ```text
+//!            commands                       events
+//!               │                             ▲
+//!        ┌──────▼──────┐  ┌──────────┐  ┌─────┴────┐
+//!        │   outbox    │  │ requests │  │  inbox   │──▶ Store(txn) ─▶ host's disk ─▶ StoreDone
+//!        └──────┬──────┘  └────┬─────┘  └─────▲────┘
+//!               └──────────────▼──────────────┘
+//!                      endpoint (one connection at a time)
+//!                   Connect ▲   │ Transmit / Bytes
+//! ```
+//!
+//! A message is sent once it is on the local disk, and shown once it is there: [`ClientEvent::Message`]
+//! carries a position that only rises, so an application that keeps its last position together with
+//! what it did gets every message exactly once, whatever crashes.
+
+mod inbox;
+mod machine;
+mod outbox;
+mod requests;
+mod session;
+#[cfg(test)]
+mod tests;
+mod txn;
+
+pub use machine::Client;
+pub use outbox::{MAX_OUTBOX_BYTES, MAX_OUTBOX_ENTRIES, SEND_WINDOW};
+pub use requests::MAX_REQUESTS;
+pub use session::{ClientConfig, Credential};
+pub use txn::{Apply, ClientTxn, Inbound, OutboxEntry, Saved, SendOutcome, Settled, StoreError};
+
+use core::fmt;
+use core::time::Duration;
+
+use bytes::Bytes;
+use ntproto_proto::v2;
+
+use crate::binding::Binding;
+use crate::code::ErrorCode;
+use crate::endpoint::{Closed, WaitReason};
+use crate::ids::{ClientMsgId, ConversationId, DeviceId, SessionId, Uin};
+use crate::time::Instant;
+use crate::wire::channel::{Channel, ChannelSet};
+use crate::wire::packet::{Packet, PacketId};
+
+/// The largest message body: a message is text and small things; files travel by themselves.
+pub const MAX_BODY: usize = 256 * 1024;
+/// The deadline of a request that names none.
+pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Names a store operation between [`Output::Store`] and [`Input::StoreDone`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OpId(pub u64);
+
+/// Names a command between its call and its events. A message keeps its number across restarts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+/// What the host tells the client.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// The transport asked for by [`Output::Connect`] is up.
+    Connected(Binding),
+    /// Bytes of a channel, in order.
+    Bytes {
+        /// The channel.
+        channel: Channel,
+        /// The bytes.
+        data: &'a [u8],
+    },
+    /// The channels that take bytes now, all others do not.
+    Writable(ChannelSet),
+    /// The transport is gone, or could not be had.
+    Disconnected,
+    /// A store operation ended. They end in the order they were asked for.
+    StoreDone(OpId, Result<(), StoreError>),
+    /// The device has another network, or woke up: try at once.
+    NetworkChanged,
+    /// The deadline of the last [`Output::Wait`] passed.
+    Timeout,
+}
+
+/// What an application asks for.
+#[derive(Debug)]
+pub enum Command {
+    /// Connect and stay connected.
+    Start,
+    /// Send a message.
+    Send {
+        /// Where to.
+        conversation: ConversationId,
+        /// The idempotency key; `None`: a random one.
+        client_msg_id: Option<ClientMsgId>,
+        /// Opaque to the server; at most [`MAX_BODY`] bytes.
+        body: Bytes,
+        /// Give up after this; `None`: keep trying across restarts.
+        deadline: Option<Duration>,
+    },
+    /// Ask the server something. Lost with the connection.
+    Request {
+        /// The packet id.
+        packet: PacketId,
+        /// Its body.
+        body: Bytes,
+        /// `None`: [`DEFAULT_DEADLINE`].
+        deadline: Option<Duration>,
+    },
+    /// The application is done with everything up to this position.
+    Confirm(u64),
+    /// Renew the ticket now.
+    RefreshTicket,
+    /// Move the session's keys on now.
+    UpdateKeys,
+    /// Disconnect for good.
+    Close,
+}
+
+/// What the client wants next.
+#[derive(Debug)]
+#[must_use]
+pub enum Output {
+    /// The buffer holds bytes for this channel.
+    Transmit {
+        /// The channel.
+        channel: Channel,
+    },
+    /// Bring up a transport; answer with `Connected` or `Disconnected`.
+    Connect {
+        /// Counts from 0 and starts over when a session held.
+        attempt: u32,
+    },
+    /// Take the transport down.
+    Disconnect(ErrorCode),
+    /// Run this on the local disk; answer with `StoreDone`.
+    Store(OpId, ClientTxn),
+    /// Tell the application.
+    Event(ClientEvent),
+    /// Nothing before `at`, unless an input or a command comes.
+    Wait {
+        /// The instant to call again; `None`: no timer runs.
+        at: Option<Instant>,
+        /// What the timer is for.
+        why: WaitReason,
+    },
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum ClientEvent {
+    /// Authenticated.
+    Online {
+        /// The session.
+        session: SessionId,
+        /// The account.
+        uin: Uin,
+        /// The device.
+        device: DeviceId,
+    },
+    /// The inbox has been read to its end; pushes keep it so.
+    CaughtUp,
+    /// Not connected.
+    Offline {
+        /// Why.
+        why: Down,
+        /// When the next attempt is made.
+        retry_in: Duration,
+    },
+    /// Over for good. Comes once, last.
+    Stopped(Stopped),
+    /// The message is on the local disk and will be sent.
+    Queued {
+        /// The command.
+        request: RequestId,
+        /// The message's key.
+        client_msg_id: ClientMsgId,
+    },
+    /// The server stored the message durably.
+    Sent {
+        /// The command.
+        request: RequestId,
+        /// The message's key.
+        client_msg_id: ClientMsgId,
+        /// Its conversation.
+        conversation: ConversationId,
+        /// Its place there.
+        conv_seq: u64,
+        /// The server's time of storing.
+        stored_ms: u64,
+    },
+    /// The deadline passed while the message was on its way: whether it was stored is being found out.
+    SendExpired {
+        /// The command.
+        request: RequestId,
+        /// The message's key.
+        client_msg_id: ClientMsgId,
+    },
+    /// The message was not and will not be stored.
+    SendFailed {
+        /// The command.
+        request: RequestId,
+        /// The message's key.
+        client_msg_id: ClientMsgId,
+        /// Why.
+        why: Failure,
+    },
+    /// A message of the inbox, on the local disk now.
+    Message(Inbound),
+    /// A member's watermark rose.
+    Receipt(v2::Receipt),
+    /// A change of a type this version does not know.
+    Other(v2::SyncPacket),
+    /// A request was answered.
+    Response {
+        /// The command.
+        request: RequestId,
+        /// The answer's body.
+        result: Result<Bytes, Failure>,
+    },
+    /// A push that is no part of the inbox.
+    Push(Packet),
+}
+
+/// Why something the application asked for failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The server refused; `None` is a code this version does not know.
+    Refused(Option<ErrorCode>, alloc::string::String),
+    /// The deadline passed and nothing was done.
+    DeadlineExceeded,
+    /// The connection was lost before an answer.
+    Disconnected,
+    /// The local disk failed.
+    Store(StoreError),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(Some(code), detail) if detail.is_empty() => write!(f, "refused: {code}"),
+            Self::Refused(Some(code), detail) => write!(f, "refused: {code} ({detail})"),
+            Self::Refused(None, detail) => write!(f, "refused: {detail}"),
+            Self::DeadlineExceeded => f.write_str("DEADLINE_EXCEEDED"),
+            Self::Disconnected => f.write_str("the connection was lost"),
+            Self::Store(e) => write!(f, "the local store failed: {e}"),
+        }
+    }
+}
+
+impl core::error::Error for Failure {}
+
+/// Why the client is not connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Down {
+    /// No transport could be had.
+    Unreachable,
+    /// The connection ended.
+    Closed(Closed),
+}
+
+impl fmt::Display for Down {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable => f.write_str("the server can't be reached"),
+            Self::Closed(why) => why.fmt(f),
+        }
+    }
+}
+
+/// Why the client stopped for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// The application closed it.
+    Closed,
+    /// The server will not have this device; trying again is of no use.
+    Refused(ErrorCode),
+    /// The same device connected from elsewhere.
+    Superseded,
+    /// The local disk failed; what it held is safe.
+    Store(StoreError),
+    /// The server's key or the request can't be used.
+    Configuration,
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("closed"),
+            Self::Refused(code) => write!(f, "the server refuses this device: {code}"),
+            Self::Superseded => f.write_str("this device is connected from elsewhere"),
+            Self::Store(e) => write!(f, "the local store failed: {e}"),
+            Self::Configuration => f.write_str("the server's key or the device's request can't be used"),
+        }
+    }
+}
+
+/// What the application did that can't be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misuse {
+    /// The client stopped, or was not started.
+    State,
+    /// The body is over [`MAX_BODY`].
+    TooLarge,
+    /// The outbox is full: wait until some of it is sent.
+    OutboxFull,
+    /// Too many requests at once.
+    TooManyRequests,
+    /// The key names another message that waits.
+    DuplicateId,
+    /// This account is no member of that conversation.
+    NotMember,
+}
+
+impl fmt::Display for Misuse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::State => "the client is not running",
+            Self::TooLarge => "the body is over 256 KiB",
+            Self::OutboxFull => "the outbox is full",
+            Self::TooManyRequests => "too many requests at once",
+            Self::DuplicateId => "another message with this id waits",
+            Self::NotMember => "this account is no member of that conversation",
+        })
+    }
+}
+
+impl core::error::Error for Misuse {}

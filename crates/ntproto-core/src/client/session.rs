@@ -1,0 +1,145 @@
+//! With what a client comes in: which credential, whose clock, when to renew the ticket.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use bytes::Bytes;
+use ntproto_proto::v2::{self, auth_request};
+
+use crate::crypto::CryptoProvider;
+use crate::crypto::identity::DeviceKeys;
+use crate::liveness::{INTERVAL, Jitter};
+use crate::rng::Rng;
+use crate::session::handshake::VERSIONS;
+use crate::time::{Instant, UnixMillis};
+
+/// A ticket this close to its end is not worth a round trip.
+const TICKET_MARGIN: Duration = Duration::from_secs(5);
+
+/// What lets a device in that the server does not know yet.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Credential {
+    /// The 16 bytes of an invitation: makes an account.
+    Invitation([u8; 16]),
+    /// A link signed by a device of the account.
+    Link(v2::DeviceLink),
+    /// Nothing, where the operator allows it.
+    Open,
+}
+
+/// What a client needs to know.
+pub struct ClientConfig {
+    /// The primitives.
+    pub provider: &'static dyn CryptoProvider,
+    /// The server's static key, out of a verified certificate.
+    pub server_static: [u8; 32],
+    /// The device's keys.
+    pub device: DeviceKeys,
+    /// How to come in the first time.
+    pub enrol: Option<Credential>,
+    /// The application, as in the bootstrap.
+    pub app_id: u32,
+    /// What the device list shows; at most 64 bytes.
+    pub device_name: String,
+    /// SHA-256 of the client's fingerprint.
+    pub fingerprint_hash: [u8; 32],
+    /// Between two heartbeats.
+    pub heartbeat: Duration,
+    /// The jitter of reconnects.
+    pub jitter: Jitter,
+}
+
+impl ClientConfig {
+    /// The usual settings.
+    #[must_use]
+    pub fn new(provider: &'static dyn CryptoProvider, server_static: [u8; 32], device: DeviceKeys) -> Self {
+        Self {
+            provider,
+            server_static,
+            device,
+            enrol: None,
+            app_id: 10001,
+            device_name: String::new(),
+            fingerprint_hash: [0; 32],
+            heartbeat: INTERVAL,
+            jitter: Jitter::Full,
+        }
+    }
+}
+
+/// The session's memory between connections.
+pub(super) struct Session {
+    pub(super) config: ClientConfig,
+    pub(super) enrolled: bool,
+    ticket: Option<v2::Ticket>,
+    /// Server clock minus ours, in milliseconds.
+    offset_ms: i64,
+    pub(super) refresh_at: Option<Instant>,
+    /// What the connection under way authenticates with.
+    pub(super) used_ticket: bool,
+    /// A refusal was answered at once with something better; the next one waits.
+    pub(super) retried: bool,
+}
+
+impl Session {
+    pub(super) fn new(config: ClientConfig, enrolled: bool, ticket: Option<v2::Ticket>) -> Self {
+        Self { config, enrolled, ticket, offset_ms: 0, refresh_at: None, used_ticket: false, retried: false }
+    }
+
+    fn server_time(&self, unix: UnixMillis) -> u64 {
+        unix.0.saturating_add_signed(self.offset_ms)
+    }
+
+    /// Takes over the server's clock.
+    pub(super) fn adopt_clock(&mut self, unix: UnixMillis, server_time_ms: u64) {
+        self.offset_ms = i64::try_from(i128::from(server_time_ms) - i128::from(unix.0)).unwrap_or(0);
+    }
+
+    /// Forgets the ticket. Returns whether there was one.
+    pub(super) fn drop_ticket(&mut self) -> bool {
+        self.ticket.take().is_some()
+    }
+
+    /// Keeps a ticket and sets the time to renew it: two thirds of its lifetime, a little earlier at
+    /// random so that a restarted server is not asked by all at once.
+    pub(super) fn keep_ticket(&mut self, now: Instant, ticket: v2::Ticket, rng: &mut Rng) {
+        let life = Duration::from_millis(ticket.expires_ms.saturating_sub(ticket.issued_ms));
+        let due = life * 2 / 3;
+        let jitter = Duration::from_millis(rng.below(due.as_millis() as u64 / 10 + 1));
+        self.refresh_at = Some(now + due.saturating_sub(jitter));
+        self.ticket = Some(ticket);
+    }
+
+    /// The next AUTH_REQ's content. `None`: there is nothing to come in with.
+    pub(super) fn request(&mut self, unix: UnixMillis) -> Option<v2::AuthRequest> {
+        let now = self.server_time(unix);
+        let usable = |t: &&v2::Ticket| t.expires_ms > now + TICKET_MARGIN.as_millis() as u64;
+        let ticket = self.ticket.as_ref().filter(usable).map(|t| t.sealed.clone());
+        self.used_ticket = ticket.is_some();
+        let credential = match (ticket, self.enrolled, &self.config.enrol) {
+            (Some(ticket), _, _) => auth_request::Credential::Ticket(ticket),
+            (None, true, _) => auth_request::Credential::KnownDevice(v2::KnownDevice {}),
+            (None, false, Some(Credential::Invitation(code))) => {
+                auth_request::Credential::Invitation(Bytes::copy_from_slice(code))
+            }
+            (None, false, Some(Credential::Link(link))) => auth_request::Credential::Link(link.clone()),
+            (None, false, Some(Credential::Open)) => {
+                auth_request::Credential::OpenRegistration(v2::OpenRegistration {})
+            }
+            (None, false, None) => return None,
+        };
+        Some(v2::AuthRequest {
+            credential: Some(credential),
+            // The handshake fills in key and signature.
+            signing_key: Bytes::new(),
+            fingerprint_hash: Bytes::copy_from_slice(&self.config.fingerprint_hash),
+            timestamp_ms: now,
+            versions: VERSIONS.iter().map(|v| (*v).into()).collect(),
+            transports: Vec::from(["quic".into()]),
+            signature: Bytes::new(),
+            app_id: self.config.app_id,
+            device_name: self.config.device_name.clone(),
+        })
+    }
+}

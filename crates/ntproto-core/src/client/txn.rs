@@ -1,0 +1,159 @@
+//! What the client keeps on the local disk, as whole transactions.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::fmt;
+
+use bytes::Bytes;
+use ntproto_proto::v2;
+
+use super::Failure;
+use crate::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
+use crate::time::UnixMillis;
+
+/// One transaction. The host runs each whole or not at all, in order, and answers when it is durable.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ClientTxn {
+    /// A message to be sent.
+    Enqueue(OutboxEntry),
+    /// Changes of the inbox, settled messages, and the cursor behind them.
+    Apply(Apply),
+    /// The application is done with the inbox up to this position.
+    Confirm(u64),
+    /// The server knows that these are delivered: nothing is owed for them any more.
+    ReceiptsSent(Vec<(ConversationId, u64)>),
+    /// Who this device is.
+    SaveIdentity(Uin, DeviceId),
+    /// The ticket to come back with; `None`: it is of no use any more.
+    SaveTicket(Option<v2::Ticket>),
+}
+
+/// A message on its way out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutboxEntry {
+    /// Rises with every message of this device: the order of sending.
+    pub order: u64,
+    /// The idempotency key.
+    pub client_msg_id: ClientMsgId,
+    /// Where to.
+    pub conversation: ConversationId,
+    /// What.
+    pub body: Bytes,
+    /// Give up after this.
+    pub expires: Option<UnixMillis>,
+}
+
+/// What one transaction changes together.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Apply {
+    /// The server's epoch, when it changed: the cursor belongs to it.
+    pub epoch: Option<[u8; 16]>,
+    /// The inbox is known up to here; `None` leaves it where it is.
+    pub cursor: Option<u64>,
+    /// New messages. For each of another account a delivered receipt is owed.
+    pub messages: Vec<Inbound>,
+    /// Watermarks of members.
+    pub receipts: Vec<v2::Receipt>,
+    /// Changes of a type this version does not know, kept as they are.
+    pub others: Vec<(u64, v2::SyncPacket)>,
+    /// Messages that leave the outbox.
+    pub settled: Vec<Settled>,
+}
+
+impl Apply {
+    pub(super) fn is_empty(&self) -> bool {
+        self.epoch.is_none()
+            && self.cursor.is_none()
+            && self.messages.is_empty()
+            && self.receipts.is_empty()
+            && self.others.is_empty()
+            && self.settled.is_empty()
+    }
+
+    /// Changes in it, for bounding it.
+    pub(super) fn len(&self) -> usize {
+        self.messages.len() + self.receipts.len() + self.others.len() + self.settled.len()
+    }
+}
+
+/// A message of the inbox.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Inbound {
+    /// Its place in the inbox; only rises. After the server lost its inbox (another epoch) positions
+    /// start over, but a message that was known before is not told again.
+    pub position: u64,
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// The message.
+    pub message: v2::StoredMessage,
+}
+
+/// A message that left the outbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// Its place in the outbox.
+    pub order: u64,
+    /// Its key.
+    pub client_msg_id: ClientMsgId,
+    /// What became of it.
+    pub outcome: SendOutcome,
+}
+
+/// What became of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SendOutcome {
+    /// The server stored it.
+    Stored {
+        /// Its conversation.
+        conversation: ConversationId,
+        /// Its place there.
+        conv_seq: u64,
+        /// When, by the server's clock.
+        stored_ms: u64,
+    },
+    /// It was not and will not be stored.
+    Failed(Failure),
+}
+
+/// What the disk holds when the client starts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Saved {
+    /// Who this device is, once enrolled.
+    pub identity: Option<(Uin, DeviceId)>,
+    /// The ticket of the last session.
+    pub ticket: Option<v2::Ticket>,
+    /// Messages not settled yet, in any order.
+    pub outbox: Vec<OutboxEntry>,
+    /// The highest `order` ever used.
+    pub last_order: u64,
+    /// The server's epoch.
+    pub epoch: Option<[u8; 16]>,
+    /// The inbox is known up to here.
+    pub cursor: u64,
+    /// Messages the application has not confirmed, by position.
+    pub unconfirmed: Vec<Inbound>,
+    /// The highest message known in each conversation.
+    pub heads: BTreeMap<ConversationId, u64>,
+    /// Delivered receipts the server has not been told.
+    pub owed: BTreeMap<ConversationId, u64>,
+}
+
+/// The local disk failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreError {
+    /// No room left.
+    Full,
+    /// Anything else; the store is not written to again.
+    Failed,
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "the disk is full: make room and start again",
+            Self::Failed => "the disk failed: check it and start again",
+        })
+    }
+}
+
+impl core::error::Error for StoreError {}
