@@ -12,8 +12,11 @@
 //! | [`wire`] | pure codecs |
 //! | [`crypto`] | primitives behind one trait, the handshake pattern, the key schedule |
 //! | [`session`] | the handshake of either side, tickets |
+//! | [`channel`] | sealing and opening frames |
 //! | [`liveness`] | heartbeat and backoff |
 //! | [`dispatch`] | packet id → handler |
+//! | [`endpoint`] | one authenticated connection over any transport |
+//! | [`client`] | endpoint, reconnect, outbox, inbox: what an application embeds |
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -27,7 +30,8 @@ pub mod channel;
 pub mod code;
 pub mod crypto;
 pub mod dispatch;
-//pub mod endpoint;
+pub mod client;
+pub mod endpoint;
 pub mod ids;
 pub mod liveness;
 pub mod rng;

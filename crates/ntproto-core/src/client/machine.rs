@@ -48,8 +48,9 @@ enum Link {
     Connecting(Instant),
     /// A transport is up.
     Up(Box<ClientEndpoint>),
-    /// Over; its last words are leaving.
-    Farewell(Box<ClientEndpoint>, Instant),
+    /// Over; its last words are leaving, until the first instant at the latest. Then the wait to the
+    /// second one, if there is a next time.
+    Farewell(Box<ClientEndpoint>, Instant, Option<Instant>),
 }
 
 /// A store operation under way.
@@ -152,7 +153,7 @@ impl Client {
             Input::Disconnected => match &mut self.link {
                 Link::Connecting(_) => self.down(now, Down::Unreachable),
                 Link::Up(endpoint) => endpoint.handle(now, endpoint::Input::TransportClosed),
-                Link::Farewell(..) => self.after_farewell(now, false),
+                Link::Farewell(..) => self.after_farewell(false),
                 Link::None | Link::Backoff(_) => {}
             },
             Input::Bytes { channel, data } => {
@@ -161,7 +162,7 @@ impl Client {
                 }
             }
             Input::Writable(set) => {
-                if let Link::Up(endpoint) | Link::Farewell(endpoint, _) = &mut self.link {
+                if let Link::Up(endpoint) | Link::Farewell(endpoint, ..) = &mut self.link {
                     endpoint.handle(now, endpoint::Input::Writable(set));
                 }
             }
@@ -218,7 +219,7 @@ impl Client {
         if let Some(output) = self.out.pop_front() {
             return output;
         }
-        if let (Some(tx), Link::Up(endpoint) | Link::Farewell(endpoint, _)) = (tx, &mut self.link) {
+        if let (Some(tx), Link::Up(endpoint) | Link::Farewell(endpoint, ..)) = (tx, &mut self.link) {
             if let endpoint::Output::Transmit { channel } = endpoint.poll_output(now, Some(tx)) {
                 self.settle(now);
                 return Output::Transmit { channel };
@@ -237,7 +238,7 @@ impl Client {
         let link = match &self.link {
             Link::None => (None, WaitReason::Idle),
             Link::Backoff(at) => (Some(*at), WaitReason::Backoff),
-            Link::Connecting(at) | Link::Farewell(_, at) => (Some(*at), WaitReason::Connect),
+            Link::Connecting(at) | Link::Farewell(_, at, _) => (Some(*at), WaitReason::Connect),
             Link::Up(endpoint) => endpoint.wait(),
         };
         [
@@ -262,7 +263,7 @@ impl Client {
                 self.out.push_back(Output::Disconnect(ErrorCode::Timeout));
                 self.down(now, Down::Unreachable);
             }
-            Link::Farewell(_, at) if passed(Some(*at)) => self.after_farewell(now, true),
+            Link::Farewell(_, at, _) if passed(Some(*at)) => self.after_farewell(true),
             Link::Up(endpoint) => endpoint.handle(now, endpoint::Input::Timeout),
             _ => {}
         }
@@ -303,8 +304,8 @@ impl Client {
                 endpoint::Output::Transmit { .. } | endpoint::Output::Wait { .. } => break,
             }
         }
-        if matches!(&self.link, Link::Farewell(endpoint, _) if !endpoint.has_pending()) {
-            self.after_farewell(now, true);
+        if matches!(&self.link, Link::Farewell(endpoint, ..) if !endpoint.has_pending()) {
+            self.after_farewell(true);
         }
         self.pump(now);
     }
@@ -431,18 +432,25 @@ impl Client {
         let retry_at = now.mono + retry_in;
         self.event(ClientEvent::Offline { why: Down::Closed(why), retry_in });
         if endpoint.has_pending() {
-            self.link = Link::Farewell(endpoint, now.mono + FAREWELL);
+            self.link = Link::Farewell(endpoint, now.mono + FAREWELL, Some(retry_at));
         } else {
             self.out.push_back(Output::Disconnect(why.code()));
             self.link = Link::Backoff(retry_at);
         }
     }
 
-    fn after_farewell(&mut self, now: Now, disconnect: bool) {
+    fn after_farewell(&mut self, disconnect: bool) {
         if disconnect {
             self.out.push_back(Output::Disconnect(ErrorCode::Normal));
         }
-        self.link = if self.stopped.is_some() { Link::None } else { Link::Backoff(now.mono) };
+        let retry_at = match &self.link {
+            Link::Farewell(_, _, retry_at) => *retry_at,
+            _ => None,
+        };
+        self.link = match (self.stopped, retry_at) {
+            (None, Some(at)) => Link::Backoff(at),
+            _ => Link::None,
+        };
         if let Some(why) = self.stopped {
             self.event(ClientEvent::Stopped(why));
         }
@@ -479,7 +487,7 @@ impl Client {
             Link::Up(mut endpoint) => {
                 // An endpoint that ended by itself refuses; it has said what it had to.
                 let _ = endpoint.call(now, conn::Command::Close(ErrorCode::Normal));
-                self.link = Link::Farewell(endpoint, now.mono + FAREWELL);
+                self.link = Link::Farewell(endpoint, now.mono + FAREWELL, None);
             }
             farewell @ Link::Farewell(..) => self.link = farewell,
             Link::Connecting(_) => {

@@ -193,6 +193,7 @@ impl Initiator {
 }
 
 /// What entitles a device to a session.
+#[derive(Clone)]
 pub enum Credential {
     /// A sealed session ticket.
     Ticket(Bytes),
@@ -208,6 +209,7 @@ pub enum Credential {
 
 /// What a client proved and claims. It holds both of the device's secret keys, and made this very
 /// request with them; whether it may in is for the server to decide.
+#[derive(Clone)]
 pub struct AuthClaims {
     /// The request as it came; its lengths and texts are within the limits.
     pub request: AuthRequest,
