@@ -26,26 +26,14 @@ pub const REQUEST_OVERHEAD: usize = DH_LEN + SEALED_STATIC_LEN + TAG_LEN;
 /// What the second message adds to its payload.
 pub const RESPONSE_OVERHEAD: usize = DH_LEN + TAG_LEN;
 
-/// Noise's CipherState: a key and a counter.
-struct CipherState {
-    key: Box<dyn AeadKey>,
-    n: u64,
-}
-
-impl CipherState {
-    /// Noise's AESGCM nonce: 32 zero bits, then the counter, big-endian.
-    fn next_nonce(&mut self) -> [u8; NONCE_LEN] {
-        let mut nonce = [0; NONCE_LEN];
-        nonce[4..].copy_from_slice(&self.n.to_be_bytes());
-        self.n = self.n.checked_add(1).expect("a handshake seals two payloads under one key at most");
-        nonce
-    }
-}
+/// The nonce of every seal. Noise counts per key, from zero; here a key seals once, because a MixKey
+/// stands between any two seals of IK. [`SymmetricState`] gives its key up at each use.
+const NONCE: [u8; NONCE_LEN] = [0; NONCE_LEN];
 
 /// Noise's SymmetricState.
 struct SymmetricState {
     provider: &'static dyn CryptoProvider,
-    cipher: CipherState,
+    key: Option<Box<dyn AeadKey>>,
     ck: Secret<32>,
     h: [u8; 32],
 }
@@ -74,8 +62,9 @@ impl Unkeyed {
     fn mix_key(self, dh: &Secret<32>) -> SymmetricState {
         let mut ck = Secret::zero();
         ck.expose_mut()[..PROTOCOL_NAME.len()].copy_from_slice(PROTOCOL_NAME);
-        let (ck, cipher) = next_keys(self.provider, &ck, dh);
-        SymmetricState { provider: self.provider, cipher, ck, h: self.h }
+        let mut state = SymmetricState { provider: self.provider, key: None, ck, h: self.h };
+        state.mix_key(dh);
+        state
     }
 }
 
@@ -89,26 +78,26 @@ fn hkdf2(provider: &dyn CryptoProvider, ck: &Secret<32>, ikm: &[u8]) -> (Secret<
     (half(a), half(b))
 }
 
-fn next_keys(provider: &dyn CryptoProvider, ck: &Secret<32>, dh: &Secret<32>) -> (Secret<32>, CipherState) {
-    let (ck, key) = hkdf2(provider, ck, dh.expose());
-    (ck, CipherState { key: provider.aes256gcm(&key), n: 0 })
-}
-
 impl SymmetricState {
     fn mix_hash(&mut self, data: &[u8]) {
         self.h = self.provider.sha256(&[&self.h, data]);
     }
 
     fn mix_key(&mut self, dh: &Secret<32>) {
-        (self.ck, self.cipher) = next_keys(self.provider, &self.ck, dh);
+        let (ck, key) = hkdf2(self.provider, &self.ck, dh.expose());
+        self.ck = ck;
+        self.key = Some(self.provider.aes256gcm(&key));
+    }
+
+    fn take_key(&mut self) -> Box<dyn AeadKey> {
+        self.key.take().expect("IK mixes a new key in before each seal")
     }
 
     /// EncryptAndHash, appended to `out`.
     fn seal_into(&mut self, plaintext: &[u8], out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(plaintext);
-        let nonce = self.cipher.next_nonce();
-        let tag = self.cipher.key.seal_in_place(&nonce, &self.h, &mut out[start..]);
+        let tag = self.take_key().seal_in_place(&NONCE, &self.h, &mut out[start..]);
         out.extend_from_slice(&tag);
         self.mix_hash(&out[start..]);
     }
@@ -117,8 +106,7 @@ impl SymmetricState {
     fn open(&mut self, sealed: &[u8]) -> Result<Vec<u8>, CryptoError> {
         let (ciphertext, tag) = sealed.split_last_chunk::<TAG_LEN>().ok_or(CryptoError)?;
         let mut data = ciphertext.to_vec();
-        let nonce = self.cipher.next_nonce();
-        self.cipher.key.open_in_place(&nonce, &self.h, &mut data, tag)?;
+        self.take_key().open_in_place(&NONCE, &self.h, &mut data, tag)?;
         self.mix_hash(sealed);
         Ok(data)
     }

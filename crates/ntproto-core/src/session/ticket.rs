@@ -248,3 +248,22 @@ impl fmt::Display for TicketError {
 }
 
 impl core::error::Error for TicketError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::rustcrypto::RUSTCRYPTO;
+
+    #[test]
+    fn a_key_seals_so_many_tickets_and_no_more() {
+        let mut rng = Rng::new([1; 32]);
+        let key = TicketKey::generate(&mut rng, 1, UnixMillis(0));
+        let mut sealer = TicketSealer::new(&RUSTCRYPTO, key, None);
+        sealer.seals = MAX_SEALS - 1;
+        let last = sealer.seal(&mut rng, &TicketBody::default());
+        assert_eq!((sealer.current().id(), sealer.seals), (1, MAX_SEALS));
+        let next = sealer.seal(&mut rng, &TicketBody::default());
+        assert_eq!((sealer.current().id(), sealer.seals), (2, 1));
+        assert!(sealer.open(&last).is_ok() && sealer.open(&next).is_ok());
+    }
+}
