@@ -233,6 +233,11 @@ impl ServerEndpoint {
         self.base.waiting(channel)
     }
 
+    #[cfg(test)]
+    pub(super) const fn base_mut(&mut self) -> &mut Base {
+        &mut self.base
+    }
+
     /// How far it is.
     #[must_use]
     pub const fn phase(&self) -> Phase {

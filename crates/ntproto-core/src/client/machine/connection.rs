@@ -1,0 +1,210 @@
+//! Connecting, coming in, going away, trying again.
+
+use alloc::boxed::Box;
+
+use ntproto_proto::v2;
+
+use super::{CONNECT_TIMEOUT, Client, FAREWELL, Link, Op, SETTLED_AFTER};
+use crate::binding::Binding;
+use crate::client::requests::Waiting;
+use crate::client::{ClientEvent, ClientTxn, Down, Failure, Output, Stopped};
+use crate::code::ErrorCode;
+use crate::endpoint::client::{self as conn, ClientEndpoint};
+use crate::endpoint::{self, Closed};
+use crate::ids::{DeviceId, SessionId, Uin};
+use crate::time::Now;
+
+impl Client {
+    pub(super) fn connect(&mut self, now: Now) {
+        self.link = Link::Connecting(now.mono + CONNECT_TIMEOUT);
+        self.out.push_back(Output::Connect { attempt: self.backoff.retries() });
+    }
+
+    pub(super) fn authenticate(&mut self, now: Now, binding: crate::binding::Binding) {
+        let endpoint = self.session.request(now.unix).and_then(|request| {
+            let config = &self.session.config;
+            ClientEndpoint::new(
+                now,
+                conn::Config {
+                    provider: config.provider,
+                    server_static: config.server_static,
+                    heartbeat: config.heartbeat,
+                    binding,
+                },
+                &config.device,
+                request,
+                &mut self.rng,
+            )
+            .ok()
+        });
+        match endpoint {
+            Some(endpoint) => self.link = Link::Up(Box::new(endpoint)),
+            None => {
+                self.out.push_back(Output::Disconnect(ErrorCode::Internal));
+                self.link = Link::None;
+                self.stop(now, Stopped::Configuration);
+            }
+        }
+    }
+
+    pub(super) fn endpoint_event(&mut self, now: Now, event: conn::Event) {
+        match event {
+            conn::Event::Granted(grant) => self.granted(now, grant),
+            conn::Event::Refused(refusal) => self.refused(now, &refusal),
+            conn::Event::Ticket(ticket) => self.keep_ticket(now, ticket),
+            conn::Event::Packet(channel, packet) => self.packet(now, channel, packet),
+            conn::Event::Closed(why) => self.closed(now, why),
+        }
+    }
+
+    pub(super) fn granted(&mut self, now: Now, grant: v2::Grant) {
+        let (Some(session), Some(device)) =
+            (SessionId::from_slice(&grant.session_id), DeviceId::from_slice(&grant.device_id))
+        else {
+            return; // The handshake checked both lengths.
+        };
+        let uin = Uin(grant.uin);
+        self.session.adopt_clock(now.unix, grant.server_time_ms);
+        self.session.enrolled = true;
+        self.session.retried = false;
+        self.inbox.set_identity(uin, device);
+        if !self.identity_saved {
+            self.identity_saved = true;
+            self.store(ClientTxn::SaveIdentity(uin, device), Op::Other);
+        }
+        if let Some(ticket) = grant.ticket {
+            self.keep_ticket(now, ticket);
+        }
+        self.online = true;
+        self.told_caught_up = false;
+        self.settled_at = Some(now.mono + SETTLED_AFTER);
+        self.event(ClientEvent::Online { session, uin, device });
+    }
+
+    pub(super) fn keep_ticket(&mut self, now: Now, ticket: v2::Ticket) {
+        self.session.keep_ticket(now.mono, ticket.clone(), &mut self.rng);
+        self.store(ClientTxn::SaveTicket(Some(ticket)), Op::Other);
+    }
+
+    /// The server refused. What can be mended is mended and tried at once, one time.
+    pub(super) fn refused(&mut self, now: Now, refusal: &v2::Refusal) {
+        let code = ErrorCode::from_wire(refusal.code);
+        let mended = match code {
+            Some(ErrorCode::ClockSkew) => {
+                self.session.adopt_clock(now.unix, refusal.server_time_ms);
+                true
+            }
+            Some(ErrorCode::TicketExpired | ErrorCode::BadCredential) if self.session.used_ticket => {
+                self.store(ClientTxn::SaveTicket(None), Op::Other);
+                self.session.drop_ticket()
+            }
+            // The ephemeral key is new with every attempt.
+            Some(ErrorCode::Replay) => true,
+            Some(
+                code @ (ErrorCode::BadCredential
+                | ErrorCode::Revoked
+                | ErrorCode::RegistrationClosed
+                | ErrorCode::Version
+                | ErrorCode::Forbidden
+                | ErrorCode::BadRequest),
+            ) => {
+                self.stop(now, Stopped::Refused(code));
+                return;
+            }
+            _ => false,
+        };
+        if mended && !core::mem::replace(&mut self.session.retried, true) {
+            self.out.push_back(Output::Disconnect(ErrorCode::Normal));
+            self.connect(now);
+        }
+    }
+
+    /// The endpoint ended. Its last words leave first.
+    pub(super) fn closed(&mut self, now: Now, why: Closed) {
+        self.offline();
+        let Link::Up(endpoint) = core::mem::replace(&mut self.link, Link::None) else { return };
+        if why == Closed::Peer(Some(ErrorCode::Superseded)) {
+            self.stop(now, Stopped::Superseded);
+            return;
+        }
+        if matches!(why, Closed::Peer(Some(ErrorCode::Revoked))) {
+            self.stop(now, Stopped::Refused(ErrorCode::Revoked));
+            return;
+        }
+        let retry_in = self.backoff.next(&mut self.rng);
+        let retry_at = now.mono + retry_in;
+        self.event(ClientEvent::Offline { why: Down::Closed(why), retry_in });
+        if endpoint.has_pending() {
+            self.link = Link::Farewell(endpoint, now.mono + FAREWELL, Some(retry_at));
+        } else {
+            self.out.push_back(Output::Disconnect(why.code()));
+            self.link = Link::Backoff(retry_at);
+        }
+    }
+
+    pub(super) fn after_farewell(&mut self, disconnect: bool) {
+        if disconnect {
+            self.out.push_back(Output::Disconnect(ErrorCode::Normal));
+        }
+        let retry_at = match &self.link {
+            Link::Farewell(_, _, retry_at) => *retry_at,
+            _ => None,
+        };
+        self.link = match (self.stopped, retry_at) {
+            (None, Some(at)) => Link::Backoff(at),
+            _ => Link::None,
+        };
+        if let Some(why) = self.stopped {
+            self.event(ClientEvent::Stopped(why));
+        }
+    }
+
+    pub(super) fn down(&mut self, now: Now, why: Down) {
+        let retry_in = self.backoff.next(&mut self.rng);
+        self.link = Link::Backoff(now.mono + retry_in);
+        self.event(ClientEvent::Offline { why, retry_in });
+    }
+
+    /// What ends with a connection.
+    pub(super) fn offline(&mut self) {
+        self.online = false;
+        self.settled_at = None;
+        self.session.refresh_at = None;
+        self.outbox.disconnected();
+        self.inbox.disconnected();
+        for waiting in self.requests.clear() {
+            if let Waiting::App(request) = waiting {
+                self.event(ClientEvent::Response { request, result: Err(Failure::Disconnected) });
+            }
+        }
+    }
+
+    /// The end. Told once its last words have left.
+    pub(super) fn stop(&mut self, now: Now, why: Stopped) {
+        if self.stopped.is_some() {
+            return;
+        }
+        self.stopped = Some(why);
+        self.offline();
+        match core::mem::replace(&mut self.link, Link::None) {
+            Link::Up(mut endpoint) => {
+                // An endpoint that ended by itself refuses; it has said what it had to.
+                let _ = endpoint.call(now, conn::Command::Close(ErrorCode::Normal));
+                self.link = Link::Farewell(endpoint, now.mono + FAREWELL, None);
+            }
+            farewell @ Link::Farewell(..) => self.link = farewell,
+            Link::Connecting(_) => {
+                self.out.push_back(Output::Disconnect(ErrorCode::Normal));
+                self.event(ClientEvent::Stopped(why));
+            }
+            Link::None | Link::Backoff(_) => self.event(ClientEvent::Stopped(why)),
+        }
+    }
+
+    pub(super) fn endpoint_call(&mut self, now: Now, command: conn::Command) -> Result<(), endpoint::Misuse> {
+        match &mut self.link {
+            Link::Up(endpoint) if self.online => endpoint.call(now, command),
+            _ => Err(endpoint::Misuse::State),
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! The client machine: one connection at a time, and everything that outlives it.
+
+mod connection;
+mod disk;
+mod packets;
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use super::inbox::Inbox;
+use super::outbox::{Expiry, Outbox};
+use super::requests::{Requests, Waiting};
+use super::session::{ClientConfig, Session};
+use super::{
+    Apply, ClientEvent, ClientTxn, Command, DEFAULT_DEADLINE, Down, Failure, Input, MAX_BODY, Misuse, OpId,
+    OutboxEntry, Output, RequestId, Saved, SendOutcome, Stopped,
+};
+use crate::code::ErrorCode;
+use crate::endpoint::client::{self as conn, ClientEndpoint};
+use crate::endpoint::{self, WaitReason};
+use crate::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
+use crate::liveness::Backoff;
+use crate::rng::Rng;
+use crate::time::{Instant, Now, UnixMillis};
+use crate::tx::TxBuf;
+use crate::wire::channel::Channel;
+use crate::wire::packet::PacketId;
+
+/// The transport must be up within this.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A session that held this long resets the backoff.
+const SETTLED_AFTER: Duration = Duration::from_secs(10);
+/// The last words of a connection may take this long to leave.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// What is waited when the server says it can't store now and gives no time.
+const UNAVAILABLE_PAUSE: Duration = Duration::from_secs(1);
+/// The connection, as far as there is one.
+enum Link {
+    /// Not started, or over.
+    None,
+    /// Waiting to try again.
+    Backoff(Instant),
+    /// The host brings up a transport.
+    Connecting(Instant),
+    /// A transport is up.
+    Up(Box<ClientEndpoint>),
+    /// Over; its last words are leaving, until the first instant at the latest. Then the wait to the
+    /// second one, if there is a next time.
+    Farewell(Box<ClientEndpoint>, Instant, Option<Instant>),
+}
+
+/// A store operation under way.
+enum Op {
+    Enqueue(u64),
+    Apply(Apply),
+    Other,
+}
+
+/// An account's device: what an application embeds. See the [module](super) for its shape.
+pub struct Client {
+    session: Session,
+    rng: Rng,
+    link: Link,
+    started: bool,
+    stopped: Option<Stopped>,
+    backoff: Backoff,
+    settled_at: Option<Instant>,
+    paused_until: Option<Instant>,
+    outbox: Outbox,
+    inbox: Inbox,
+    requests: Requests,
+    last_order: u64,
+    last_op: u64,
+    ops: BTreeMap<OpId, Op>,
+    applying: bool,
+    identity_saved: bool,
+    out: VecDeque<Output>,
+    online: bool,
+    told_caught_up: bool,
+}
+
+impl Client {
+    /// A client with what its disk holds. Messages not yet confirmed are told again, first of all.
+    #[must_use]
+    pub fn new(config: ClientConfig, mut saved: Saved, seed: [u8; 32], now: Now) -> Self {
+        let mut out = VecDeque::new();
+        for inbound in core::mem::take(&mut saved.unconfirmed) {
+            out.push_back(Output::Event(ClientEvent::Message(inbound)));
+        }
+        let inbox = Inbox::restore(&mut saved);
+        let backoff = Backoff::new(config.jitter);
+        Self {
+            session: Session::new(config, saved.identity.is_some(), saved.ticket),
+            rng: Rng::new(seed),
+            link: Link::None,
+            started: false,
+            stopped: None,
+            backoff,
+            settled_at: None,
+            paused_until: None,
+            last_order: saved.outbox.iter().map(|e| e.order).fold(saved.last_order, u64::max),
+            outbox: Outbox::restore(now, saved.outbox),
+            inbox,
+            requests: Requests::default(),
+            last_op: 0,
+            ops: BTreeMap::new(),
+            applying: false,
+            identity_saved: saved.identity.is_some(),
+            out,
+            online: false,
+            told_caught_up: false,
+        }
+    }
+
+    /// Who this device is, once enrolled.
+    #[must_use]
+    pub const fn identity(&self) -> Option<(Uin, DeviceId)> {
+        self.inbox.identity()
+    }
+
+    /// Whether it is authenticated now.
+    #[must_use]
+    pub const fn is_online(&self) -> bool {
+        self.online
+    }
+
+    /// Messages in the outbox.
+    #[must_use]
+    pub fn outbox_len(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// Takes what the host brings. Never fails: noise ends the connection, as an event.
+    pub fn handle(&mut self, now: Now, input: Input<'_>) {
+        match input {
+            Input::StoreDone(op, result) => self.store_done(now, op, result),
+            Input::Timeout => self.tick(now),
+            Input::NetworkChanged => {
+                if let Link::Backoff(_) = self.link {
+                    self.backoff.reset();
+                    self.connect(now);
+                }
+            }
+            Input::Connected(binding) => {
+                if let Link::Connecting(_) = self.link {
+                    self.authenticate(now, binding);
+                }
+            }
+            Input::Disconnected => match &mut self.link {
+                Link::Connecting(_) => self.down(now, Down::Unreachable),
+                Link::Up(endpoint) => endpoint.handle(now, endpoint::Input::TransportClosed),
+                Link::Farewell(..) => self.after_farewell(false),
+                Link::None | Link::Backoff(_) => {}
+            },
+            Input::Bytes { channel, data } => {
+                if let Link::Up(endpoint) = &mut self.link {
+                    endpoint.handle(now, endpoint::Input::Bytes { channel, data });
+                }
+            }
+            Input::Writable(set) => {
+                if let Link::Up(endpoint) | Link::Farewell(endpoint, ..) = &mut self.link {
+                    endpoint.handle(now, endpoint::Input::Writable(set));
+                }
+            }
+        }
+        self.settle(now);
+    }
+
+    /// Does what the application asks.
+    ///
+    /// # Errors
+    /// [`Misuse`]; nothing has changed.
+    pub fn call(&mut self, now: Now, command: Command) -> Result<RequestId, Misuse> {
+        if self.stopped.is_some() {
+            return Err(Misuse::State);
+        }
+        let request = match command {
+            Command::Start if self.started => return Err(Misuse::State),
+            Command::Start => {
+                self.started = true;
+                self.connect(now);
+                self.next_request()
+            }
+            Command::Send { conversation, client_msg_id, body, deadline } => {
+                self.enqueue(now, conversation, client_msg_id, body, deadline)?
+            }
+            Command::Request { packet, body, deadline } => self.ask(now, packet, body, deadline)?,
+            Command::Confirm(position) => {
+                self.store(ClientTxn::Confirm(position), Op::Other);
+                self.next_request()
+            }
+            Command::RefreshTicket => {
+                self.endpoint_call(now, conn::Command::RefreshTicket).map_err(|_| Misuse::State)?;
+                self.next_request()
+            }
+            Command::UpdateKeys => {
+                self.endpoint_call(now, conn::Command::UpdateKeys).map_err(|_| Misuse::State)?;
+                self.next_request()
+            }
+            Command::Close => {
+                self.stop(now, Stopped::Closed);
+                self.next_request()
+            }
+        };
+        self.settle(now);
+        Ok(request)
+    }
+
+    /// What it wants next. `tx: None`: the transport takes nothing now.
+    pub fn poll_output(&mut self, now: Now, tx: Option<&mut TxBuf>) -> Output {
+        if self.wait().0.is_some_and(|at| now.mono >= at) {
+            self.tick(now);
+            self.settle(now);
+        }
+        if let Some(output) = self.out.pop_front() {
+            return output;
+        }
+        if let (Some(tx), Link::Up(endpoint) | Link::Farewell(endpoint, ..)) = (tx, &mut self.link) {
+            if let endpoint::Output::Transmit { channel } = endpoint.poll_output(now, Some(tx)) {
+                self.settle(now);
+                return Output::Transmit { channel };
+            }
+            // An event can't be lost here: settle() drained them all before.
+            self.settle(now);
+            if let Some(output) = self.out.pop_front() {
+                return output;
+            }
+        }
+        let (at, why) = self.wait();
+        Output::Wait { at, why }
+    }
+
+    fn wait(&self) -> (Option<Instant>, WaitReason) {
+        let link = match &self.link {
+            Link::None => (None, WaitReason::Idle),
+            Link::Backoff(at) => (Some(*at), WaitReason::Backoff),
+            Link::Connecting(at) | Link::Farewell(_, at, _) => (Some(*at), WaitReason::Connect),
+            Link::Up(endpoint) => endpoint.wait(),
+        };
+        [
+            link,
+            (self.settled_at, WaitReason::Settled),
+            (self.session.refresh_at.filter(|_| self.online), WaitReason::TicketRefresh),
+            (self.requests.deadline(), WaitReason::Deadline),
+            (self.outbox.deadline(), WaitReason::Deadline),
+            (self.paused_until, WaitReason::RetryAfter),
+        ]
+        .into_iter()
+        .filter(|(at, _)| at.is_some())
+        .min_by_key(|(at, _)| *at)
+        .unwrap_or((None, WaitReason::Idle))
+    }
+
+    fn tick(&mut self, now: Now) {
+        let passed = |at: Option<Instant>| at.is_some_and(|at| now.mono >= at);
+        match &mut self.link {
+            Link::Backoff(at) if passed(Some(*at)) => self.connect(now),
+            Link::Connecting(at) if passed(Some(*at)) => {
+                self.out.push_back(Output::Disconnect(ErrorCode::Timeout));
+                self.down(now, Down::Unreachable);
+            }
+            Link::Farewell(_, at, _) if passed(Some(*at)) => self.after_farewell(true),
+            Link::Up(endpoint) => endpoint.handle(now, endpoint::Input::Timeout),
+            _ => {}
+        }
+        if passed(self.settled_at) {
+            self.settled_at = None;
+            self.backoff.reset();
+        }
+        if passed(self.paused_until) {
+            self.paused_until = None;
+        }
+        if self.online && passed(self.session.refresh_at) {
+            // One request; if it goes unanswered the server ends the session with its own code.
+            self.session.refresh_at = None;
+            let _ = self.endpoint_call(now, conn::Command::RefreshTicket);
+        }
+        while let Some((request, failure)) = self.requests.expired(now.mono) {
+            self.event(ClientEvent::Response { request, result: Err(failure) });
+        }
+        while let Some(expiry) = self.outbox.expired(now.mono) {
+            match expiry {
+                Expiry::Unsent(order) => self.resolve(order, SendOutcome::Failed(Failure::DeadlineExceeded)),
+                Expiry::Unknown(order, client_msg_id) => {
+                    self.event(ClientEvent::SendExpired { request: RequestId(order), client_msg_id });
+                }
+            }
+        }
+    }
+
+    /// Brings everything to rest after a change: endpoint events in, work out.
+    fn settle(&mut self, now: Now) {
+        loop {
+            let event = match &mut self.link {
+                Link::Up(endpoint) => endpoint.poll_output(now, None),
+                _ => break,
+            };
+            match event {
+                endpoint::Output::Event(event) => self.endpoint_event(now, event),
+                endpoint::Output::Transmit { .. } | endpoint::Output::Wait { .. } => break,
+            }
+        }
+        if matches!(&self.link, Link::Farewell(endpoint, ..) if !endpoint.has_pending()) {
+            self.after_farewell(true);
+        }
+        self.pump(now);
+    }
+
+    fn next_request(&mut self) -> RequestId {
+        self.last_order += 1;
+        RequestId(self.last_order)
+    }
+
+    fn enqueue(
+        &mut self,
+        now: Now,
+        conversation: ConversationId,
+        client_msg_id: Option<ClientMsgId>,
+        body: Bytes,
+        deadline: Option<Duration>,
+    ) -> Result<RequestId, Misuse> {
+        if body.len() > MAX_BODY {
+            return Err(Misuse::TooLarge);
+        }
+        if let (Some((me, _)), Some((a, b))) = (self.identity(), conversation.members())
+            && me != a
+            && me != b
+        {
+            return Err(Misuse::NotMember);
+        }
+        let client_msg_id = client_msg_id.unwrap_or_else(|| ClientMsgId(self.rng.array()));
+        let entry = OutboxEntry {
+            order: self.last_order + 1,
+            client_msg_id,
+            conversation,
+            body,
+            expires: deadline.map(|d| UnixMillis(now.unix.0) + d),
+        };
+        self.outbox.add(entry.clone(), deadline.map(|d| now.mono + d))?;
+        self.last_order = entry.order;
+        self.store(ClientTxn::Enqueue(entry), Op::Enqueue(self.last_order));
+        Ok(RequestId(self.last_order))
+    }
+
+    fn ask(
+        &mut self,
+        now: Now,
+        packet: PacketId,
+        body: Bytes,
+        deadline: Option<Duration>,
+    ) -> Result<RequestId, Misuse> {
+        if body.len() > MAX_BODY {
+            return Err(Misuse::TooLarge);
+        }
+        if !self.online {
+            return Err(Misuse::State);
+        }
+        if !self.requests.has_room() || !self.room(Channel::Message) {
+            return Err(Misuse::TooManyRequests);
+        }
+        let request = self.next_request();
+        let deadline = deadline.unwrap_or(DEFAULT_DEADLINE);
+        let ms = u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX);
+        let at = Some(now.mono + deadline);
+        self.request(now, Channel::Message, packet, body.to_vec(), Waiting::App(request), at, Some(ms));
+        Ok(request)
+    }
+
+    fn event(&mut self, event: ClientEvent) {
+        self.out.push_back(Output::Event(event));
+    }
+}
+
