@@ -27,10 +27,10 @@ extern crate std;
 
 pub mod binding;
 pub mod channel;
+pub mod client;
 pub mod code;
 pub mod crypto;
 pub mod dispatch;
-pub mod client;
 pub mod endpoint;
 pub mod ids;
 pub mod liveness;

@@ -68,7 +68,8 @@ impl Outbox {
     pub(super) fn restore(now: Now, saved: Vec<OutboxEntry>) -> Self {
         let mut outbox = Self::default();
         for entry in saved {
-            let deadline = entry.expires.map(|at| now.mono + Duration::from_millis(at.0.saturating_sub(now.unix.0)));
+            let deadline =
+                entry.expires.map(|at| now.mono + Duration::from_millis(at.0.saturating_sub(now.unix.0)));
             let order = entry.order;
             outbox.insert(entry, deadline, State::Ready, true);
             outbox.ready.insert(order);

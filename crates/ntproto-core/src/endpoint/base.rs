@@ -144,7 +144,9 @@ impl Base {
         let kind = match why {
             Closed::Local(_) | Closed::TicketExpired => Some(FrameType::Close),
             Closed::PeerError(_) | Closed::AuthTimeout => Some(FrameType::Error),
-            Closed::Peer(_) | Closed::Refused(_) | Closed::Silent | Closed::KeyLimit | Closed::Transport => None,
+            Closed::Peer(_) | Closed::Refused(_) | Closed::Silent | Closed::KeyLimit | Closed::Transport => {
+                None
+            }
         };
         match (kind, &mut self.link) {
             (Some(kind), Some(link)) => link.push_close(kind, why.code(), detail),

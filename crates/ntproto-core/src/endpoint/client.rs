@@ -87,7 +87,8 @@ impl ClientEndpoint {
         rng: &mut Rng,
     ) -> Result<Self, Misuse> {
         let (initiator, message) =
-            Initiator::start(config.provider, rng, device, &config.server_static, request).map_err(|_| Misuse::TooLarge)?;
+            Initiator::start(config.provider, rng, device, &config.server_static, request)
+                .map_err(|_| Misuse::TooLarge)?;
         let mut base = Base::new(Side::Client, now.mono);
         base.push_clear(FrameType::AuthReq, &message);
         Ok(Self {
@@ -137,7 +138,14 @@ impl ClientEndpoint {
         match self.initiator.take().map(|i| i.finish(message)) {
             Some(Ok(Answer::Granted(grant, split))) => {
                 let heartbeat = Heartbeat::new(now.mono, self.config.heartbeat);
-                let link = Link::new(self.config.provider, Side::Client, &split, &self.config.binding, heartbeat, now.mono);
+                let link = Link::new(
+                    self.config.provider,
+                    Side::Client,
+                    &split,
+                    &self.config.binding,
+                    heartbeat,
+                    now.mono,
+                );
                 self.base.open(link);
                 self.events.push_back(Event::Granted(grant));
             }
@@ -155,9 +163,7 @@ impl ClientEndpoint {
     /// [`Misuse`]; nothing has changed.
     pub fn call(&mut self, now: Now, command: Command) -> Result<(), Misuse> {
         match command {
-            Command::Send(channel, packet) => {
-                self.base.link().ok_or(Misuse::State)?.push(channel, &packet)
-            }
+            Command::Send(channel, packet) => self.base.link().ok_or(Misuse::State)?.push(channel, &packet),
             Command::RefreshTicket => {
                 let link = self.base.link().ok_or(Misuse::State)?;
                 link.push_control(FrameType::TicketRefresh, alloc::vec![]).map_err(|_| Misuse::QueueFull)

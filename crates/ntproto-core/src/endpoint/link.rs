@@ -181,7 +181,11 @@ impl Link {
     pub(super) fn pending(&self, writable: ChannelSet) -> Option<Channel> {
         Channel::STREAMS.into_iter().find(|&c| {
             writable.contains(c)
-                && if c == Channel::Control { !self.control.is_empty() } else { !self.queues[c.index()].is_empty() }
+                && if c == Channel::Control {
+                    !self.control.is_empty()
+                } else {
+                    !self.queues[c.index()].is_empty()
+                }
         })
     }
 

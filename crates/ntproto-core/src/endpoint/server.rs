@@ -115,16 +115,14 @@ impl ServerEndpoint {
 
     fn incoming(&mut self, incoming: Incoming) {
         match incoming {
-            Incoming::Handshake(message) => {
-                match Responder::receive(self.provider, &self.keys, &message) {
-                    Ok(pending) => {
-                        self.base.decide();
-                        self.events.push_back(Event::AuthRequest(Box::new(pending.claims.clone())));
-                        self.pending = Some(Box::new(pending));
-                    }
-                    Err(_) => self.base.end(Closed::PeerError(PeerError::Handshake), ""),
+            Incoming::Handshake(message) => match Responder::receive(self.provider, &self.keys, &message) {
+                Ok(pending) => {
+                    self.base.decide();
+                    self.events.push_back(Event::AuthRequest(Box::new(pending.claims.clone())));
+                    self.pending = Some(Box::new(pending));
                 }
-            }
+                Err(_) => self.base.end(Closed::PeerError(PeerError::Handshake), ""),
+            },
             Incoming::Received(Received::Packet(channel, packet)) => {
                 self.events.push_back(Event::Packet(channel, packet));
             }
@@ -147,8 +145,7 @@ impl ServerEndpoint {
                 let answer = v2::auth_response::Answer::Grant(grant);
                 let split = self.answer(rng, answer)?.ok_or(Misuse::TooLarge)?;
                 let heartbeat = Heartbeat::new(now.mono, self.heartbeat);
-                let link =
-                    Link::new(self.provider, Side::Server, &split, &self.binding, heartbeat, now.mono);
+                let link = Link::new(self.provider, Side::Server, &split, &self.binding, heartbeat, now.mono);
                 self.base.open(link);
                 self.base.ticket_deadline = expires;
                 Ok(())
@@ -159,9 +156,7 @@ impl ServerEndpoint {
                 self.base.end(Closed::Refused(code), "");
                 Ok(())
             }
-            Command::Send(channel, packet) => {
-                self.base.link().ok_or(Misuse::State)?.push(channel, &packet)
-            }
+            Command::Send(channel, packet) => self.base.link().ok_or(Misuse::State)?.push(channel, &packet),
             Command::IssueTicket { ticket, server_time_ms } => {
                 let payload = prost::Message::encode_to_vec(&ticket);
                 let link = self.base.link().ok_or(Misuse::State)?;

@@ -217,7 +217,8 @@ fn control_goes_first_and_full_channels_wait() {
     let mut pair = Pair::open();
     pair.client.call(pair.now, client::Command::Send(Channel::Message, packet(Kind::Push, b"m"))).unwrap();
     pair.client.call(pair.now, client::Command::RefreshTicket).unwrap();
-    pair.client.handle(pair.now, Input::Writable(ChannelSet::NONE.with(Channel::Message).with(Channel::Control)));
+    pair.client
+        .handle(pair.now, Input::Writable(ChannelSet::NONE.with(Channel::Message).with(Channel::Control)));
     let order: Vec<_> = pair.client_sends().into_iter().map(|(c, _)| c).collect();
     assert_eq!(order, [Channel::Control, Channel::Message]);
     pair.client.call(pair.now, client::Command::Send(Channel::Message, packet(Kind::Push, b"m"))).unwrap();
@@ -242,7 +243,8 @@ fn a_full_queue_refuses_and_recovers() {
     let huge = packet(Kind::Push, &alloc::vec![0; MAX_PAYLOAD]);
     let refused = pair.client.call(pair.now, client::Command::Send(Channel::Message, huge));
     assert_eq!(refused, Err(Misuse::TooLarge));
-    let control = pair.client.call(pair.now, client::Command::Send(Channel::Control, packet(Kind::Push, b"")));
+    let control =
+        pair.client.call(pair.now, client::Command::Send(Channel::Control, packet(Kind::Push, b"")));
     assert_eq!(control, Err(Misuse::Channel));
 }
 

@@ -5,6 +5,6 @@
 //! ```
 
 pub mod channel;
+pub mod event;
 pub mod frame;
 pub mod packet;
-pub mod event;

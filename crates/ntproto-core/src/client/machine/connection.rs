@@ -5,7 +5,6 @@ use alloc::boxed::Box;
 use ntproto_proto::v2;
 
 use super::{CONNECT_TIMEOUT, Client, FAREWELL, Link, Op, SETTLED_AFTER};
-use crate::binding::Binding;
 use crate::client::requests::Waiting;
 use crate::client::{ClientEvent, ClientTxn, Down, Failure, Output, Stopped};
 use crate::code::ErrorCode;

@@ -373,4 +373,3 @@ impl Client {
         self.out.push_back(Output::Event(event));
     }
 }
-

@@ -141,7 +141,9 @@ impl Client {
 
     /// Sends what can be sent, writes what can be written.
     pub(super) fn pump(&mut self, now: Now) {
-        if !self.applying && let Some(apply) = self.inbox.next_apply() {
+        if !self.applying
+            && let Some(apply) = self.inbox.next_apply()
+        {
             self.applying = true;
             self.store(ClientTxn::Apply(apply.clone()), Op::Apply(apply));
         }
@@ -153,7 +155,15 @@ impl Client {
             self.event(ClientEvent::CaughtUp);
         }
         if let Some(request) = self.inbox.next_sync() {
-            self.request(now, Channel::Sync, PacketId::SYNC, request.encode_to_vec(), Waiting::Sync, None, None);
+            self.request(
+                now,
+                Channel::Sync,
+                PacketId::SYNC,
+                request.encode_to_vec(),
+                Waiting::Sync,
+                None,
+                None,
+            );
         }
         if let Some(owed) = self.inbox.next_receipts() {
             let watermarks = owed
@@ -164,7 +174,15 @@ impl Client {
                 })
                 .collect();
             let body = v2::DeliveredRequest { watermarks }.encode_to_vec();
-            self.request(now, Channel::Message, PacketId::DELIVERED, body, Waiting::Delivered(owed), None, None);
+            self.request(
+                now,
+                Channel::Message,
+                PacketId::DELIVERED,
+                body,
+                Waiting::Delivered(owed),
+                None,
+                None,
+            );
         }
         while self.outbox.has_ready() && self.room(Channel::Message) {
             let Some(sending) = self.outbox.next(now) else { break };
@@ -198,7 +216,8 @@ impl Client {
         deadline_ms: Option<u32>,
     ) {
         let request_id = self.requests.add(waiting, deadline);
-        let packet = Packet { id, kind: Kind::Request(request_id), deadline_ms, trace: None, body: body.into() };
+        let packet =
+            Packet { id, kind: Kind::Request(request_id), deadline_ms, trace: None, body: body.into() };
         if self.endpoint_call(now, conn::Command::Send(channel, packet)).is_err() {
             match self.requests.take(request_id) {
                 Some(Waiting::Send(order)) => {
