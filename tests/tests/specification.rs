@@ -1,0 +1,99 @@
+//! The tables of the specification in `docs/spec` say what the code says.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ntproto_core::code::ErrorCode;
+use ntproto_core::wire::channel::Channel;
+use ntproto_core::wire::frame::FrameType;
+use ntproto_core::wire::packet::PacketId;
+use ntproto_core::{channel, client, endpoint, liveness, session, wire};
+use ntproto_hub::store::execute;
+
+/// The cells of every table row of a page.
+fn rows(page: &str) -> Vec<Vec<String>> {
+    let path = format!("{}/../docs/spec/{page}.md", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap();
+    let inner = text.lines().filter_map(|l| l.strip_prefix('|')?.strip_suffix('|'));
+    inner.map(|row| row.split('|').map(|cell| cell.trim().to_owned()).collect()).collect()
+}
+
+/// Number and name of every row that begins with a number.
+fn numbered(page: &str) -> BTreeMap<u64, String> {
+    let number = |cell: &str| match cell.strip_prefix("0x") {
+        Some(hex) if hex.len() == 4 => u64::from_str_radix(hex, 16).ok(),
+        _ => cell.parse().ok(),
+    };
+    rows(page).into_iter().filter_map(|row| Some((number(&row[0])?, row[1].clone()))).collect()
+}
+
+#[test]
+fn errors() {
+    let code = ErrorCode::ALL.iter().map(|&c| (c as u64, c.name().to_owned())).collect();
+    assert_eq!(numbered("errors"), code);
+}
+
+#[test]
+fn frame_types() {
+    let code = FrameType::ALL.iter().map(|&t| (t as u64, t.name().to_owned())).collect();
+    assert_eq!(numbered("frames"), code);
+}
+
+#[test]
+fn channels() {
+    let code =
+        Channel::ALL.iter().map(|&c| (c as u64, format!("{c:?}").to_uppercase())).collect::<BTreeMap<_, _>>();
+    assert_eq!(numbered("channels"), code);
+}
+
+#[test]
+fn packet_ids() {
+    let code = (0..=u16::MAX)
+        .filter_map(|n| Some((u64::from(n), PacketId(n).name()?.to_owned())))
+        .collect::<BTreeMap<_, _>>();
+    let page: BTreeMap<_, _> = numbered("packets").into_iter().filter(|(n, _)| *n > 0xff).collect();
+    assert_eq!(page, code);
+}
+
+#[test]
+fn limits() {
+    let bytes = |n: usize| format!("{n} bytes");
+    let seconds = |d: Duration| format!("{} s", d.as_secs());
+    let code = BTreeMap::from([
+        ("frame header", bytes(wire::frame::HEADER_LEN)),
+        ("frame checksum", bytes(wire::frame::TRAILER_LEN)),
+        ("payload before authentication", bytes(wire::frame::MAX_PAYLOAD_CLEAR)),
+        ("payload", bytes(wire::frame::MAX_PAYLOAD)),
+        ("sealed payload beside its ciphertext", bytes(channel::PAYLOAD_OVERHEAD)),
+        ("packet header", bytes(wire::packet::HEADER_LEN)),
+        ("packets in a frame", endpoint::MAX_PACKETS_PER_FRAME.to_string()),
+        ("message body", bytes(client::MAX_BODY)),
+        ("detail of an error", bytes(200)),
+        ("AUTH_REQ, AUTH_RESP", bytes(session::handshake::MAX_AUTH_PAYLOAD)),
+        (
+            "offered versions, offered transports",
+            format!("{} of {} bytes", session::handshake::MAX_OFFERS, session::handshake::MAX_OFFER_LEN),
+        ),
+        ("device name", bytes(session::handshake::MAX_DEVICE_NAME)),
+        ("time to authenticate", seconds(endpoint::AUTH_TIMEOUT)),
+        ("clock skew", seconds(Duration::from_millis(session::handshake::MAX_CLOCK_SKEW_MS))),
+        ("ticket", bytes(session::ticket::MAX_SEALED)),
+        ("tickets under one key", session::ticket::MAX_SEALS.to_string()),
+        ("frames under one key", channel::MAX_FRAMES_PER_KEY.to_string()),
+        ("AES blocks under one key", channel::MAX_BLOCKS_PER_KEY.to_string()),
+        ("age of a key", seconds(channel::MAX_KEY_AGE)),
+        ("datagram window", channel::ReplayWindow::SIZE.to_string()),
+        ("heartbeat interval", seconds(liveness::INTERVAL)),
+        ("heartbeat answer", seconds(liveness::ANSWER_WITHIN)),
+        ("longest backoff", seconds(liveness::MAX_BACKOFF)),
+        ("positions behind before TOO_LONG", execute::MAX_LAG.to_string()),
+        ("deltas in a page", execute::MAX_PAGE.to_string()),
+        ("devices in use", execute::MAX_LIVE_DEVICES.to_string()),
+        ("devices of an account, revoked ones included", execute::MAX_DEVICES.to_string()),
+    ]);
+    let page: BTreeMap<_, _> =
+        rows("limits").into_iter().skip(2).map(|row| (row[0].clone(), row[1].clone())).collect();
+    let code: BTreeMap<_, _> = code.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    assert_eq!(page, code);
+}
