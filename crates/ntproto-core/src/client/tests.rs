@@ -540,7 +540,7 @@ fn reconnects_on_the_drafts_schedule_and_starts_over_when_a_session_held() {
     w.later(10_000);
     w.cut();
     w.later(1_000);
-    assert_eq!(w.client.is_online(), true);
+    assert!(w.client.is_online());
     w.cut();
     w.client.handle(w.now(), Input::NetworkChanged);
     w.run();

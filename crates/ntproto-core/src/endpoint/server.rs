@@ -17,7 +17,7 @@ use crate::crypto::CryptoProvider;
 use crate::crypto::identity::ServerKeys;
 use crate::liveness::Heartbeat;
 use crate::rng::Rng;
-use crate::session::handshake::{AuthClaims, Pending, Responder};
+use crate::session::handshake::{AuthClaims, Reply, Responder};
 use crate::time::{Instant, Now};
 use crate::tx::TxBuf;
 use crate::wire::channel::Channel;
@@ -66,7 +66,7 @@ pub struct ServerEndpoint {
     keys: Arc<ServerKeys>,
     binding: Binding,
     heartbeat: Duration,
-    pending: Option<Box<Pending>>,
+    reply: Option<Box<Reply>>,
     received: VecDeque<Received>,
     events: VecDeque<Event>,
 }
@@ -87,7 +87,7 @@ impl ServerEndpoint {
             keys,
             binding,
             heartbeat,
-            pending: None,
+            reply: None,
             received: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -185,9 +185,9 @@ impl ServerEndpoint {
         if self.base.phase() != Phase::Deciding {
             return Err(Misuse::State);
         }
-        let pending = self.pending.take().ok_or(Misuse::State)?;
+        let reply = self.reply.take().ok_or(Misuse::State)?;
         let response = v2::AuthResponse { answer: Some(answer) };
-        let (message, split) = pending.answer(rng, response).map_err(|_| Misuse::TooLarge)?;
+        let (message, split) = reply.answer(rng, response).map_err(|_| Misuse::TooLarge)?;
         self.base.push_clear(FrameType::AuthResp, &message);
         Ok(split)
     }

@@ -193,7 +193,6 @@ impl Initiator {
 }
 
 /// What entitles a device to a session.
-#[derive(Clone)]
 pub enum Credential {
     /// A sealed session ticket.
     Ticket(Bytes),
@@ -209,7 +208,6 @@ pub enum Credential {
 
 /// What a client proved and claims. It holds both of the device's secret keys, and made this very
 /// request with them; whether it may in is for the server to decide.
-#[derive(Clone)]
 pub struct AuthClaims {
     /// The request as it came; its lengths and texts are within the limits.
     pub request: AuthRequest,
@@ -287,6 +285,31 @@ pub struct Pending {
 }
 
 impl Pending {
+    /// Parts the claims, for whoever decides, from the answer, for whoever sends it.
+    #[must_use]
+    pub fn into_parts(self) -> (AuthClaims, Reply) {
+        (self.claims, Reply { noise: self.noise })
+    }
+
+    /// Makes AUTH_RESP, see [`Reply::answer`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn answer(
+        self,
+        rng: &mut Rng,
+        response: AuthResponse,
+    ) -> Result<(Vec<u8>, Option<NoiseSplit>), HandshakeError> {
+        self.into_parts().1.answer(rng, response)
+    }
+}
+
+/// The answer that is still to be made.
+pub struct Reply {
+    noise: ResponderReply,
+}
+
+impl Reply {
     /// Makes AUTH_RESP; for a grant also the root of the session's keys.
     ///
     /// # Errors

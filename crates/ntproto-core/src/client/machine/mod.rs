@@ -293,12 +293,8 @@ impl Client {
 
     /// Brings everything to rest after a change: endpoint events in, work out.
     fn settle(&mut self, now: Now) {
-        loop {
-            let event = match &mut self.link {
-                Link::Up(endpoint) => endpoint.poll_output(now, None),
-                _ => break,
-            };
-            match event {
+        while let Link::Up(endpoint) = &mut self.link {
+            match endpoint.poll_output(now, None) {
                 endpoint::Output::Event(event) => self.endpoint_event(now, event),
                 endpoint::Output::Transmit { .. } | endpoint::Output::Wait { .. } => break,
             }
