@@ -118,8 +118,9 @@ impl ServerEndpoint {
             Incoming::Handshake(message) => match Responder::receive(self.provider, &self.keys, &message) {
                 Ok(pending) => {
                     self.base.decide();
-                    self.events.push_back(Event::AuthRequest(Box::new(pending.claims.clone())));
-                    self.pending = Some(Box::new(pending));
+                    let (claims, reply) = pending.into_parts();
+                    self.events.push_back(Event::AuthRequest(Box::new(claims)));
+                    self.reply = Some(Box::new(reply));
                 }
                 Err(_) => self.base.end(Closed::PeerError(PeerError::Handshake), ""),
             },
