@@ -16,6 +16,8 @@
 //! what it did gets every message exactly once, whatever crashes.
 
 mod inbox;
+#[cfg(debug_assertions)]
+pub mod journal;
 mod machine;
 mod outbox;
 mod requests;

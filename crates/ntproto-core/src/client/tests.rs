@@ -12,6 +12,7 @@ use ntproto_proto::v2;
 use proptest::prelude::*;
 use prost::Message as _;
 
+use super::journal::{JournalError, Recorder, replay};
 use super::*;
 use crate::binding::TransportId;
 use crate::crypto::identity::{DeviceKeys, ServerKey, ServerKeys};
@@ -30,6 +31,7 @@ const ME: Uin = Uin(10001);
 const FRIEND: Uin = Uin(10002);
 const DEVICE: DeviceId = DeviceId([2; 16]);
 const EPOCH: [u8; 16] = [8; 16];
+const SEED: [u8; 32] = [4; 32];
 const T0: u64 = 1_700_000_000_000;
 
 fn server_keys() -> Arc<ServerKeys> {
@@ -68,7 +70,7 @@ fn stored(conv_seq: u64, sender: Uin, device: [u8; 16], id: [u8; 16]) -> v2::Syn
 
 /// The client, its disk and the server's end of its connection.
 struct World {
-    client: Client,
+    client: Recorder,
     server: Option<ServerEndpoint>,
     rng: Rng,
     ms: u64,
@@ -80,6 +82,7 @@ struct World {
     slow_disk: bool,
     /// Requests the server got and did not answer yet.
     asked: VecDeque<(Channel, Packet)>,
+    saved: Saved,
     credentials: Vec<&'static str>,
     auth: VecDeque<ErrorCode>,
 }
@@ -88,7 +91,8 @@ impl World {
     fn with(saved: Saved) -> Self {
         let now = Now { mono: Instant::from_micros(1), unix: UnixMillis(T0) };
         Self {
-            client: Client::new(config(), saved, [4; 32], now),
+            client: Recorder::new(config(), saved.clone(), SEED, now),
+            saved,
             server: None,
             rng: Rng::new([6; 32]),
             ms: 0,
@@ -319,7 +323,7 @@ fn ticket(issued_ms: u64) -> v2::Ticket {
 #[test]
 fn enrols_once_then_comes_back_with_its_ticket_then_with_its_key() {
     let mut w = World::online();
-    assert_eq!(w.client.identity(), Some((ME, DEVICE)));
+    assert_eq!(w.client.client().identity(), Some((ME, DEVICE)));
     assert!(w.written.contains(&ClientTxn::SaveIdentity(ME, DEVICE)));
     w.cut();
     w.later(1_000);
@@ -343,7 +347,7 @@ fn a_message_is_stored_sent_and_settled() {
     w.complete();
     w.run();
     assert!(w.took(|e| matches!(e, ClientEvent::Sent { request: r, conv_seq: 1, .. } if *r == request)));
-    assert_eq!(w.client.outbox_len(), 0);
+    assert_eq!(w.client.client().outbox_len(), 0);
     let moved = w
         .written
         .iter()
@@ -375,7 +379,7 @@ fn what_was_in_flight_goes_out_again_in_order_with_the_same_ids() {
     w.answer_send(2, 2, 1, true);
     w.answer_send(3, 3, 2, false);
     let sent = w.events.iter().filter(|e| matches!(e, ClientEvent::Sent { .. })).count();
-    assert_eq!((sent, w.client.outbox_len(), w.messages()), (3, 0, Vec::new()));
+    assert_eq!((sent, w.client.client().outbox_len(), w.messages()), (3, 0, Vec::new()));
 }
 
 #[test]
@@ -465,7 +469,7 @@ fn a_deadline_before_sending_fails_at_once() {
     w.send(1, Some(Duration::from_millis(500)));
     w.later(500);
     assert!(w.took(|e| matches!(e, ClientEvent::SendFailed { why: Failure::DeadlineExceeded, .. })));
-    assert_eq!(w.client.outbox_len(), 0);
+    assert_eq!(w.client.client().outbox_len(), 0);
     w.later(1_000);
     assert!(w.asked_send().is_none());
 }
@@ -489,7 +493,7 @@ fn a_deadline_in_flight_is_found_out() {
             w.refuse(PacketId::SEND, ErrorCode::Cancelled, 0);
             assert!(w.took(|e| matches!(e, ClientEvent::SendFailed { why: Failure::DeadlineExceeded, .. })));
         }
-        assert_eq!(w.client.outbox_len(), 0);
+        assert_eq!(w.client.client().outbox_len(), 0);
     }
 }
 
@@ -540,11 +544,11 @@ fn reconnects_on_the_drafts_schedule_and_starts_over_when_a_session_held() {
     w.later(10_000);
     w.cut();
     w.later(1_000);
-    assert!(w.client.is_online());
+    assert!(w.client.client().is_online());
     w.cut();
     w.client.handle(w.now(), Input::NetworkChanged);
     w.run();
-    assert!(w.client.is_online(), "another network is tried at once");
+    assert!(w.client.client().is_online(), "another network is tried at once");
 }
 
 #[test]
@@ -553,7 +557,7 @@ fn refusals_are_mended_or_final() {
         World::with(Saved { identity: Some((ME, DEVICE)), ticket: Some(ticket(T0)), ..Default::default() });
     w.auth = [ErrorCode::TicketExpired].into();
     w.call(Command::Start).unwrap();
-    assert!(w.client.is_online());
+    assert!(w.client.client().is_online());
     assert_eq!(w.credentials, ["ticket", "known device"]);
 
     let mut w = World::with(Saved::default());
@@ -580,7 +584,7 @@ fn refusals_are_mended_or_final() {
     w.call(Command::Start).unwrap();
     assert!(w.took(|e| matches!(e, ClientEvent::Offline { .. })));
     w.later(1_000);
-    assert!(w.client.is_online());
+    assert!(w.client.client().is_online());
 }
 
 #[test]
@@ -595,7 +599,7 @@ fn superseded_stops_and_going_away_comes_back() {
         w.run();
         assert_eq!(w.took(|e| matches!(e, ClientEvent::Stopped(_))), stops);
         w.later(60_000);
-        assert_eq!(w.client.is_online(), !stops);
+        assert_eq!(w.client.client().is_online(), !stops);
     }
 }
 
@@ -645,6 +649,23 @@ fn a_failing_disk_stops_it_and_loses_nothing() {
 }
 
 #[test]
+fn a_journal_replays_the_run_and_shows_a_change() {
+    let mut w = World::online();
+    w.send(1, Some(Duration::from_millis(500)));
+    w.push(1, 0, from_friend(1));
+    w.answer_send(2, 2, 1, false);
+    w.cut();
+    w.later(1_000);
+    w.call(Command::Close).unwrap();
+    let saved = w.saved.clone();
+    let mut journal = w.client.finish();
+    assert_eq!(replay(config(), saved.clone(), SEED, &journal), Ok(()));
+    assert_eq!(replay(config(), saved.clone(), [0; 32], &journal), Err(JournalError::Diverged));
+    journal.bytes.pop();
+    assert_eq!(replay(config(), saved, SEED, &journal), Err(JournalError::Malformed));
+}
+
+#[test]
 fn misuse_changes_nothing() {
     let mut w = World::online();
     let send = |id: u8, size: usize, conversation| Command::Send {
@@ -689,7 +710,7 @@ proptest! {
         for (step, n) in steps {
             match step {
                 0 => { head += n; }
-                1 if w.server.is_some() && w.client.is_online() && n <= head => w.push(n, n - 1, from_friend(n)),
+                1 if w.server.is_some() && w.client.client().is_online() && n <= head => w.push(n, n - 1, from_friend(n)),
                 2 => { w.cut(); w.later(120_000); }
                 _ => {}
             }

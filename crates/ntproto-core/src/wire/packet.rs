@@ -125,27 +125,39 @@ impl Packet {
 
     /// Appends it to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let (mut flags, request_id) = match self.kind {
-            Kind::Request(id) => (0, id),
-            Kind::Response(id) => (RESPONSE, id),
-            Kind::Error(id) => (RESPONSE | ERROR, id),
+        Self::encode_parts(self.id, self.kind, self.deadline_ms, self.trace.as_ref(), &self.body, out);
+    }
+
+    /// Appends a packet that is not in one piece to `out`.
+    pub fn encode_parts(
+        id: PacketId,
+        kind: Kind,
+        deadline_ms: Option<u32>,
+        trace: Option<&[u8; TRACE_LEN]>,
+        body: &[u8],
+        out: &mut Vec<u8>,
+    ) {
+        let (mut flags, request_id) = match kind {
+            Kind::Request(n) => (0, n),
+            Kind::Response(n) => (RESPONSE, n),
+            Kind::Error(n) => (RESPONSE | ERROR, n),
             Kind::Push => (0, 0),
         };
-        flags |= if self.deadline_ms.is_some() { DEADLINE } else { 0 };
-        flags |= if self.trace.is_some() { TRACE } else { 0 };
+        flags |= if deadline_ms.is_some() { DEADLINE } else { 0 };
+        flags |= if trace.is_some() { TRACE } else { 0 };
         let mut head = [0; HEADER_LEN];
-        head[..2].copy_from_slice(&self.id.0.to_be_bytes());
+        head[..2].copy_from_slice(&id.0.to_be_bytes());
         head[2..4].copy_from_slice(&flags.to_be_bytes());
         head[4..8].copy_from_slice(&request_id.to_be_bytes());
-        head[8..].copy_from_slice(&(self.body.len() as u32).to_be_bytes());
+        head[8..].copy_from_slice(&(body.len() as u32).to_be_bytes());
         out.extend_from_slice(&head);
-        if let Some(ms) = self.deadline_ms {
+        if let Some(ms) = deadline_ms {
             out.extend_from_slice(&ms.to_be_bytes());
         }
-        if let Some(trace) = &self.trace {
+        if let Some(trace) = trace {
             out.extend_from_slice(trace);
         }
-        out.extend_from_slice(&self.body);
+        out.extend_from_slice(body);
     }
 
     /// Reads the packet at the start of `plaintext` and leaves the rest there.
