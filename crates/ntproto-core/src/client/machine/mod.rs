@@ -219,11 +219,17 @@ impl Client {
             return output;
         }
         if let (Some(tx), Link::Up(endpoint) | Link::Farewell(endpoint, ..)) = (tx, &mut self.link) {
-            if let endpoint::Output::Transmit { channel } = endpoint.poll_output(now, Some(tx)) {
-                self.settle(now);
-                return Output::Transmit { channel };
+            match endpoint.poll_output(now, Some(tx)) {
+                endpoint::Output::Transmit { channel } => {
+                    self.settle(now);
+                    return Output::Transmit { channel };
+                }
+                // Sending can end a connection: its keys may be used up.
+                endpoint::Output::Event(event) if matches!(self.link, Link::Up(_)) => {
+                    self.endpoint_event(now, event);
+                }
+                endpoint::Output::Event(_) | endpoint::Output::Wait { .. } => {}
             }
-            // An event can't be lost here: settle() drained them all before.
             self.settle(now);
             if let Some(output) = self.out.pop_front() {
                 return output;
