@@ -1,1 +1,37 @@
-fn main() {}
+//! `ntp`: the server, the client and the tools of ntproto on one command line.
+//!
+//! One file a command under `commands/`; what a command is made of has a folder of its own.
+#![forbid(unsafe_code)]
+
+mod cli;
+mod commands;
+mod exit;
+mod inspect;
+mod output;
+mod text;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help and version are no errors.
+            let code = if e.use_stderr() { exit::Code::Usage } else { exit::Code::Ok };
+            let _ = e.print();
+            return code.into();
+        }
+    };
+    match cli.run() {
+        Ok(code) => code.into(),
+        Err(failure) => {
+            let message = failure.to_string();
+            if !message.is_empty() {
+                eprintln!("ntp: {}", text::harmless(&message));
+            }
+            failure.code.into()
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The command line.
+
+use clap::{Parser, Subcommand};
+
+use crate::commands;
+use crate::exit::Outcome;
+
+/// Secure messages from your own server: a server, a client and tools in one program.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ntp",
+    version,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = AFTER
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER: &str = "\
+See it work, with the server killed in the middle of it:
+  ntp demo
+
+Talk to each other:
+  ntp serve                                    prints a connect string and an invitation
+  ntp register --connect STRING --invitation CODE
+  ntp chat 10002
+
+`ntp help COMMAND` has examples of each command.
+
+Exit codes:
+    0  done
+    1  failed: the line on stderr says what, and what to do
+    2  wrong usage or configuration
+    3  refused by the server
+    4  the server could not be reached in time
+    5  messages were lost, doubled or out of order (demo, bench)
+    6  the deadline passed before the message was stored (send)
+  130  interrupted";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Inspect(commands::inspect::Args),
+    Completions(commands::completions::Args),
+}
+
+impl Cli {
+    /// Runs the command.
+    pub(crate) fn run(self) -> Outcome {
+        match self.command {
+            Command::Inspect(args) => commands::inspect::run(&args),
+            Command::Completions(args) => commands::completions::run(&args),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definitions_hold() {
+        Cli::command().debug_assert();
+    }
+}
