@@ -61,6 +61,7 @@ pub(crate) fn for_seconds(root: &Path, wanted: &[String], seconds: u64) -> Resul
             format!("-rss_limit_mb={MEMORY_MIB}"),
             "-print_final_stats=1".into(),
             "-verbosity=0".into(),
+            "-print_funcs=0".into(),
         ]);
         cargo(root, line)
             .done()

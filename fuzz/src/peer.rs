@@ -1,0 +1,244 @@
+//! The other side of a connection under [`STUB`](crate::STUB): well-formed frames with any content.
+
+use arbitrary::Arbitrary;
+use ntproto_core::wire::channel::Channel;
+use ntproto_core::wire::frame::{self, Flags, FrameType};
+use ntproto_core::wire::packet::{Kind, Packet, PacketId};
+use ntproto_proto::v2::{self, auth_request, auth_response};
+use prost::Message as _;
+
+/// One thing a peer sends.
+#[derive(Arbitrary, Debug)]
+pub enum Sent<'a> {
+    /// Bytes as they are.
+    Raw { channel: u8, bytes: &'a [u8] },
+    /// A frame in the clear.
+    Clear { kind: u8, payload: Content<'a> },
+    /// A sealed frame with the right numbers.
+    Sealed { kind: u8, flags: u8, channel: u8, content: Content<'a> },
+    /// A sealed frame with a wrong one.
+    Misnumbered { kind: u8, channel: u8, frame_seq: u64, msg_seq: u64, content: Content<'a> },
+}
+
+/// What a frame holds.
+#[derive(Arbitrary, Debug)]
+pub enum Content<'a> {
+    Bytes(&'a [u8]),
+    AuthRequest(AuthRequest<'a>),
+    Grant { session: &'a [u8], device: &'a [u8], version_known: bool, expires: u32 },
+    Refusal(u8),
+    Packets(Vec<AnyPacket<'a>>),
+    Number(u64),
+    Ticket { issued: u32, expires: u32 },
+    Error { code: u32, detail: &'a str },
+    Update(bool),
+}
+
+/// A handshake request, mostly legal.
+#[derive(Arbitrary, Debug)]
+pub struct AuthRequest<'a> {
+    credential: u8,
+    secret: &'a [u8],
+    signing_key: Option<&'a [u8]>,
+    versions: Vec<&'a str>,
+    device_name: &'a str,
+    timestamp_ms: u64,
+}
+
+/// A packet of any kind.
+#[derive(Arbitrary, Debug)]
+pub struct AnyPacket<'a> {
+    id: u16,
+    kind: u8,
+    request: u32,
+    deadline: Option<u32>,
+    body: &'a [u8],
+}
+
+impl AuthRequest<'_> {
+    /// As protobuf.
+    pub fn encode(&self) -> Vec<u8> {
+        use auth_request::Credential as C;
+        let secret = bytes::Bytes::copy_from_slice(self.secret);
+        let code = bytes::Bytes::copy_from_slice(&[self.credential; 16]);
+        let credential = match self.credential % 7 {
+            0 => C::Ticket(secret),
+            1 => C::Invitation(secret),
+            2 => C::Link(v2::DeviceLink { body: secret, signature: vec![0; 64].into() }),
+            3 => C::KnownDevice(v2::KnownDevice {}),
+            4 => C::OpenRegistration(v2::OpenRegistration {}),
+            _ => C::Invitation(code),
+        };
+        let mut versions: Vec<String> = self.versions.iter().map(|v| (*v).to_owned()).collect();
+        versions.push("2.4.1".into());
+        v2::AuthRequest {
+            credential: Some(credential),
+            signing_key: self.signing_key.unwrap_or(&[7; 32]).to_vec().into(),
+            fingerprint_hash: vec![1; 32].into(),
+            timestamp_ms: self.timestamp_ms,
+            versions,
+            transports: vec!["quic".into()],
+            signature: vec![0; 64].into(),
+            app_id: 10001,
+            device_name: self.device_name.into(),
+        }
+        .encode_to_vec()
+    }
+}
+
+impl Content<'_> {
+    /// The plaintext.
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Bytes(bytes) => bytes.to_vec(),
+            Self::AuthRequest(request) => request.encode(),
+            Self::Grant { session, device, version_known, expires } => {
+                let pick = |given: &[u8]| if given.is_empty() { vec![5; 16] } else { given.to_vec() };
+                answer(auth_response::Answer::Grant(v2::Grant {
+                    session_id: pick(session).into(),
+                    device_id: pick(device).into(),
+                    ticket: Some(v2::Ticket {
+                        sealed: vec![9; 40].into(),
+                        issued_ms: 0,
+                        expires_ms: (*expires).into(),
+                    }),
+                    version: if *version_known { "2.4.1" } else { "9" }.into(),
+                    uin: 10001,
+                    ..Default::default()
+                }))
+            }
+            Self::Refusal(code) => answer(auth_response::Answer::Refusal(v2::Refusal {
+                code: u32::from(*code),
+                server_time_ms: u64::from(*code) << 40,
+                ..Default::default()
+            })),
+            Self::Packets(packets) => {
+                let mut out = Vec::new();
+                packets.iter().for_each(|p| p.packet().encode(&mut out));
+                out
+            }
+            Self::Number(n) => n.to_be_bytes().to_vec(),
+            Self::Ticket { issued, expires } => v2::Ticket {
+                sealed: vec![9; 40].into(),
+                issued_ms: (*issued).into(),
+                expires_ms: (*expires).into(),
+            }
+            .encode_to_vec(),
+            Self::Error { code, detail } => {
+                v2::Error { code: *code, detail: (*detail).into(), retry_after_ms: *code }.encode_to_vec()
+            }
+            Self::Update(too) => vec![u8::from(*too)],
+        }
+    }
+}
+
+fn answer(answer: auth_response::Answer) -> Vec<u8> {
+    v2::AuthResponse { answer: Some(answer) }.encode_to_vec()
+}
+
+impl AnyPacket<'_> {
+    /// The packet; illegal combinations are made legal.
+    pub fn packet(&self) -> Packet {
+        const KNOWN: [PacketId; 7] = [
+            PacketId::SEND,
+            PacketId::NOTIFY,
+            PacketId::DELIVERED,
+            PacketId::SYNC,
+            PacketId::DEVICES,
+            PacketId::REVOKE_DEVICE,
+            PacketId::INVITE,
+        ];
+        let request = self.request.max(1);
+        let kind = match self.kind % 4 {
+            0 => Kind::Request(request),
+            1 => Kind::Response(request),
+            2 => Kind::Error(request),
+            _ => Kind::Push,
+        };
+        Packet {
+            id: KNOWN.get(usize::from(self.id % 9)).copied().unwrap_or(PacketId(self.id)),
+            kind,
+            deadline_ms: self.deadline.filter(|_| matches!(kind, Kind::Request(_))),
+            trace: None,
+            body: bytes::Bytes::copy_from_slice(self.body),
+        }
+    }
+}
+
+/// The channel of a number, the streams more often than not.
+pub fn channel(n: u8) -> Channel {
+    Channel::ALL[usize::from(n % 16 % 7 % 4)]
+}
+
+/// A frame type, a known one more often than not.
+pub fn kind(n: u8) -> u8 {
+    FrameType::ALL.get(usize::from(n % 13)).map_or(n, |k| *k as u8)
+}
+
+/// A first handshake message with this payload, as Noise under the stub writes it.
+pub fn noise_request(payload: &[u8]) -> Vec<u8> {
+    [&[0xe1; 32][..], &[0xc1; 32], &[0; 16], payload, &[0; 16]].concat()
+}
+
+/// A second handshake message.
+pub fn noise_response(payload: &[u8]) -> Vec<u8> {
+    [&[0xe2; 32][..], payload, &[0; 16]].concat()
+}
+
+/// Numbers the frames it makes.
+#[derive(Default)]
+pub struct Peer {
+    frame_seq: [u64; 4],
+    msg_seq: [u64; 4],
+}
+
+impl Peer {
+    /// The bytes of what it sends, and the channel they go on. `open`: authenticated on its side.
+    pub fn bytes(&mut self, sent: &Sent<'_>, open: bool) -> (Channel, Vec<u8>) {
+        match sent {
+            Sent::Raw { channel: n, bytes } => (channel(*n), bytes.to_vec()),
+            Sent::Clear { kind: n, payload } => {
+                let kind = kind(*n);
+                let plain = payload.encode();
+                let payload = match kind {
+                    1 => noise_request(&plain),
+                    2 => noise_response(&plain),
+                    _ => plain,
+                };
+                self.frame_seq[0] += 1;
+                let mut out = Vec::new();
+                frame::encode(kind, Flags(0), Channel::Control, self.frame_seq[0], &payload, &mut out);
+                (Channel::Control, out)
+            }
+            Sent::Sealed { kind: n, flags, channel: c, content } => {
+                let c = if open && *n % 4 > 0 { home(kind(*n)) } else { channel(*c) };
+                self.frame_seq[c.index()] += 1;
+                self.msg_seq[c.index()] += 1;
+                let (frame_seq, msg_seq) = (self.frame_seq[c.index()], self.msg_seq[c.index()]);
+                (c, sealed(kind(*n), *flags, c, frame_seq, msg_seq, &content.encode()))
+            }
+            Sent::Misnumbered { kind: n, channel: c, frame_seq, msg_seq, content } => {
+                let c = channel(*c);
+                (c, sealed(kind(*n), 0, c, *frame_seq, *msg_seq, &content.encode()))
+            }
+        }
+    }
+}
+
+/// The channel where a frame of this type is legal.
+fn home(kind: u8) -> Channel {
+    match FrameType::from_wire(kind) {
+        Some(FrameType::MsgEncryptedV2) => Channel::Message,
+        Some(FrameType::SyncDelta) => Channel::Sync,
+        _ => Channel::Control,
+    }
+}
+
+/// A sealed frame under the stub: the IV is zeros, so the nonce is the number.
+fn sealed(kind: u8, flags: u8, channel: Channel, frame_seq: u64, msg_seq: u64, plain: &[u8]) -> Vec<u8> {
+    let number = msg_seq.to_be_bytes();
+    let payload = [&number[..], &[0; 4], &number, plain, &[0; 16]].concat();
+    let mut out = Vec::new();
+    frame::encode(kind, Flags(flags), channel, frame_seq, &payload, &mut out);
+    out
+}
