@@ -3,6 +3,7 @@
 //! One file a command; this one is the table of contents.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod book;
 mod ci;
 mod codegen;
@@ -45,6 +46,7 @@ Its steps, one by one
                      every fuzz target, or these, for N seconds each (default 30)
 
 Sometimes
+  bench              the benchmarks beside their peers, as ratios against the bars
   nightly            what takes too long for ci: more seeds, longer fuzzing, the book
   tools              installs the cargo tools that ci uses and that are missing
 ";
@@ -76,6 +78,7 @@ fn run(root: &Path, command: &str, args: &[String]) -> Result<(), String> {
         "book" => book::run(root, only_flag(args, "--build")?),
         "sim" => sim::run(root, args),
         "fuzz" => fuzz::run(root, args),
+        "bench" => no_args(args).and_then(|()| bench::run(root)),
         "nightly" => no_args(args).and_then(|()| nightly::run(root)),
         "tools" => no_args(args).and_then(|()| tools::run(root)),
         "help" | "--help" | "-h" | "" => {
