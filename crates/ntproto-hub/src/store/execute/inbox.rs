@@ -15,9 +15,6 @@ use super::super::kv::{Kv, Table};
 use super::super::txn::{InboxPlace, Outcome, StoreError};
 use super::{decode, fixed, messages, read, write};
 
-/// A cursor further behind than this many positions is answered TOO_LONG: replaying more costs both
-/// sides more than a snapshot.
-pub const MAX_LAG: u64 = 10_000;
 /// Deltas in one page at most. The pointers of a page are held in memory while its bodies are read.
 pub const MAX_PAGE: u32 = 1_000;
 /// The tag and the length in front of a delta in its page: a length under 2^28 takes four bytes.
@@ -52,10 +49,10 @@ pub(super) fn sync_page(
     // A store that was never booted has no epoch; no cursor belongs to it.
     let epoch = kv.get(Table::Meta, keys::EPOCH)?.map_or(Ok([0; 16]), |epoch| fixed(&epoch))?;
     let head = head(kv, uin)?;
-    let oldest = head.saturating_sub(MAX_LAG);
+    // However far behind a cursor of this history is, it is served page by page (decision 0011).
     let known = asked.map_or(cursor == 0, |asked| *asked == epoch);
-    if !known || cursor > head || cursor < oldest {
-        return Ok(Outcome::TooLong { epoch, next: oldest });
+    if !known || cursor > head {
+        return Ok(Outcome::TooLong { epoch, next: 0 });
     }
 
     let limit = limit.clamp(1, MAX_PAGE) as usize;

@@ -21,7 +21,7 @@ mod inbox;
 mod messages;
 
 pub use accounts::{CLOCK_LEAD, FIRST_UIN, MAX_DEVICES, MAX_LIVE_DEVICES};
-pub use inbox::{MAX_LAG, MAX_PAGE};
+pub use inbox::MAX_PAGE;
 
 /// Runs one transaction.
 ///
