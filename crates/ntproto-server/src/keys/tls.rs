@@ -1,0 +1,75 @@
+//! The TLS identity: an Ed25519 key that clients pin, in a certificate that it signs itself.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use ntproto_quic::tls::default_provider;
+use ntproto_quic::{ALPN, Pin, ServerTls};
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
+use rustls::client::verify_server_name;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::server::ParsedCertificate;
+use zeroize::Zeroizing;
+
+use super::{KeyError, files};
+
+/// Loads the identity; makes the key at the first start, and the certificate whenever it lacks a name.
+pub(super) fn load(dir: &Path, names: &[String], is_new: bool) -> Result<(ServerTls, Pin), KeyError> {
+    let (key_path, cert_path) = (dir.join("tls.key"), dir.join("tls.crt"));
+    let key = match files::read_secret(&key_path)? {
+        Some(pem) => KeyPair::from_pem(&pem).map_err(|_| KeyError::Damaged(key_path.clone()))?,
+        None if is_new => {
+            let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).map_err(failed)?;
+            files::write(&key_path, &Zeroizing::new(key.serialize_pem()))?;
+            key
+        }
+        None => return Err(KeyError::Missing(key_path)),
+    };
+    let kept = match files::read_public(&cert_path)? {
+        Some(pem) => CertificateDer::from_pem_slice(pem.as_bytes()).ok(),
+        None => None,
+    };
+    let certificate = match kept.filter(|kept| is_for(kept, &key, names)) {
+        Some(kept) => kept,
+        None => {
+            let made = certify(&key, names)?;
+            files::write(&cert_path, &made.pem())?;
+            made.der().clone()
+        }
+    };
+    let pin = Pin::of(&certificate)?;
+    let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    Ok((ServerTls::new(default_provider(), vec![certificate], der, &[ALPN])?, pin))
+}
+
+fn failed(error: rcgen::Error) -> KeyError {
+    KeyError::Tls(error.to_string())
+}
+
+/// Whether the certificate holds this key and all these names.
+fn is_for(certificate: &CertificateDer<'_>, key: &KeyPair, names: &[String]) -> bool {
+    let Ok(parsed) = ParsedCertificate::try_from(certificate) else { return false };
+    let spki = parsed.subject_public_key_info();
+    spki.ends_with(key.public_key_raw())
+        && names.iter().all(|name| {
+            ServerName::try_from(name.as_str()).is_ok_and(|name| verify_server_name(&parsed, &name).is_ok())
+        })
+}
+
+fn certify(key: &KeyPair, names: &[String]) -> Result<rcgen::Certificate, KeyError> {
+    for name in names {
+        if ServerName::try_from(name.as_str()).is_err() {
+            return Err(KeyError::Name(name.clone()));
+        }
+    }
+    let mut params = CertificateParams::new(names.to_vec()).map_err(failed)?;
+    let subject = names.iter().find(|name| name.parse::<IpAddr>().is_err());
+    params.distinguished_name.push(DnType::CommonName, subject.map_or("ntproto", String::as_str));
+    // Clients pin the key: the dates say nothing, so they never end (RFC 5280, section 4.1.2.5).
+    params.not_before = rcgen::date_time_ymd(2024, 1, 1);
+    params.not_after = rcgen::date_time_ymd(9999, 12, 31);
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.self_signed(key).map_err(failed)
+}

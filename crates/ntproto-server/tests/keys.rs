@@ -1,0 +1,184 @@
+//! First start, later starts, and everything that can be wrong with the files.
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::time::Duration;
+
+use ntproto_core::crypto::CryptoProvider as _;
+use ntproto_core::crypto::identity::Certificate;
+use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
+use ntproto_core::crypto::secret::Secret;
+use ntproto_core::rng::Rng;
+use ntproto_core::time::UnixMillis;
+use ntproto_server::keys::{
+    CERTIFICATE_LIFETIME, Identity, KeyError, KeyOptions, RENEW_BEFORE, SignedFor, load_or_create,
+    rotate_server_key, sign_certificate,
+};
+
+const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
+
+fn options<'a>(dir: &'a Path, names: &'a [String]) -> KeyOptions<'a> {
+    KeyOptions { dir, names, operator_public: None, certificate: None }
+}
+
+fn load(options: KeyOptions<'_>, seed: u8, now: UnixMillis) -> Result<Identity, KeyError> {
+    load_or_create(options, &RUSTCRYPTO, &mut Rng::new([seed; 32]), now)
+}
+
+fn error(options: KeyOptions<'_>, now: UnixMillis) -> String {
+    let error = load(options, 9, now).err().unwrap().to_string();
+    assert!(!error.contains('\n'), "{error}");
+    error
+}
+
+fn names() -> Vec<String> {
+    vec!["localhost".into(), "127.0.0.1".into()]
+}
+
+#[test]
+fn the_first_start_makes_them_and_later_ones_keep_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dir, names) = (dir.path().join("data"), names());
+    let first = load(options(&dir, &names), 1, NOW).unwrap();
+    assert!(first.is_new);
+    let body = Certificate::verify(&RUSTCRYPTO, &first.operator, &first.certificate, NOW).unwrap();
+    assert_eq!(body.static_key, *first.server_keys.current().public());
+    assert_eq!(body.not_after, NOW + CERTIFICATE_LIFETIME);
+    // A client whose clock is a little behind takes it too.
+    let early = UnixMillis(NOW.0 - 3_600_000);
+    assert!(Certificate::verify(&RUSTCRYPTO, &first.operator, &first.certificate, early).is_ok());
+
+    let again = load(options(&dir, &names), 2, NOW + Duration::from_secs(60)).unwrap();
+    assert!(!again.is_new);
+    assert_eq!((again.operator, again.pin), (first.operator, first.pin));
+    assert_eq!(again.certificate, first.certificate);
+    assert_eq!(again.server_keys.current().public(), first.server_keys.current().public());
+    assert!(again.tickets.0.secret().ct_eq(first.tickets.0.secret()));
+    #[cfg(unix)]
+    for entry in std::fs::read_dir(&dir).unwrap() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{entry:?}");
+    }
+}
+
+#[test]
+fn another_name_makes_another_certificate_for_the_same_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dir, one) = (dir.path().join("data"), names());
+    let first = load(options(&dir, &one), 1, NOW).unwrap();
+    let pem = || std::fs::read_to_string(dir.join("tls.crt")).unwrap();
+    let before = pem();
+    load(options(&dir, &one), 2, NOW).unwrap();
+    assert_eq!(pem(), before);
+    let more = ["chat.example.org".to_owned(), "::1".to_owned()];
+    let second = load(options(&dir, &more), 3, NOW).unwrap();
+    assert_ne!(pem(), before);
+    assert_eq!(second.pin, first.pin);
+    let bad = ["no name".to_owned()];
+    assert!(error(options(&dir, &bad), NOW).contains("correct tls_names"));
+}
+
+#[test]
+fn a_certificate_is_renewed_while_the_operators_key_is_here() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dir, names) = (dir.path().join("data"), names());
+    let first = load(options(&dir, &names), 1, NOW).unwrap();
+    // Near its end, and long after it: the same key, certified anew.
+    for later in [CERTIFICATE_LIFETIME - RENEW_BEFORE, 3 * CERTIFICATE_LIFETIME] {
+        let now = NOW + later;
+        let second = load(options(&dir, &names), 2, now).unwrap();
+        assert_ne!(second.certificate, first.certificate);
+        assert_eq!(second.certificate_expires, now + CERTIFICATE_LIFETIME);
+        assert_eq!(second.server_keys.current().public(), first.server_keys.current().public());
+        assert!(Certificate::verify(&RUSTCRYPTO, &first.operator, &second.certificate, now).is_ok());
+    }
+    // A clock that was wrong and is right again.
+    assert!(load(options(&dir, &names), 3, NOW).is_ok());
+}
+
+#[test]
+fn a_rotated_key_overlaps_with_the_one_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dir, names) = (dir.path().join("data"), names());
+    let first = load(options(&dir, &names), 1, NOW).unwrap();
+    rotate_server_key(&dir, &RUSTCRYPTO, &mut Rng::new([7; 32]), NOW + Duration::from_secs(1)).unwrap();
+    let second = load(options(&dir, &names), 2, NOW + Duration::from_secs(2)).unwrap();
+    let keys = &second.server_keys;
+    assert_ne!(keys.current().public(), first.server_keys.current().public());
+    assert_eq!(keys.current().id(), 2);
+    assert_eq!(keys.previous().unwrap().public(), first.server_keys.current().public());
+    let third = load(options(&dir, &names), 3, first.certificate_expires).unwrap();
+    assert!(third.server_keys.previous().is_none());
+    assert_eq!(third.server_keys.current().public(), keys.current().public());
+}
+
+#[test]
+fn the_operators_key_may_stay_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dir, names) = (dir.path().join("data"), names());
+    let operator = Secret::new([5; 32]);
+    let public = RUSTCRYPTO.ed25519_public(&operator);
+    let offline = KeyOptions { operator_public: Some(public), ..options(&dir, &names) };
+    let Err(KeyError::Uncertified { static_key, key_id }) = load(offline, 1, NOW) else { panic!() };
+    // It asks for the same key again, not for another.
+    let Err(KeyError::Uncertified { static_key: same, .. }) = load(offline, 2, NOW) else { panic!() };
+    assert_eq!(static_key, same);
+    assert!(!dir.join("operator.key").exists());
+
+    let file = dir.join("server.cert");
+    let certified = KeyOptions { certificate: Some(&file), ..offline };
+    assert!(error(certified, NOW).contains("is gone"));
+    let sign = |operator: &Secret<32>, static_key| {
+        let text = sign_certificate(&RUSTCRYPTO, operator, SignedFor { static_key, key_id, now: NOW });
+        std::fs::write(&file, text).unwrap();
+    };
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::write(&file, "").unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    sign(&operator, static_key);
+    let good = load(certified, 3, NOW).unwrap();
+    assert_eq!(good.operator, public);
+    assert_eq!(*good.server_keys.current().public(), static_key);
+    assert!(error(certified, NOW + CERTIFICATE_LIFETIME).contains("has expired"));
+    sign(&operator, [1; 32]);
+    assert!(error(certified, NOW).contains("another server's key"));
+    sign(&Secret::new([6; 32]), static_key);
+    assert!(error(certified, NOW).contains("not signed by the pinned operator key"));
+    std::fs::write(&file, "zz").unwrap();
+    assert!(error(certified, NOW).contains("is damaged"));
+}
+
+#[test]
+fn what_is_gone_or_damaged_is_not_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dir, names) = (dir.path().join("data"), names());
+    load(options(&dir, &names), 1, NOW).unwrap();
+    for file in ["operator.key", "tls.key", "server.keys", "ticket.keys", "reset.key"] {
+        let path = dir.join(file);
+        let good = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &good[..good.len() / 2 - 1]).unwrap();
+        assert!(error(options(&dir, &names), NOW).contains("is damaged: restore it"), "{file}");
+        std::fs::write(&path, [0xff; 8]).unwrap();
+        assert!(error(options(&dir, &names), NOW).contains("is not a key file"), "{file}");
+        if matches!(file, "operator.key" | "tls.key") {
+            std::fs::remove_file(&path).unwrap();
+            assert!(error(options(&dir, &names), NOW).contains("is gone"), "{file}");
+            std::fs::write(&path, &good).unwrap();
+            #[cfg(unix)]
+            {
+                use std::os::unix::fs::PermissionsExt as _;
+                std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+                assert!(error(options(&dir, &names), NOW).contains("chmod go= "), "{file}");
+                std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            }
+        }
+        std::fs::write(&path, &good).unwrap();
+    }
+    let other = KeyOptions { operator_public: Some([1; 32]), ..options(&dir, &names) };
+    assert!(error(other, NOW).contains("remove the setting or the file"));
+    load(options(&dir, &names), 1, NOW).unwrap();
+}
