@@ -79,9 +79,7 @@ impl Ours {
         let Ok(Decoded::Frame { header, payload, .. }) = frame::decode(&self.out, MAX_PAYLOAD) else {
             panic!()
         };
-        let mut payload = payload.to_vec();
-        let len = self.opener.open(&header, &mut payload).unwrap().len();
-        let mut plain = Bytes::from(payload).slice(20..20 + len);
+        let mut plain = Bytes::from(self.opener.open_copy(&header, payload).unwrap());
         let mut total = 0;
         while !plain.is_empty() {
             let packet = Packet::decode(&mut plain).unwrap();

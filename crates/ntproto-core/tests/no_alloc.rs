@@ -6,8 +6,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ntproto_core::crypto::CryptoProvider;
 use ntproto_core::channel::{Opener, Sealer};
+use ntproto_core::crypto::CryptoProvider;
 use ntproto_core::crypto::secret::Secret;
 use ntproto_core::time::Instant;
 use ntproto_core::wire::channel::Channel;

@@ -1,11 +1,10 @@
 //! The receiving side of a channel.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::fmt;
 
-use super::{
-    AAD_LEN, NONCE_LEN, PAYLOAD_OVERHEAD, RECEIVER_SLACK, ReplayWindow, SEQ_LEN, TAG_LEN, Usage, nonce,
-};
+use super::{AAD_LEN, NONCE_LEN, RECEIVER_SLACK, ReplayWindow, SEQ_LEN, TAG_LEN, Usage, nonce};
 use crate::crypto::secret::Secret;
 use crate::crypto::{AeadKey, CryptoProvider, schedule};
 use crate::wire::channel::Channel;
@@ -40,35 +39,41 @@ impl Key {
     }
 }
 
-/// A sealed payload taken apart, its sequence number read but not believed.
-struct Sealed<'a> {
+/// Where the ciphertext stands in a sealed payload.
+const BODY: usize = SEQ_LEN + NONCE_LEN;
+
+/// What stands around the ciphertext of a sealed payload. The sequence number is read, not believed.
+struct Envelope {
     seq: u64,
+    nonce: [u8; NONCE_LEN],
     aad: [u8; AAD_LEN],
-    body: &'a mut [u8],
     tag: [u8; TAG_LEN],
 }
 
-/// Takes a payload apart and checks what can be checked without a key.
-fn split<'a>(
-    channel: Channel,
-    iv: &[u8; NONCE_LEN],
-    header: &Header,
-    payload: &'a mut [u8],
-) -> Result<Sealed<'a>, Refused> {
-    if header.channel != channel || payload.len() < PAYLOAD_OVERHEAD || payload.len() != header.len as usize {
-        return Err(Refused);
+impl Envelope {
+    /// Takes a payload apart and checks what can be checked without a key.
+    fn read(
+        channel: Channel,
+        iv: &[u8; NONCE_LEN],
+        header: &Header,
+        payload: &[u8],
+    ) -> Result<Self, Refused> {
+        if header.channel != channel || payload.len() != header.len as usize {
+            return Err(Refused);
+        }
+        let (seq, rest) = payload.split_first_chunk::<SEQ_LEN>().ok_or(Refused)?;
+        let (wire_nonce, rest) = rest.split_first_chunk::<NONCE_LEN>().ok_or(Refused)?;
+        let tag = *rest.last_chunk::<TAG_LEN>().ok_or(Refused)?;
+        let mut aad = [0; AAD_LEN];
+        aad[..HEADER_LEN].copy_from_slice(&header.encode());
+        aad[HEADER_LEN..].copy_from_slice(seq);
+        let seq = u64::from_be_bytes(*seq);
+        let nonce = nonce(iv, seq);
+        if nonce != *wire_nonce {
+            return Err(Refused);
+        }
+        Ok(Self { seq, nonce, aad, tag })
     }
-    let (seq, rest) = payload.split_first_chunk_mut::<SEQ_LEN>().ok_or(Refused)?;
-    let (wire_nonce, rest) = rest.split_first_chunk_mut::<NONCE_LEN>().ok_or(Refused)?;
-    let (body, tag) = rest.split_last_chunk_mut::<TAG_LEN>().ok_or(Refused)?;
-    let mut aad = [0; AAD_LEN];
-    aad[..HEADER_LEN].copy_from_slice(&header.encode());
-    aad[HEADER_LEN..].copy_from_slice(seq);
-    let seq = u64::from_be_bytes(*seq);
-    if nonce(iv, seq) != *wire_nonce {
-        return Err(Refused);
-    }
-    Ok(Sealed { seq, aad, body, tag: *tag })
 }
 
 /// Opens the frames of one ordered channel in one direction. Exactly the next sequence number is
@@ -108,8 +113,26 @@ impl Opener {
     /// # Errors
     /// [`Refused`], and nothing has changed but the payload's bytes.
     pub fn open<'a>(&mut self, header: &Header, payload: &'a mut [u8]) -> Result<&'a mut [u8], Refused> {
-        let sealed = split(self.channel, &self.iv, header, payload)?;
-        let in_order = self.msg_seq.checked_add(1) == Some(sealed.seq)
+        let envelope = Envelope::read(self.channel, &self.iv, header, payload)?;
+        let body_end = payload.len() - TAG_LEN;
+        let body = &mut payload[BODY..body_end];
+        self.decrypt(header, &envelope, body)?;
+        Ok(body)
+    }
+
+    /// Opens a payload into memory of its own, exactly as large as the plaintext.
+    ///
+    /// # Errors
+    /// [`Refused`], and nothing has changed.
+    pub fn open_copy(&mut self, header: &Header, payload: &[u8]) -> Result<Vec<u8>, Refused> {
+        let envelope = Envelope::read(self.channel, &self.iv, header, payload)?;
+        let mut body = payload[BODY..payload.len() - TAG_LEN].to_vec();
+        self.decrypt(header, &envelope, &mut body)?;
+        Ok(body)
+    }
+
+    fn decrypt(&mut self, header: &Header, envelope: &Envelope, body: &mut [u8]) -> Result<(), Refused> {
+        let in_order = self.msg_seq.checked_add(1) == Some(envelope.seq)
             && self.frame_seq.checked_add(1) == Some(header.seq);
         let epoch = header.flags.contains(Flags::KEY_EPOCH);
         // An updated key replaces the old one only when it opened something.
@@ -118,17 +141,16 @@ impl Opener {
         if !in_order || key.usage.reached(RECEIVER_SLACK) {
             return Err(Refused);
         }
-        let nonce = nonce(&self.iv, sealed.seq);
-        key.aead.open_in_place(&nonce, &sealed.aad, sealed.body, &sealed.tag).map_err(|_| Refused)?;
+        key.aead.open_in_place(&envelope.nonce, &envelope.aad, body, &envelope.tag).map_err(|_| Refused)?;
 
-        key.usage.count(sealed.body.len());
-        self.msg_seq = sealed.seq;
+        key.usage.count(body.len());
+        self.msg_seq = envelope.seq;
         self.frame_seq = header.seq;
         if let Some(key) = updated {
             self.key = key;
             self.epoch = epoch;
         }
-        Ok(sealed.body)
+        Ok(())
     }
 
     /// The last sequence number accepted.
@@ -179,32 +201,33 @@ impl DatagramOpener {
     /// # Errors
     /// [`Refused`]: forged, seen or too old. Nothing has changed; the datagram is dropped.
     pub fn open<'a>(&mut self, header: &Header, payload: &'a mut [u8]) -> Result<&'a mut [u8], Refused> {
-        let sealed = split(self.channel, &self.iv, header, payload)?;
-        if !self.window.is_fresh(sealed.seq) {
+        let envelope = Envelope::read(self.channel, &self.iv, header, payload)?;
+        let body_end = payload.len() - TAG_LEN;
+        let body = &mut payload[BODY..body_end];
+        if !self.window.is_fresh(envelope.seq) {
             return Err(Refused);
         }
-        let nonce = nonce(&self.iv, sealed.seq);
         let epoch = header.flags.contains(Flags::KEY_EPOCH);
         let mut updated = None;
         let key = match (&mut self.former, epoch == self.epoch) {
             (_, true) => &mut self.key,
-            (Some((former, until)), false) if sealed.seq <= *until => former,
+            (Some((former, until)), false) if envelope.seq <= *until => former,
             _ => updated.insert(self.key.next(self.provider)),
         };
         if key.usage.reached(RECEIVER_SLACK) {
             return Err(Refused);
         }
-        key.aead.open_in_place(&nonce, &sealed.aad, sealed.body, &sealed.tag).map_err(|_| Refused)?;
+        key.aead.open_in_place(&envelope.nonce, &envelope.aad, body, &envelope.tag).map_err(|_| Refused)?;
 
-        key.usage.count(sealed.body.len());
-        self.window.mark(sealed.seq);
+        key.usage.count(body.len());
+        self.window.mark(envelope.seq);
         if let Some(key) = updated {
             let former = core::mem::replace(&mut self.key, key);
-            self.former = Some((former, sealed.seq.saturating_sub(1)));
+            self.former = Some((former, envelope.seq.saturating_sub(1)));
             self.epoch = epoch;
-        } else if self.former.as_ref().is_some_and(|(_, until)| sealed.seq > until + ReplayWindow::SIZE) {
+        } else if self.former.as_ref().is_some_and(|(_, until)| envelope.seq > until + ReplayWindow::SIZE) {
             self.former = None;
         }
-        Ok(sealed.body)
+        Ok(body)
     }
 }

@@ -111,14 +111,17 @@ impl Base {
                 *data = &[];
                 return Ok(None);
             };
-            let Some((header, payload)) = rx.next(channel, data, max)? else { return Ok(None) };
-            match (self.phase, &mut self.link) {
-                (Phase::Open, Some(link)) => link.receive(now, &header, payload, out)?,
-                _ => {
-                    if let Some(incoming) = self.clear_frame(&header, payload)? {
-                        return Ok(Some(incoming));
-                    }
-                }
+            let frame = match (self.phase, &mut self.link) {
+                (Phase::Open, Some(link)) => rx.next(channel, data, max, |header, payload| {
+                    link.receive(now, header, payload, out).map(|()| None)
+                }),
+                _ => rx.next(channel, data, max, |header, payload| Ok(Some((*header, payload.to_vec())))),
+            };
+            let Some(frame) = frame? else { return Ok(None) };
+            if let Some((header, payload)) = frame?
+                && let Some(incoming) = self.clear_frame(&header, payload)?
+            {
+                return Ok(Some(incoming));
             }
         }
     }

@@ -11,7 +11,7 @@ use super::queue::PacketQueue;
 use super::rules::{Phase, Side, Verdict, verdict};
 use super::{Closed, MAX_PACKETS_PER_FRAME, Misuse, PeerError};
 use crate::binding::Binding;
-use crate::channel::{HEADROOM, KeyLimit, Opener, PAYLOAD_OVERHEAD, Sealer};
+use crate::channel::{KeyLimit, Opener, PAYLOAD_OVERHEAD, Sealer};
 use crate::code::ErrorCode;
 use crate::crypto::CryptoProvider;
 use crate::crypto::schedule::{Direction, KeySchedule, NoiseSplit};
@@ -19,7 +19,7 @@ use crate::liveness::{Heartbeat, Pulse};
 use crate::time::Instant;
 use crate::tx::TxBuf;
 use crate::wire::channel::{Channel, ChannelSet};
-use crate::wire::frame::{Flags, FrameType, HEADER_LEN, Header, MAX_PAYLOAD};
+use crate::wire::frame::{Flags, FrameType, Header, MAX_PAYLOAD};
 use crate::wire::packet::Packet;
 
 /// Control frames that may wait. Each answers one of the peer's or is one of our few own: a peer
@@ -81,13 +81,11 @@ impl Link {
         &mut self,
         now: Instant,
         header: &Header,
-        mut payload: Vec<u8>,
+        payload: &[u8],
         out: &mut VecDeque<Received>,
     ) -> Result<(), PeerError> {
         let opener = self.openers.get_mut(header.channel.index()).ok_or(PeerError::Unexpected)?;
-        let plain_len = opener.open(header, &mut payload)?.len();
-        let start = HEADROOM - HEADER_LEN;
-        let mut plain = Bytes::from(payload).slice(start..start + plain_len);
+        let mut plain = Bytes::from(opener.open_copy(header, payload)?);
         let kind = match verdict(self.side, Phase::Open, header.kind, header.flags, header.channel) {
             Verdict::Take(kind) => kind,
             Verdict::Skip | Verdict::Drop => return Ok(()),

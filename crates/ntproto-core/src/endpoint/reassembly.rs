@@ -13,14 +13,15 @@ pub(super) struct Reassembler {
 }
 
 impl Reassembler {
-    /// Takes the next whole frame from what is held and `data`, leaving the rest in `data`. `None`:
-    /// all of `data` was taken and more is needed.
-    pub(super) fn next(
+    /// Shows `visit` the next whole frame of what is held and `data`, and leaves the rest in `data`.
+    /// `None`: all of `data` was taken and more is needed.
+    pub(super) fn next<R>(
         &mut self,
         channel: Channel,
         data: &mut &[u8],
         max_payload: usize,
-    ) -> Result<Option<(Header, Vec<u8>)>, FrameError> {
+        visit: impl FnOnce(&Header, &[u8]) -> R,
+    ) -> Result<Option<R>, FrameError> {
         loop {
             // The common case: whole frames in one piece, decoded where they lie.
             let source = if self.partial.is_empty() { *data } else { &self.partial[..] };
@@ -29,7 +30,7 @@ impl Reassembler {
                     if header.channel != channel {
                         return Err(FrameError::Channel(header.channel as u8));
                     }
-                    let payload = payload.to_vec();
+                    let seen = visit(&header, payload);
                     if self.partial.is_empty() {
                         *data = &data[consumed..];
                     } else {
@@ -37,7 +38,7 @@ impl Reassembler {
                         // A large frame's memory is given back; the next one is most likely small.
                         self.partial.shrink_to(HEADER_LEN * 16);
                     }
-                    return Ok(Some((header, payload)));
+                    return Ok(Some(seen));
                 }
                 Decoded::NeedMore(need) => need,
             };
@@ -81,9 +82,11 @@ mod tests {
                 if rest.is_empty() { break; }
                 let (mut piece, tail) = rest.split_at((*cut).min(rest.len()));
                 rest = tail;
-                while let Some((_, payload)) = r.next(Channel::Message, &mut piece, MAX_PAYLOAD).unwrap() {
-                    got.push(payload);
-                }
+                while r
+                    .next(Channel::Message, &mut piece, MAX_PAYLOAD, |_, payload| got.push(payload.to_vec()))
+                    .unwrap()
+                    .is_some()
+                {}
                 prop_assert!(piece.is_empty());
             }
             prop_assert_eq!(got, payloads);
@@ -93,7 +96,7 @@ mod tests {
         fn noise_is_refused_or_awaited_with_bounded_memory(noise in prop::collection::vec(any::<u8>(), 0..500)) {
             let mut r = Reassembler::default();
             let mut data = &noise[..];
-            while let Ok(Some(_)) = r.next(Channel::Message, &mut data, 100) {}
+            while let Ok(Some(())) = r.next(Channel::Message, &mut data, 100, |_, _| ()) {}
             prop_assert!(r.held() <= 2 * noise.len() + 256);
         }
     }
