@@ -1,0 +1,66 @@
+//! Our QUIC transport against plain quinn over loopback, side by side in one run: raw bytes on one stream.
+//!
+//! `cargo bench -p ntproto-tests --bench quic [-- ROUNDS]`. Each side has a thread and a current-thread runtime of
+//! its own. Rounds alternate, so that a noisy moment hits both; the median of the rounds' ratios is what counts.
+//! Pin it to one processor (`taskset -c 0`) for latencies free of the cost of waking another.
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
+
+mod quic_sides;
+
+use std::time::Duration;
+
+use quic_sides::{Load, ours, quinn_peer};
+
+/// The size of a message.
+pub const MESSAGE: usize = 256;
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn percentile(sorted: &[Duration], p: usize) -> f64 {
+    sorted[(sorted.len() - 1) * p / 100].as_secs_f64() * 1e6
+}
+
+/// One figure of a load: messages a second, or microseconds.
+type Figure = fn(&quic_sides::Outcome) -> f64;
+
+fn main() {
+    let rounds: usize = std::env::args().find_map(|arg| arg.parse().ok()).unwrap_or(7);
+    let rate: Figure = |o| o.messages as f64 / o.elapsed.as_secs_f64() / 1e3;
+    let p50: Figure = |o| percentile(&o.round_trips, 50);
+    let p99: Figure = |o| percentile(&o.round_trips, 99);
+    let cases: [(&str, Load, &[(&str, Figure)]); 4] = [
+        ("one way, 32 a write", Load::OneWay { messages: 1_000_000, a_write: 32 }, &[("k/s", rate)]),
+        ("one way, 1 a write", Load::OneWay { messages: 200_000, a_write: 1 }, &[("k/s", rate)]),
+        ("echo, window 256", Load::Echo { messages: 400_000, window: 256 }, &[("k/s", rate)]),
+        ("ping-pong", Load::Echo { messages: 5_000, window: 1 }, &[("p50 µs", p50), ("p99 µs", p99)]),
+    ];
+    println!("{:<22} {:>8} {:>10} {:>10} {:>8}", "256 B messages", "", "quinn", "ntproto", "ratio");
+    for (name, load, figures) in cases {
+        let mut outcomes = Vec::new();
+        for round in 0..rounds {
+            // Who goes first alternates too.
+            let pair = if round % 2 == 0 {
+                let theirs = quinn_peer::run(load);
+                (theirs, ours::run(load))
+            } else {
+                let our = ours::run(load);
+                (quinn_peer::run(load), our)
+            };
+            outcomes.push(pair);
+        }
+        for (unit, figure) in figures {
+            let mut theirs: Vec<f64> = outcomes.iter().map(|(theirs, _)| figure(theirs)).collect();
+            let mut our: Vec<f64> = outcomes.iter().map(|(_, our)| figure(our)).collect();
+            let mut ratios: Vec<f64> = theirs.iter().zip(&our).map(|(theirs, our)| our / theirs).collect();
+            println!(
+                "{name:<22} {unit:>8} {:>10.1} {:>10.1} {:>8.2}",
+                median(&mut theirs),
+                median(&mut our),
+                median(&mut ratios)
+            );
+        }
+    }
+}
