@@ -98,17 +98,6 @@ fn a_pin_stands_in_for_the_chain() {
 }
 
 #[test]
-fn a_pinned_certificate_without_its_key_proves_nothing() {
-    // A thief shows the pinned certificate but signs with a key of his own.
-    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-    let victim = self_signed(NAME);
-    let key = rcgen::KeyPair::generate().unwrap().serialize_der();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key));
-    let thief = ntproto_quic::ServerTls::new(default_provider(), vec![victim.cert.clone()], key, &[ALPN]);
-    assert!(thief.is_err(), "not even our own server would start so");
-}
-
-#[test]
 fn protocols_must_agree() {
     let server = pki().issue(NAME, 2020, 2040);
     let wrong = attempt(&server, &[ALPN], pki().trust(), &[b"h3"], NAME);
