@@ -26,16 +26,19 @@ fn percentile(sorted: &[Duration], p: usize) -> f64 {
 /// One figure of a load: messages a second, or microseconds.
 type Figure = fn(&quic_sides::Outcome) -> f64;
 
+/// A name, what to send, and what to print of it.
+type Case = (&'static str, Load, Vec<(&'static str, Figure)>);
+
 fn main() {
     let rounds: usize = std::env::args().find_map(|arg| arg.parse().ok()).unwrap_or(7);
     let rate: Figure = |o| o.messages as f64 / o.elapsed.as_secs_f64() / 1e3;
     let p50: Figure = |o| percentile(&o.round_trips, 50);
     let p99: Figure = |o| percentile(&o.round_trips, 99);
-    let cases: [(&str, Load, &[(&str, Figure)]); 4] = [
-        ("one way, 32 a write", Load::OneWay { messages: 1_000_000, a_write: 32 }, &[("k/s", rate)]),
-        ("one way, 1 a write", Load::OneWay { messages: 200_000, a_write: 1 }, &[("k/s", rate)]),
-        ("echo, window 256", Load::Echo { messages: 400_000, window: 256 }, &[("k/s", rate)]),
-        ("ping-pong", Load::Echo { messages: 5_000, window: 1 }, &[("p50 µs", p50), ("p99 µs", p99)]),
+    let cases: [Case; 4] = [
+        ("one way, 32 a write", Load::OneWay { messages: 1_000_000, a_write: 32 }, vec![("k/s", rate)]),
+        ("one way, 1 a write", Load::OneWay { messages: 200_000, a_write: 1 }, vec![("k/s", rate)]),
+        ("echo, window 256", Load::Echo { messages: 400_000, window: 256 }, vec![("k/s", rate)]),
+        ("ping-pong", Load::Echo { messages: 5_000, window: 1 }, vec![("p50 µs", p50), ("p99 µs", p99)]),
     ];
     println!("{:<22} {:>8} {:>10} {:>10} {:>8}", "256 B messages", "", "quinn", "ntproto", "ratio");
     for (name, load, figures) in cases {
