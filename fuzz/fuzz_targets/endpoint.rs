@@ -54,7 +54,7 @@ const BEGIN: u64 = 1_000_000;
 
 /// One side, with the two spoken to alike.
 enum Side {
-    Server(Box<ServerEndpoint>, Rng),
+    Server(Box<ServerEndpoint>, Box<Rng>),
     Client(Box<ClientEndpoint>),
 }
 
@@ -77,7 +77,10 @@ impl Side {
         if server {
             let keys = Arc::new(ServerKeys::new(key, None));
             let heartbeat = Duration::from_secs(30);
-            return Self::Server(Box::new(ServerEndpoint::new(now, &STUB, keys, binding(), heartbeat)), rng);
+            return Self::Server(
+                Box::new(ServerEndpoint::new(now, &STUB, keys, binding(), heartbeat)),
+                Box::new(rng),
+            );
         }
         let device = DeviceKeys::generate(&mut rng, &STUB);
         let request = v2::AuthRequest {

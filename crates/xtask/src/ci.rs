@@ -22,11 +22,7 @@ struct Step {
 /// Cheap checks first; what shares a build stands together.
 const STEPS: [Step; 19] = [
     Step { name: "tools", run: tools::run, hint: "install the tool by hand, then run again" },
-    Step {
-        name: "fmt",
-        run: |root| cargo(root, ["fmt", "--all", "--check"]).done(),
-        hint: "cargo fmt --all",
-    },
+    Step { name: "fmt", run: fmt, hint: "cargo fmt --all; cargo fmt --manifest-path fuzz/Cargo.toml" },
     Step { name: "codegen", run: |root| codegen::run(root, true), hint: "cargo xtask codegen" },
     Step { name: "layers", run: layers::run, hint: "move the code down, or the dependency out" },
     Step { name: "purity", run: purity::run, hint: "pass it in as a value, or move it to an adapter" },
@@ -91,6 +87,12 @@ const STEPS: [Step; 19] = [
         hint: "a message was lost or doubled: the table says which",
     },
 ];
+
+/// The workspace and the fuzz targets, which are a workspace of their own.
+fn fmt(root: &Path) -> Result<(), String> {
+    cargo(root, ["fmt", "--all", "--check"]).done()?;
+    cargo(root, ["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]).done()
+}
 
 /// Licences, bans and sources of the workspace and of the fuzz targets, which are a workspace of their own.
 fn deny(root: &Path) -> Result<(), String> {
