@@ -47,15 +47,14 @@ pub(crate) fn run(root: &Path, write: bool) -> Result<(), String> {
     for name in rows.keys().filter(|n| !expected.contains_key(*n) && !write) {
         wrong.push(format!("{name}: nobody depends on it; remove its row"));
     }
-    if !wrong.is_empty() {
-        return Err(format!(
-            "{PAGE}:\n{}\n`cargo xtask deps --write` mends all but reasons",
-            wrong.join("\n")
-        ));
-    }
     if write {
         let fresh = rewrite(&page, &rows, &expected);
         std::fs::write(root.join(PAGE), fresh).map_err(|e| format!("{PAGE}: {e}"))?;
+    }
+    if !wrong.is_empty() {
+        let mends =
+            if write { "these are yours" } else { "`cargo xtask deps --write` mends all but reasons" };
+        return Err(format!("{PAGE}:\n{}\n{mends}", wrong.join("\n")));
     }
     Ok(())
 }
