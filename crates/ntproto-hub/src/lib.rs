@@ -1,9 +1,22 @@
 //! The server's decisions as a machine that does no I/O: bytes, completions and the time go in;
 //! bytes, store transactions and a next deadline come out.
 //!
+//! ```text
+//!  bytes ─▶ endpoint ─▶ auth, messages, sync, accounts ─▶ Store(txn) ─▶ host's store
+//!                                    │                                       │
+//!  bytes ◀─ endpoint ◀─ answers, pushes ◀──────────── StoreDone(outcome) ◀───┘
+//! ```
+//!
 //! | module | is |
 //! | --- | --- |
 //! | [`store`] | what the hub keeps: transactions, their meaning, what a store must promise |
+//! | [`config`] | settings and limits |
+//! | `api`, `hub` | the machine itself: inputs, outputs, timers |
+//! | `conn` | the table of connections |
+//! | `auth` | credentials to sessions, tickets |
+//! | `requests` | packets to transactions, outcomes to answers |
+//! | `push` | what goes to devices unasked, and what happens when they do not read it |
+//! | `clock`, `replay` | server time, and the memory of AUTH_REQs |
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -12,4 +25,17 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod api;
+mod auth;
+mod clock;
+pub mod config;
+mod conn;
+mod hub;
+mod push;
+mod replay;
+mod requests;
 pub mod store;
+
+pub use api::{Command, ConnId, HubEvent, HubKeys, Input, Misuse, Output};
+pub use config::HubConfig;
+pub use hub::Hub;

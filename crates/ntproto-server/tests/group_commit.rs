@@ -45,7 +45,7 @@ fn txn() -> Txn {
 impl Bench {
     fn submit(&self, ops: std::ops::RangeInclusive<u64>) {
         for op in ops {
-            self.group.submit(OpId(op), txn()).unwrap();
+            self.group.submit(OpId(op), txn(), None).unwrap();
         }
     }
 }
@@ -74,7 +74,7 @@ fn queue_and_batch_are_bounded() {
     bench.submit(1..=1);
     bench.sizes.recv().unwrap();
     bench.submit(2..=6);
-    let rejected = bench.group.submit(OpId(7), txn()).unwrap_err();
+    let rejected = bench.group.submit(OpId(7), txn(), None).unwrap_err();
     assert_eq!((rejected.op, rejected.why), (OpId(7), StoreError::Unavailable));
     for size in [2, 2, 1] {
         bench.go.send(true).unwrap();
@@ -88,7 +88,7 @@ fn queue_and_batch_are_bounded() {
     by_bytes.submit(1..=1);
     by_bytes.sizes.recv().unwrap();
     by_bytes.submit(2..=4);
-    assert!(by_bytes.group.submit(OpId(5), txn()).is_err());
+    assert!(by_bytes.group.submit(OpId(5), txn(), None).is_err());
     for _ in 0..3 {
         by_bytes.go.send(true).unwrap();
         assert_eq!(by_bytes.sizes.recv().unwrap(), 1);
@@ -114,6 +114,22 @@ fn a_store_that_panics_is_a_store_that_failed() {
     bench.submit(1..=1);
     bench.go.send(false).unwrap();
     assert_eq!(bench.done.recv().unwrap(), [(OpId(1), Err(StoreError::Unavailable))]);
-    bench.group.submit(OpId(2), Txn::Devices { uin: Uin(1) }).unwrap();
+    bench.group.submit(OpId(2), Txn::Devices { uin: Uin(1) }, None).unwrap();
     assert_eq!(bench.done.recv().unwrap(), [(OpId(2), Err(StoreError::Unavailable))]);
+}
+
+#[test]
+fn what_is_too_late_is_not_run() {
+    let bench = bench(Limits::default());
+    bench.submit(1..=1);
+    bench.sizes.recv().unwrap();
+    let now = std::time::Instant::now();
+    bench.group.submit(OpId(2), txn(), Some(now)).unwrap();
+    bench.group.submit(OpId(3), txn(), Some(now + std::time::Duration::from_secs(3_600))).unwrap();
+    bench.go.send(true).unwrap();
+    assert_eq!(ops(&bench.done.recv().unwrap()), [1]);
+    assert_eq!(bench.done.recv().unwrap(), [(OpId(2), Err(StoreError::Expired))]);
+    assert_eq!(bench.sizes.recv().unwrap(), 1);
+    bench.go.send(true).unwrap();
+    assert_eq!(ops(&bench.done.recv().unwrap()), [3]);
 }

@@ -268,6 +268,10 @@ fn enrol_again(bench: &mut Bench) {
     let mut stolen = new_device(1);
     stolen.signing_key = [66; 32];
     bench.refused(retry(stolen), StoreError::KeysInUse);
+    let mut half = new_device(1);
+    half.static_key = [66; 32];
+    half.id = DeviceId([66; 16]);
+    bench.refused(Txn::Enrol { via: EnrolVia::Open, device: half, now: NOW }, StoreError::KeysInUse);
     let mut same_id = new_device(5);
     same_id.id = device.id;
     bench.refused(Txn::Enrol { via: EnrolVia::Open, device: same_id, now: NOW }, StoreError::KeysInUse);

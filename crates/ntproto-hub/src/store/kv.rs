@@ -38,6 +38,8 @@ tables! {
     Devices = "devices";
     /// X25519 public key → device id.
     DeviceKeys = "device_keys";
+    /// Ed25519 public key → device id.
+    SigningKeys = "signing_keys";
     /// Account, device id → nothing.
     AccountDevices = "account_devices";
     /// SHA-256 of the code → `Invitation`.

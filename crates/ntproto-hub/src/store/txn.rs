@@ -336,6 +336,8 @@ pub enum StoreError {
     KeysInUse,
     /// The account has as many devices as it may.
     TooManyDevices,
+    /// The deadline passed before the store came to it.
+    Expired,
     /// The disk is full: free some space. Nothing that was acknowledged is lost.
     Full,
     /// The store failed and takes nothing more until it is opened again.
@@ -367,6 +369,7 @@ impl StoreError {
             | Self::LinkExpired
             | Self::LinkUsed
             | Self::KeysInUse => ErrorCode::BadCredential,
+            Self::Expired => ErrorCode::DeadlineExceeded,
             Self::Full | Self::Unavailable => ErrorCode::Unavailable,
             Self::Corrupt => ErrorCode::Internal,
         }
@@ -388,6 +391,7 @@ impl fmt::Display for StoreError {
             Self::LinkUsed => "the device link was used before",
             Self::KeysInUse => "the device's keys belong to another device",
             Self::TooManyDevices => "the account has too many devices",
+            Self::Expired => "the deadline passed",
             Self::Full => "the disk is full; free some space (nothing acknowledged is lost)",
             Self::Unavailable => "the store failed and must be opened again",
             Self::Corrupt => "the store holds a record that can't be read; restore a backup",

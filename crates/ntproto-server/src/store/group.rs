@@ -6,12 +6,14 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use ntproto_hub::store::{OpId, Outcome, Store, StoreError, Txn};
 
 /// The completion of one transaction.
 pub type Completion = (OpId, Result<Outcome, StoreError>);
-/// Called on the store's thread with the completions of a batch, in the order of submission.
+/// Called on the store's thread with the completions of a batch, in the order of submission but for
+/// those that expired, which come first.
 pub type Done = Box<dyn FnMut(Vec<Completion>) + Send>;
 
 /// What a queue and a batch may hold.
@@ -45,9 +47,15 @@ pub struct Rejected {
     pub why: StoreError,
 }
 
+struct Waiting {
+    op: OpId,
+    txn: Txn,
+    deadline: Option<Instant>,
+}
+
 #[derive(Default)]
 struct Queue {
-    waiting: VecDeque<(OpId, Txn)>,
+    waiting: VecDeque<Waiting>,
     bytes: usize,
     closed: bool,
 }
@@ -65,7 +73,7 @@ impl Shared {
     }
 
     /// Waits for work and takes a batch of it; `None` once the queue is closed and empty.
-    fn take(&self) -> Option<(Vec<OpId>, Vec<Txn>)> {
+    fn take(&self) -> Option<Batch> {
         let mut queue = self.lock();
         while queue.waiting.is_empty() {
             if queue.closed {
@@ -73,19 +81,34 @@ impl Shared {
             }
             queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
-        let (mut ops, mut txns, mut bytes) = (Vec::new(), Vec::new(), 0);
-        while ops.len() < self.limits.batch
-            && let Some((_, next)) = queue.waiting.front()
-            && (ops.is_empty() || bytes + next.weight() <= self.limits.batch_bytes)
-            && let Some((op, txn)) = queue.waiting.pop_front()
+        let now = Instant::now();
+        let mut batch = Batch::default();
+        while batch.ops.len() < self.limits.batch
+            && let Some(next) = queue.waiting.front()
+            && (batch.ops.is_empty() || batch.bytes + next.txn.weight() <= self.limits.batch_bytes)
+            && let Some(Waiting { op, txn, deadline }) = queue.waiting.pop_front()
         {
-            bytes += txn.weight();
-            ops.push(op);
-            txns.push(txn);
+            queue.bytes -= txn.weight();
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                batch.expired.push((op, Err(StoreError::Expired)));
+            } else {
+                batch.bytes += txn.weight();
+                batch.ops.push(op);
+                batch.txns.push(txn);
+            }
         }
-        queue.bytes -= bytes;
-        Some((ops, txns))
+        Some(batch)
     }
+}
+
+/// What one commit does.
+#[derive(Default)]
+struct Batch {
+    ops: Vec<OpId>,
+    txns: Vec<Txn>,
+    bytes: usize,
+    /// What came too late: nobody waits for it any more.
+    expired: Vec<Completion>,
 }
 
 /// The handle of the store's thread. Dropping it commits what waits, then ends the thread.
@@ -108,11 +131,12 @@ impl GroupCommit {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Queues a transaction. Never blocks.
+    /// Queues a transaction. Never blocks. When its turn comes after `deadline`, it is not run but
+    /// answered [`StoreError::Expired`].
     ///
     /// # Errors
     /// The queue is full.
-    pub fn submit(&self, op: OpId, txn: Txn) -> Result<(), Box<Rejected>> {
+    pub fn submit(&self, op: OpId, txn: Txn, deadline: Option<Instant>) -> Result<(), Box<Rejected>> {
         let mut queue = self.shared.lock();
         let bytes = queue.bytes + txn.weight();
         let full = queue.waiting.len() >= self.shared.limits.queue || bytes > self.shared.limits.queue_bytes;
@@ -120,7 +144,7 @@ impl GroupCommit {
             return Err(Box::new(Rejected { op, txn, why: StoreError::Unavailable }));
         }
         queue.bytes = bytes;
-        queue.waiting.push_back((op, txn));
+        queue.waiting.push_back(Waiting { op, txn, deadline });
         drop(queue);
         self.shared.arrived.notify_one();
         Ok(())
@@ -150,11 +174,16 @@ impl Drop for GroupCommit {
 
 fn run(shared: &Shared, store: Box<dyn Store>, mut done: Done) {
     let mut store = Some(store);
-    while let Some((ops, batch)) = shared.take() {
-        let answers = commit(&mut store, &batch);
-        // The batch is freed before the completions run: its bodies are not held twice.
-        drop(batch);
-        done(ops.into_iter().zip(answers).collect());
+    while let Some(Batch { ops, txns, mut expired, .. }) = shared.take() {
+        if !expired.is_empty() {
+            done(std::mem::take(&mut expired));
+        }
+        if !ops.is_empty() {
+            let answers = commit(&mut store, &txns);
+            // The batch is freed before the completions run: its bodies are not held twice.
+            drop(txns);
+            done(ops.into_iter().zip(answers).collect());
+        }
     }
 }
 

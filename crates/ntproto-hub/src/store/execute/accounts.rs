@@ -93,7 +93,7 @@ pub(super) fn enrol(
     if let Some(known) = known_device(kv, via, new)? {
         return Ok(Outcome::Enrolled(known));
     }
-    if device(kv, new.id)?.is_some() {
+    if device(kv, new.id)?.is_some() || kv.get(Table::SigningKeys, &new.signing_key)?.is_some() {
         return Err(StoreError::KeysInUse);
     }
     let (uin, account) = match via {
@@ -130,6 +130,7 @@ pub(super) fn enrol(
     };
     write(kv, Table::Devices, &new.id.0, &device)?;
     kv.put(Table::DeviceKeys, &new.static_key, &new.id.0)?;
+    kv.put(Table::SigningKeys, &new.signing_key, &new.id.0)?;
     kv.put(Table::AccountDevices, &keys::account_device(uin, new.id), &[])?;
     Ok(Outcome::Enrolled(info(new.id, device, &account)?))
 }

@@ -1,0 +1,196 @@
+//! What goes into the hub and what comes out of it.
+
+use alloc::sync::Arc;
+use core::fmt;
+use core::net::SocketAddr;
+
+use ntproto_core::binding::Binding;
+use ntproto_core::code::ErrorCode;
+use ntproto_core::crypto::CryptoProvider;
+use ntproto_core::crypto::identity::ServerKeys;
+use ntproto_core::endpoint::{Closed, WaitReason};
+use ntproto_core::ids::{DeviceId, Uin};
+use ntproto_core::session::ticket::TicketSealer;
+use ntproto_core::time::Instant;
+use ntproto_core::wire::channel::{Channel, ChannelSet};
+
+use crate::store::{OpId, Outcome, StoreError, Txn};
+
+/// A connection, as the host numbers them. A number is never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What the host tells the hub.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A transport is up.
+    Opened {
+        /// Its number.
+        conn: ConnId,
+        /// What sessions on it are bound to.
+        binding: Binding,
+        /// Where it comes from.
+        remote: SocketAddr,
+    },
+    /// Bytes of a channel, in order, in pieces of any size.
+    Bytes {
+        /// The connection.
+        conn: ConnId,
+        /// The channel.
+        channel: Channel,
+        /// The bytes.
+        data: &'a [u8],
+    },
+    /// The channels of a connection that take bytes now; all others do not.
+    Writable {
+        /// The connection.
+        conn: ConnId,
+        /// Its channels.
+        channels: ChannelSet,
+    },
+    /// A transport is gone. None comes after [`Output::Close`].
+    Closed {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// A transaction has ended. They end in the order they were asked for, but for those that expired.
+    StoreDone {
+        /// Its number.
+        op: OpId,
+        /// How.
+        result: Result<Outcome, StoreError>,
+    },
+    /// The deadline of the last [`Output::Wait`] passed.
+    Timeout,
+}
+
+/// What the operator asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Let nobody in, finish what is in the store, send everybody away; then
+    /// [`HubEvent::Drained`] comes.
+    Drain,
+    /// End a connection.
+    Close(ConnId, ErrorCode),
+    /// Move the keys of a session on.
+    UpdateKeys(ConnId),
+}
+
+/// What the caller did that can't be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misuse {
+    /// It drains already.
+    Draining,
+    /// No such connection, or not in this state.
+    NoConnection,
+}
+
+impl fmt::Display for Misuse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Draining => "the hub drains already",
+            Self::NoConnection => "no such connection in this state",
+        })
+    }
+}
+
+impl core::error::Error for Misuse {}
+
+/// What the hub wants next.
+#[derive(Debug)]
+#[must_use]
+pub enum Output {
+    /// The buffer holds bytes for this channel of this connection.
+    Transmit {
+        /// The connection.
+        conn: ConnId,
+        /// The channel.
+        channel: Channel,
+    },
+    /// Run this on the store; answer with [`Input::StoreDone`].
+    Store {
+        /// Its number.
+        op: OpId,
+        /// The transaction.
+        txn: Txn,
+        /// Nobody waits for it after this: a store that comes to it later answers
+        /// [`StoreError::Expired`] instead.
+        deadline: Option<Instant>,
+    },
+    /// Take this transport down. It comes once for a connection, and not at all when the host said
+    /// [`Input::Closed`] first.
+    Close {
+        /// The connection.
+        conn: ConnId,
+        /// Why, for the transport to say.
+        code: ErrorCode,
+    },
+    /// Read this connection again (see [`Hub::accepts`](crate::Hub::accepts)).
+    Resume {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// Something for the log.
+    Event(HubEvent),
+    /// Nothing before `at`, unless an input or a command comes.
+    Wait {
+        /// The instant to call again; `None`: no timer runs.
+        at: Option<Instant>,
+        /// What the timer is for.
+        why: WaitReason,
+    },
+}
+
+/// What happened, for logs and counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HubEvent {
+    /// A device was let in.
+    In {
+        /// The connection.
+        conn: ConnId,
+        /// The account.
+        uin: Uin,
+        /// The device.
+        device: DeviceId,
+        /// It is new.
+        enrolled: bool,
+    },
+    /// A device was kept out.
+    Refused {
+        /// The connection.
+        conn: ConnId,
+        /// Where it came from.
+        remote: SocketAddr,
+        /// Why.
+        code: ErrorCode,
+    },
+    /// A connection ended. Comes once for each that was opened.
+    Closed {
+        /// The connection.
+        conn: ConnId,
+        /// Where it came from.
+        remote: SocketAddr,
+        /// Why.
+        why: Closed,
+    },
+    /// The store failed.
+    StoreFailed(StoreError),
+    /// The drain is over: nothing is in the store, nobody is connected.
+    Drained,
+}
+
+/// The keys a hub works with.
+pub struct HubKeys {
+    /// The primitives.
+    pub provider: &'static dyn CryptoProvider,
+    /// The server's static keys.
+    pub server: Arc<ServerKeys>,
+    /// The keys of tickets.
+    pub tickets: TicketSealer,
+}

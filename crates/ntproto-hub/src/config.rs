@@ -1,0 +1,87 @@
+//! The hub's settings and limits.
+
+use core::time::Duration;
+
+use ntproto_core::client::MAX_BODY;
+use ntproto_core::endpoint::QUEUE_LIMIT;
+use ntproto_core::liveness::INTERVAL;
+
+/// What an operator may set, and the bounds of everything the hub holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HubConfig {
+    /// Whether anybody may make an account, without an invitation.
+    pub open_registration: bool,
+    /// How long a ticket is valid.
+    pub ticket_lifetime: Duration,
+    /// How long tickets may be refreshed before the device must sign in with its keys again.
+    pub ticket_cap: Duration,
+    /// Between two heartbeats.
+    pub heartbeat: Duration,
+    /// The largest message body.
+    pub max_body: usize,
+    /// Changes in one page of an inbox.
+    pub sync_page: u32,
+    /// Bytes in one page of an inbox: it fits a channel's queue with room to spare.
+    pub sync_page_bytes: u32,
+    /// Watermarks in one DELIVERED: one transaction writes an entry for each.
+    pub max_watermarks: usize,
+    /// Accounts one invitation may create.
+    pub max_invitation_uses: u32,
+    /// How long an invitation may last.
+    pub max_invitation_lifetime: Duration,
+    /// Connections at once. One costs a few kilobytes here and some more in the transport.
+    pub max_connections: usize,
+    /// Requests of one connection that may be in the store: twice a client's window of messages.
+    /// At half of it the connection is not read any more.
+    pub max_requests: usize,
+    /// Their bytes.
+    pub max_request_bytes: usize,
+    /// Transactions in the store, of all connections. At half of it nothing is read any more; what
+    /// comes nevertheless is answered RETRY_AFTER.
+    pub max_ops: usize,
+    /// Their bytes.
+    pub max_op_bytes: usize,
+    /// AUTH_REQs remembered for the window in which they could be replayed.
+    pub max_remembered: usize,
+    /// How long a drain waits for what is in the store.
+    pub drain_timeout: Duration,
+}
+
+impl Default for HubConfig {
+    fn default() -> Self {
+        Self {
+            open_registration: false,
+            ticket_lifetime: Duration::from_secs(900),
+            ticket_cap: Duration::from_secs(24 * 3_600),
+            heartbeat: INTERVAL,
+            max_body: MAX_BODY,
+            sync_page: 256,
+            sync_page_bytes: 128 * 1_024,
+            max_watermarks: 256,
+            max_invitation_uses: 1_000,
+            max_invitation_lifetime: Duration::from_secs(30 * 24 * 3_600),
+            max_connections: 50_000,
+            max_requests: 1_024,
+            max_request_bytes: 4 << 20,
+            max_ops: 16_384,
+            max_op_bytes: 64 << 20,
+            max_remembered: 65_536,
+            drain_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// An invitation that names no lifetime lasts this long.
+pub const DEFAULT_INVITATION_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// Bytes that may wait on MESSAGE before pushes are held back: the rest of the queue is for answers.
+pub const PUSH_ROOM: usize = QUEUE_LIMIT * 3 / 4;
+/// A device whose pushes are held back for so long reads nothing: it is sent away to sync afresh.
+pub const SLOW_CONSUMER: Duration = Duration::from_secs(30);
+/// A connection that ended gets so long to take its last words.
+pub const FAREWELL: Duration = Duration::from_secs(2);
+/// What a client that asked too much is told to wait.
+pub const RETRY_AFTER: Duration = Duration::from_millis(200);
+/// What a client is told to wait when the store fails.
+pub const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
+/// The clock floor is asked for again so long after it could not be moved.
+pub const FLOOR_RETRY: Duration = Duration::from_secs(1);

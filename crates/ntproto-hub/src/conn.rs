@@ -1,0 +1,204 @@
+//! The connections: what is known of each, which have bytes to send, whose timer is next.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use core::net::SocketAddr;
+
+use ntproto_core::code::ErrorCode;
+use ntproto_core::endpoint::WaitReason;
+use ntproto_core::endpoint::server::ServerEndpoint;
+use ntproto_core::ids::{DeviceId, Uin};
+use ntproto_core::session::handshake::AuthClaims;
+use ntproto_core::time::{Instant, UnixMillis};
+use ntproto_core::wire::channel::Channel;
+use ntproto_core::wire::packet::Packet;
+
+use crate::api::ConnId;
+use crate::config::SLOW_CONSUMER;
+
+/// A device that was let in.
+#[derive(Clone, Copy)]
+pub(crate) struct Session {
+    pub(crate) uin: Uin,
+    pub(crate) device: DeviceId,
+    pub(crate) may_invite: bool,
+    /// What its tickets carry on.
+    pub(crate) key_hash: [u8; 32],
+    pub(crate) generation: u64,
+    pub(crate) cap: UnixMillis,
+    /// Grants are numbered: a later one supersedes an earlier one, never the other way round.
+    pub(crate) serial: u64,
+    /// It has sent a sealed frame, so it holds the keys: this is no replay of its AUTH_REQ.
+    pub(crate) confirmed: bool,
+}
+
+/// How far a connection is.
+pub(crate) enum State {
+    /// AUTH_REQ has not come, or the connection has ended.
+    Nobody,
+    /// Waits for the clock.
+    Parked(Box<AuthClaims>),
+    /// The store is asked about it.
+    Authenticating(Box<AuthClaims>),
+    /// Let in.
+    In(Session),
+}
+
+/// Pushes that do not fit its queue.
+pub(crate) struct Behind {
+    pub(crate) since: Instant,
+    /// The newest one. When it is sent at last, its `previous` shows the device that it has a gap.
+    pub(crate) newest: Packet,
+}
+
+/// The farewell of a connection that ended.
+pub(crate) struct Leaving {
+    pub(crate) code: ErrorCode,
+    pub(crate) until: Instant,
+}
+
+/// One connection.
+pub(crate) struct Conn {
+    pub(crate) endpoint: Box<ServerEndpoint>,
+    pub(crate) remote: SocketAddr,
+    pub(crate) state: State,
+    /// Its requests in the store, and their bytes.
+    pub(crate) requests: usize,
+    pub(crate) bytes: usize,
+    pub(crate) syncing: bool,
+    pub(crate) behind: Option<Behind>,
+    /// Answers that wait for room in their queue. As many as its requests, and no more bytes than a queue.
+    pub(crate) answers: VecDeque<(Channel, Packet)>,
+    pub(crate) answer_bytes: usize,
+    pub(crate) leaving: Option<Leaving>,
+    /// The host was told not to read it.
+    pub(crate) paused: bool,
+    timer: Option<Instant>,
+    queued: bool,
+}
+
+impl Conn {
+    pub(crate) fn new(endpoint: ServerEndpoint, remote: SocketAddr) -> Self {
+        Self {
+            endpoint: Box::new(endpoint),
+            remote,
+            state: State::Nobody,
+            requests: 0,
+            bytes: 0,
+            syncing: false,
+            behind: None,
+            answers: VecDeque::new(),
+            answer_bytes: 0,
+            leaving: None,
+            paused: false,
+            timer: None,
+            queued: false,
+        }
+    }
+
+    pub(crate) fn session(&self) -> Option<&Session> {
+        match &self.state {
+            State::In(session) => Some(session),
+            _ => None,
+        }
+    }
+
+    /// The next timer and its reason.
+    pub(crate) fn wait(&self) -> (Option<Instant>, WaitReason) {
+        if let Some(leaving) = &self.leaving {
+            return (Some(leaving.until), WaitReason::Deadline);
+        }
+        let own = self.endpoint.wait();
+        match &self.behind {
+            Some(behind) if own.0.is_none_or(|at| at > behind.since + SLOW_CONSUMER) => {
+                (Some(behind.since + SLOW_CONSUMER), WaitReason::Deadline)
+            }
+            _ => own,
+        }
+    }
+}
+
+/// All of them.
+#[derive(Default)]
+pub(crate) struct Conns {
+    table: BTreeMap<ConnId, Conn>,
+    timers: BTreeSet<(Instant, ConnId)>,
+    /// Those with bytes for their transport, each once, served in turn.
+    sendable: VecDeque<ConnId>,
+}
+
+impl Conns {
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    pub(crate) fn get(&self, id: ConnId) -> Option<&Conn> {
+        self.table.get(&id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
+        self.table.get_mut(&id)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ConnId, &Conn)> {
+        self.table.iter().map(|(id, conn)| (*id, conn))
+    }
+
+    pub(crate) fn insert(&mut self, id: ConnId, conn: Conn) {
+        self.table.insert(id, conn);
+        self.touch(id);
+    }
+
+    pub(crate) fn remove(&mut self, id: ConnId) -> Option<Conn> {
+        let conn = self.table.remove(&id)?;
+        if let Some(at) = conn.timer {
+            self.timers.remove(&(at, id));
+        }
+        Some(conn)
+    }
+
+    /// Sees to a connection's timer and its place among the sendable, after anything was done to it.
+    pub(crate) fn touch(&mut self, id: ConnId) {
+        let Some(conn) = self.table.get_mut(&id) else { return };
+        let (at, _) = conn.wait();
+        if at != conn.timer {
+            if let Some(old) = conn.timer {
+                self.timers.remove(&(old, id));
+            }
+            if let Some(new) = at {
+                self.timers.insert((new, id));
+            }
+            conn.timer = at;
+        }
+        if !conn.queued && conn.endpoint.has_pending() {
+            conn.queued = true;
+            self.sendable.push_back(id);
+        }
+    }
+
+    /// The next connection with bytes to send. It leaves the queue; `touch` puts it back.
+    pub(crate) fn next_sendable(&mut self) -> Option<ConnId> {
+        while let Some(id) = self.sendable.pop_front() {
+            if let Some(conn) = self.table.get_mut(&id) {
+                conn.queued = false;
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// The next connection whose timer has run out.
+    pub(crate) fn expired(&self, now: Instant) -> Option<ConnId> {
+        self.timers.first().filter(|(at, _)| *at <= now).map(|(_, id)| *id)
+    }
+
+    /// The next timer of all.
+    pub(crate) fn wait(&self) -> Option<(Instant, WaitReason)> {
+        let (at, id) = self.timers.first()?;
+        Some((*at, self.table.get(id).map_or(WaitReason::Idle, |conn| conn.wait().1)))
+    }
+}

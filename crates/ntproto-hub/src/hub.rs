@@ -1,0 +1,544 @@
+//! The machine: what goes in, what comes out, and in which order it is seen to.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+use ntproto_core::binding::Binding;
+use ntproto_core::client::MAX_BODY;
+use ntproto_core::code::ErrorCode;
+use ntproto_core::endpoint::server::{self, ServerEndpoint};
+use ntproto_core::endpoint::{self, Closed, QUEUE_LIMIT, WaitReason};
+use ntproto_core::rng::Rng;
+use ntproto_core::session::ticket::TicketSealer;
+use ntproto_core::time::{Instant, Now, UnixMillis, earliest};
+use ntproto_core::tx::TxBuf;
+use ntproto_core::wire::channel::Channel;
+
+use crate::api::{Command, ConnId, HubEvent, HubKeys, Input, Misuse, Output};
+use crate::auth::AuthStep;
+use crate::clock::ServerClock;
+use crate::config::{FAREWELL, HubConfig, SLOW_CONSUMER};
+use crate::conn::{Conn, Conns, Leaving, State};
+use crate::push::Online;
+use crate::replay::ReplayMemory;
+use crate::requests::{Handler, Request, handlers};
+use crate::store::txn::Boot;
+use crate::store::{OpId, Outcome, StoreError, Txn};
+
+/// Whom a transaction is for.
+pub(crate) enum Op {
+    ClockFloor,
+    Auth(ConnId, AuthStep),
+    Request(Request),
+}
+
+/// The server's decisions.
+pub struct Hub {
+    pub(crate) config: HubConfig,
+    pub(crate) keys: HubKeys,
+    pub(crate) handlers: ntproto_core::dispatch::Table<Handler>,
+    pub(crate) rng: Rng,
+    pub(crate) clock: ServerClock,
+    pub(crate) conns: Conns,
+    pub(crate) online: Online,
+    pub(crate) replay: ReplayMemory,
+    /// Connections whose AUTH_REQ waits for the clock.
+    pub(crate) parked: Vec<ConnId>,
+    pub(crate) serial: u64,
+    ops: BTreeMap<OpId, (Op, usize)>,
+    op_bytes: usize,
+    last_op: u64,
+    /// Connections the host does not read.
+    paused: BTreeSet<ConnId>,
+    /// Connections that were given a command and may have something to tell.
+    unheard: VecDeque<ConnId>,
+    out: VecDeque<Output>,
+    drain: Option<Drain>,
+}
+
+struct Drain {
+    until: Instant,
+    /// Time was up, and everybody was sent away.
+    swept: bool,
+    told: bool,
+}
+
+impl Hub {
+    /// A hub over a store that answered [`Txn::Boot`] with `boot`. `seed` comes from the operating
+    /// system, but in tests.
+    #[must_use]
+    pub fn new(config: HubConfig, boot: &Boot, keys: HubKeys, seed: [u8; 32], now: Now) -> Self {
+        let config = HubConfig { max_body: config.max_body.min(MAX_BODY), ..config };
+        Self {
+            replay: ReplayMemory::new(config.max_remembered),
+            config,
+            keys,
+            handlers: handlers(),
+            rng: Rng::new(seed),
+            clock: ServerClock::new(now.mono, boot),
+            conns: Conns::default(),
+            online: Online::default(),
+            parked: Vec::new(),
+            serial: 0,
+            ops: BTreeMap::new(),
+            op_bytes: 0,
+            last_op: 0,
+            paused: BTreeSet::new(),
+            unheard: VecDeque::new(),
+            out: VecDeque::new(),
+            drain: None,
+        }
+    }
+
+    /// Takes what the host brings. Never fails: noise ends its connection, as an event.
+    pub fn handle(&mut self, now: Now, input: Input<'_>) {
+        match input {
+            Input::Opened { conn, binding, remote } => self.opened(now, conn, binding, remote),
+            Input::Bytes { conn, channel, data } => {
+                self.inform(now, conn, endpoint::Input::Bytes { channel, data });
+            }
+            Input::Writable { conn, channels } => {
+                self.inform(now, conn, endpoint::Input::Writable(channels));
+            }
+            Input::Closed { conn } => self.transport_closed(now, conn),
+            Input::StoreDone { op, result } => self.store_done(now, op, result),
+            Input::Timeout => self.tick(now),
+        }
+        self.settle(now);
+    }
+
+    /// Does what the operator asks for.
+    ///
+    /// # Errors
+    /// [`Misuse`]; nothing has changed.
+    pub fn call(&mut self, now: Now, command: Command) -> Result<(), Misuse> {
+        match command {
+            Command::Drain => {
+                if self.drain.is_some() {
+                    return Err(Misuse::Draining);
+                }
+                let until = now.mono + self.config.drain_timeout;
+                self.drain = Some(Drain { until, swept: false, told: false });
+                let all: Vec<ConnId> = self.conns.iter().map(|(id, _)| id).collect();
+                all.into_iter().for_each(|id| self.send_away(now, id));
+                self.settle(now);
+                Ok(())
+            }
+            Command::Close(conn, code) => {
+                let live = self.conns.get(conn).is_some_and(|conn| conn.leaving.is_none());
+                if !live {
+                    return Err(Misuse::NoConnection);
+                }
+                self.close(now, conn, code);
+                self.settle(now);
+                Ok(())
+            }
+            Command::UpdateKeys(conn) => {
+                self.endpoint_call(now, conn, server::Command::UpdateKeys).map_err(|_| Misuse::NoConnection)
+            }
+        }
+    }
+
+    /// What it wants next. `tx: None`: no transport takes anything now.
+    pub fn poll_output(&mut self, now: Now, mut tx: Option<&mut TxBuf>) -> Output {
+        loop {
+            if self.wait().0.is_some_and(|at| at <= now.mono) {
+                self.tick(now);
+            }
+            if let Some(output) = self.out.pop_front() {
+                return output;
+            }
+            if let Some(tx) = tx.as_deref_mut()
+                && let Some(conn) = self.conns.next_sendable()
+            {
+                if let Some(channel) = self.transmit(now, conn, tx) {
+                    return Output::Transmit { conn, channel };
+                }
+                continue;
+            }
+            // Sending may have ended a connection: that is told before the wait.
+            if let Some(output) = self.out.pop_front() {
+                return output;
+            }
+            let (at, why) = self.wait();
+            return Output::Wait { at, why };
+        }
+    }
+
+    /// Whether to read more from a connection. After `false`, [`Output::Resume`] says when to go on.
+    pub fn accepts(&mut self, conn: ConnId) -> bool {
+        let accepts = self.has_room(conn);
+        if let Some(state) = self.conns.get_mut(conn)
+            && !accepts
+        {
+            state.paused = true;
+            self.paused.insert(conn);
+        }
+        accepts
+    }
+
+    /// The keys of tickets, for the host to keep.
+    #[must_use]
+    pub const fn tickets(&self) -> &TicketSealer {
+        &self.keys.tickets
+    }
+
+    /// Connections there are.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.conns.len()
+    }
+
+    /// Transactions in the store.
+    #[must_use]
+    pub fn in_store(&self) -> usize {
+        self.ops.len()
+    }
+
+    /// Server time.
+    #[must_use]
+    pub fn server_time(&self, now: Now) -> UnixMillis {
+        self.clock.now(now.mono)
+    }
+
+    // ── connections ─────────────────────────────────────────────────────────────────────────────
+
+    fn opened(&mut self, now: Now, id: ConnId, binding: Binding, remote: SocketAddr) {
+        if self.conns.get(id).is_some() {
+            return;
+        }
+        let refused = match self.drain {
+            Some(_) => Some(ErrorCode::GoingAway),
+            None => (self.conns.len() >= self.config.max_connections).then_some(ErrorCode::RetryAfter),
+        };
+        if let Some(code) = refused {
+            self.out.push_back(Output::Close { conn: id, code });
+            let why = Closed::Local(code);
+            self.event(HubEvent::Closed { conn: id, remote, why });
+            return;
+        }
+        let keys = Arc::clone(&self.keys.server);
+        let endpoint = ServerEndpoint::new(now, self.keys.provider, keys, binding, self.config.heartbeat);
+        self.conns.insert(id, Conn::new(endpoint, remote));
+        self.keep_clock(now);
+    }
+
+    /// Tells a connection's endpoint something, and hears what comes of it.
+    fn inform(&mut self, now: Now, id: ConnId, input: endpoint::Input<'_>) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.endpoint.handle(now, input);
+            self.hear(now, id);
+        }
+    }
+
+    fn transport_closed(&mut self, now: Now, id: ConnId) {
+        if self.conns.get(id).is_some_and(|conn| conn.leaving.is_some()) {
+            self.forget(id);
+        } else {
+            self.inform(now, id, endpoint::Input::TransportClosed);
+        }
+    }
+
+    /// Hears the connections that were given a command, and ends the drain when it is over.
+    fn settle(&mut self, now: Now) {
+        while let Some(id) = self.unheard.pop_front() {
+            self.hear(now, id);
+        }
+        self.see_to_drain(now);
+    }
+
+    /// Takes what an endpoint has to tell, until it has no more.
+    fn hear(&mut self, now: Now, id: ConnId) {
+        while let Some(conn) = self.conns.get_mut(id) {
+            let endpoint::Output::Event(event) = conn.endpoint.poll_output(now, None) else { break };
+            self.endpoint_event(now, id, event);
+        }
+        self.conns.touch(id);
+    }
+
+    fn endpoint_event(&mut self, now: Now, id: ConnId, event: server::Event) {
+        match event {
+            server::Event::AuthRequest(claims) => self.auth_request(now, id, claims),
+            server::Event::Packet(channel, packet) => {
+                self.confirm(now, id);
+                self.packet(now, id, channel, packet);
+            }
+            server::Event::TicketRefresh => {
+                self.confirm(now, id);
+                self.refresh_ticket(now, id);
+            }
+            server::Event::Closed(why) => self.ended(now, id, why),
+        }
+    }
+
+    /// A connection has ended. It stays until its last words have left.
+    fn ended(&mut self, now: Now, id: ConnId, why: Closed) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let remote = conn.remote;
+        if let State::In(session) = core::mem::replace(&mut conn.state, State::Nobody) {
+            self.online.remove(session.uin, session.device, id);
+        }
+        conn.behind = None;
+        conn.answers.clear();
+        if why == Closed::Transport {
+            self.forget(id);
+        } else if conn.endpoint.has_pending() {
+            conn.leaving = Some(Leaving { code: why.code(), until: now.mono + FAREWELL });
+        } else {
+            self.take_down(id, why.code());
+        }
+        self.event(HubEvent::Closed { conn: id, remote, why });
+    }
+
+    fn take_down(&mut self, id: ConnId, code: ErrorCode) {
+        self.forget(id);
+        self.out.push_back(Output::Close { conn: id, code });
+    }
+
+    fn forget(&mut self, id: ConnId) {
+        self.conns.remove(id);
+        self.paused.remove(&id);
+    }
+
+    /// Ends a connection from here.
+    pub(crate) fn close(&mut self, now: Now, id: ConnId, code: ErrorCode) {
+        // One that ended by itself has said what it had to.
+        let _ = self.endpoint_call(now, id, server::Command::Close(code));
+    }
+
+    /// Gives a connection's endpoint a command. What comes of it is heard when the present input is done
+    /// with: a frame of four thousand requests is no stack of four thousand calls.
+    pub(crate) fn endpoint_call(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        command: server::Command,
+    ) -> Result<(), endpoint::Misuse> {
+        let conn = self.conns.get_mut(id).ok_or(endpoint::Misuse::State)?;
+        let ends = matches!(command, server::Command::Close(_) | server::Command::Refuse(_));
+        let done = conn.endpoint.call(now, &mut self.rng, command);
+        if ends {
+            self.unheard.push_back(id);
+        }
+        self.conns.touch(id);
+        done
+    }
+
+    fn transmit(&mut self, now: Now, id: ConnId, tx: &mut TxBuf) -> Option<Channel> {
+        let conn = self.conns.get_mut(id)?;
+        let channel = match conn.endpoint.poll_output(now, Some(tx)) {
+            endpoint::Output::Transmit { channel } => Some(channel),
+            endpoint::Output::Event(event) => {
+                self.endpoint_event(now, id, event);
+                None
+            }
+            endpoint::Output::Wait { .. } => None,
+        };
+        self.hear(now, id);
+        if let Some(conn) = self.conns.get(id)
+            && let Some(leaving) = &conn.leaving
+            && !conn.endpoint.has_pending()
+        {
+            let code = leaving.code;
+            self.take_down(id, code);
+        }
+        self.catch_up(now, id);
+        self.resume(id);
+        if self.draining() {
+            self.send_away(now, id);
+        }
+        self.settle(now);
+        channel
+    }
+
+    // ── time ────────────────────────────────────────────────────────────────────────────────────
+
+    fn wait(&self) -> (Option<Instant>, WaitReason) {
+        let (timer, why) = self.conns.wait().map_or((None, WaitReason::Idle), |(at, why)| (Some(at), why));
+        // An idle server writes nothing: the floor is moved while somebody is there.
+        let floor = if self.conns.is_empty() { None } else { self.clock.deadline() };
+        let drain = self.drain.as_ref().filter(|drain| !drain.swept).map(|drain| drain.until);
+        let at = earliest(earliest(timer, floor), drain);
+        let why = match at {
+            None => WaitReason::Idle,
+            at if at == timer => why,
+            at if at == floor => WaitReason::ClockFloor,
+            _ => WaitReason::Deadline,
+        };
+        (at, why)
+    }
+
+    fn tick(&mut self, now: Now) {
+        while let Some(id) = self.conns.expired(now.mono) {
+            let Some(conn) = self.conns.get_mut(id) else { break };
+            if let Some(leaving) = &conn.leaving {
+                let code = leaving.code;
+                self.take_down(id, code);
+            } else if conn.behind.as_ref().is_some_and(|behind| now.mono >= behind.since + SLOW_CONSUMER) {
+                self.close(now, id, ErrorCode::Resync);
+            } else {
+                self.inform(now, id, endpoint::Input::Timeout);
+            }
+            // A timer that has done its work is gone before the next one is looked at.
+            while let Some(id) = self.unheard.pop_front() {
+                self.hear(now, id);
+            }
+        }
+        if !self.conns.is_empty() {
+            self.keep_clock(now);
+        }
+        self.settle(now);
+    }
+
+    /// Asks for a new clock floor when it is time.
+    pub(crate) fn keep_clock(&mut self, now: Now) {
+        if let Some(at) = self.clock.ask(now.mono) {
+            self.submit(Op::ClockFloor, Txn::SetClockFloor { at }, None);
+        }
+    }
+
+    // ── store ───────────────────────────────────────────────────────────────────────────────────
+
+    /// Whether another transaction of this weight may be asked for.
+    pub(crate) fn store_has_room(&self, weight: usize) -> bool {
+        self.ops.len() < self.config.max_ops && self.op_bytes + weight <= self.config.max_op_bytes
+    }
+
+    pub(crate) fn submit(&mut self, op: Op, txn: Txn, deadline: Option<Instant>) {
+        self.last_op += 1;
+        let id = OpId(self.last_op);
+        let weight = txn.weight();
+        self.op_bytes += weight;
+        self.ops.insert(id, (op, weight));
+        self.out.push_back(Output::Store { op: id, txn, deadline });
+    }
+
+    fn store_done(&mut self, now: Now, id: OpId, result: Result<Outcome, StoreError>) {
+        let Some((op, weight)) = self.ops.remove(&id) else { return };
+        let was_busy = self.busy(1);
+        self.op_bytes -= weight;
+        if let Err(error) = result
+            && !error.is_refusal()
+        {
+            self.event(HubEvent::StoreFailed(error));
+        }
+        match op {
+            Op::ClockFloor => self.floor_moved(now, result),
+            Op::Auth(conn, step) => self.auth_answered(now, conn, step, result),
+            Op::Request(request) => {
+                let conn = request.conn();
+                self.request_answered(now, request, result);
+                self.resume(conn);
+                if self.draining() {
+                    self.send_away(now, conn);
+                }
+            }
+        }
+        if was_busy && !self.busy(0) {
+            self.resume_all();
+        }
+    }
+
+    fn floor_moved(&mut self, now: Now, result: Result<Outcome, StoreError>) {
+        let moved = match result {
+            Ok(Outcome::ClockFloor { floor }) => {
+                self.clock.moved(floor);
+                true
+            }
+            _ => {
+                self.clock.failed(now.mono);
+                false
+            }
+        };
+        for conn in core::mem::take(&mut self.parked) {
+            self.unpark(now, conn, moved);
+        }
+    }
+
+    // ── backpressure ────────────────────────────────────────────────────────────────────────────
+
+    /// Half of every limit: what is on its way when the host stops reading still finds room.
+    fn has_room(&self, id: ConnId) -> bool {
+        let Some(conn) = self.conns.get(id) else { return true };
+        conn.requests < self.config.max_requests / 2
+            && conn.bytes < self.config.max_request_bytes / 2
+            && !self.busy(0)
+            && conn.answers.is_empty()
+            && [Channel::Message, Channel::Sync].iter().all(|c| conn.endpoint.waiting(*c) < QUEUE_LIMIT)
+    }
+
+    /// Whether the store has so much to do, with `more` transactions, that nothing is read.
+    fn busy(&self, more: usize) -> bool {
+        self.ops.len() + more >= self.config.max_ops / 2 || self.op_bytes >= self.config.max_op_bytes / 2
+    }
+
+    fn resume(&mut self, id: ConnId) {
+        if self.conns.get(id).is_some_and(|conn| conn.paused)
+            && self.has_room(id)
+            && let Some(conn) = self.conns.get_mut(id)
+        {
+            conn.paused = false;
+            self.paused.remove(&id);
+            self.out.push_back(Output::Resume { conn: id });
+        }
+    }
+
+    fn resume_all(&mut self) {
+        if !self.paused.is_empty() {
+            let paused: Vec<ConnId> = self.paused.iter().copied().collect();
+            paused.into_iter().for_each(|id| self.resume(id));
+        }
+    }
+
+    // ── drain ───────────────────────────────────────────────────────────────────────────────────
+
+    /// Whether nothing new is begun.
+    pub(crate) const fn draining(&self) -> bool {
+        self.drain.is_some()
+    }
+
+    /// Ends a connection that has all its answers.
+    fn send_away(&mut self, now: Now, id: ConnId) {
+        let Some(conn) = self.conns.get(id) else { return };
+        if conn.leaving.is_none() && conn.requests == 0 && !conn.endpoint.has_pending() {
+            self.close(now, id, ErrorCode::GoingAway);
+        }
+    }
+
+    /// Sends everybody away when time is up, and tells when it is over.
+    fn see_to_drain(&mut self, now: Now) {
+        let Some(drain) = &mut self.drain else { return };
+        let late = now.mono >= drain.until;
+        if late && !core::mem::replace(&mut drain.swept, true) {
+            let all: Vec<ConnId> =
+                self.conns.iter().filter(|(_, conn)| conn.leaving.is_none()).map(|(id, _)| id).collect();
+            for id in all {
+                self.close(now, id, ErrorCode::GoingAway);
+                self.hear(now, id);
+            }
+        }
+        if let Some(drain) = &mut self.drain
+            && self.conns.is_empty()
+            && (self.ops.is_empty() || late)
+            && !core::mem::replace(&mut drain.told, true)
+        {
+            self.event(HubEvent::Drained);
+        }
+    }
+
+    pub(crate) fn event(&mut self, event: HubEvent) {
+        self.out.push_back(Output::Event(event));
+    }
+
+    pub(crate) fn set_state(&mut self, id: ConnId, state: State) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.state = state;
+        }
+    }
+}
+
+/// Boxed claims travel from the endpoint to the connection's state unchanged.
+pub(crate) type Claims = Box<ntproto_core::session::handshake::AuthClaims>;
