@@ -81,6 +81,9 @@ pub const SLOW_CONSUMER: Duration = Duration::from_secs(30);
 pub const FAREWELL: Duration = Duration::from_secs(2);
 /// What a client that asked too much is told to wait.
 pub const RETRY_AFTER: Duration = Duration::from_millis(200);
+/// Messages wait so long for an earlier one of their connection that was told to come again: longer than
+/// any such wait and a slow round trip, and not for ever, because the client may have given that one up.
+pub const HOLD_ORDER: Duration = Duration::from_secs(5);
 /// What a client is told to wait when the store fails.
 pub const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
 /// The clock floor is asked for again so long after it could not be moved.

@@ -7,7 +7,7 @@ use core::net::SocketAddr;
 use ntproto_core::code::ErrorCode;
 use ntproto_core::endpoint::WaitReason;
 use ntproto_core::endpoint::server::ServerEndpoint;
-use ntproto_core::ids::{DeviceId, Uin};
+use ntproto_core::ids::{ClientMsgId, DeviceId, Uin};
 use ntproto_core::session::handshake::AuthClaims;
 use ntproto_core::time::{Instant, UnixMillis};
 use ntproto_core::wire::channel::Channel;
@@ -66,6 +66,9 @@ pub(crate) struct Conn {
     pub(crate) requests: usize,
     pub(crate) bytes: usize,
     pub(crate) syncing: bool,
+    /// The first message that was told to come again, and until when those after it must wait for it:
+    /// else they would overtake it.
+    pub(crate) held_for: Option<(ClientMsgId, Instant)>,
     pub(crate) behind: Option<Behind>,
     /// Answers that wait for room in their queue. As many as its requests, and no more bytes than a queue.
     pub(crate) answers: VecDeque<(Channel, Packet)>,
@@ -86,6 +89,7 @@ impl Conn {
             requests: 0,
             bytes: 0,
             syncing: false,
+            held_for: None,
             behind: None,
             answers: VecDeque::new(),
             answer_bytes: 0,

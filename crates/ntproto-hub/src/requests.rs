@@ -17,7 +17,7 @@ use ntproto_proto::v2;
 use prost::Message;
 
 use crate::api::ConnId;
-use crate::config::{DEFAULT_INVITATION_LIFETIME, RETRY_AFTER, UNAVAILABLE_RETRY};
+use crate::config::{DEFAULT_INVITATION_LIFETIME, HOLD_ORDER, RETRY_AFTER, UNAVAILABLE_RETRY};
 use crate::conn::Session;
 use crate::hub::{Hub, Op};
 use crate::store::txn::{Append, DeviceInfo, InboxPlace, ReceiptPlaced};
@@ -26,11 +26,14 @@ use crate::store::{Outcome, StoreError, Txn};
 /// Why a request is refused before the store is asked, and a word about it.
 type Refused = (ErrorCode, &'static str);
 
+/// Reads a request's body, as it came from a session at a server time.
+type Read = fn(&mut Hub, UnixMillis, &Session, Bytes) -> Result<(What, Txn), Refused>;
+
 /// What reads a request: the transaction it asks for, and what to remember for the answer.
 #[derive(Clone, Copy)]
 pub(crate) struct Handler {
     channel: Channel,
-    read: fn(&mut Hub, UnixMillis, &Session, Bytes) -> Result<(What, Txn), Refused>,
+    read: Read,
 }
 
 /// Every packet that is handled.
@@ -106,25 +109,41 @@ impl Hub {
         if self.draining() {
             return self.fail(now, to, (ErrorCode::Unavailable, "the server is going away"));
         }
-        if busy {
-            return self.fail(now, to, (ErrorCode::RetryAfter, "too much at once"));
-        }
         let time = self.clock.now(now.mono);
         let (what, txn) = match (handler.read)(self, time, &session, packet.body) {
             Ok(read) => read,
             Err(why) => return self.fail(now, to, why),
         };
         let weight = txn.weight();
-        if !self.store_has_room(weight) {
+        if busy || !self.store_has_room(weight) {
+            self.hold_order(now, id, &what);
             return self.fail(now, to, (ErrorCode::RetryAfter, "too much at once"));
         }
         if let Some(conn) = self.conns.get_mut(id) {
+            if let What::Send(append) = &what {
+                match conn.held_for {
+                    Some((first, until)) if first != append.client_msg_id && now.mono < until => {
+                        return self.fail(now, to, (ErrorCode::RetryAfter, "an earlier message comes first"));
+                    }
+                    _ => conn.held_for = None,
+                }
+            }
             conn.requests += 1;
             conn.bytes += weight;
             conn.syncing |= matches!(what, What::Sync);
         }
         let deadline = packet.deadline_ms.map(|ms| now.mono + Duration::from_millis(ms.into()));
         self.submit(Op::Request(Request { to, weight, what }), txn, deadline);
+    }
+
+    /// A message is told to come again: those behind it on its connection must not overtake it.
+    fn hold_order(&mut self, now: Now, id: ConnId, what: &What) {
+        if let (What::Send(append), Some(conn)) = (what, self.conns.get_mut(id)) {
+            let held = conn.held_for.is_some_and(|(_, until)| now.mono < until);
+            if !held {
+                conn.held_for = Some((append.client_msg_id, now.mono + HOLD_ORDER));
+            }
+        }
     }
 
     /// A transaction has ended: the answer goes to the asker, the news to everybody it concerns.
@@ -141,7 +160,12 @@ impl Hub {
             conn.syncing &= !matches!(what, What::Sync);
         }
         match (what, result) {
-            (_, Err(error)) => self.refused_by_store(now, to, error),
+            (what, Err(error)) => {
+                if !error.is_refusal() {
+                    self.hold_order(now, to.conn, &what);
+                }
+                self.refused_by_store(now, to, error);
+            }
             (_, Ok(Outcome::Cancelled)) => self.refused_by_store(now, to, StoreError::Cancelled),
             (What::Send(append), Ok(Outcome::Appended { conv_seq, stored, duplicate, entries })) => {
                 self.sent(now, to, append, (conv_seq, stored, duplicate), &entries);
