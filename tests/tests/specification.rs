@@ -87,7 +87,6 @@ fn limits() {
         ("heartbeat interval", seconds(liveness::INTERVAL)),
         ("heartbeat answer", seconds(liveness::ANSWER_WITHIN)),
         ("longest backoff", seconds(liveness::MAX_BACKOFF)),
-        ("positions behind before TOO_LONG", execute::MAX_LAG.to_string()),
         ("deltas in a page", execute::MAX_PAGE.to_string()),
         ("devices in use", execute::MAX_LIVE_DEVICES.to_string()),
         ("devices of an account, revoked ones included", execute::MAX_DEVICES.to_string()),
