@@ -1,1 +1,32 @@
-//! See the crate description.
+//! What an application embeds: a [`Client`] handle over a sans-IO [`driver`], with a durable [`store`].
+//!
+//! | module | is |
+//! | --- | --- |
+//! | [`Client`], [`Events`] | the handle and its event stream, for any async runtime |
+//! | [`driver`] | the core's client over a QUIC endpoint, without I/O: datagrams in, datagrams out |
+//! | [`store`] | the local disk: outbox, inbox, history, cursor; in one redb file or in memory |
+//! | [`profile`] | a directory with a device's keys, its server and its store |
+//! | [`ConnectString`], [`EnrolCode`] | what people paste |
+//!
+//! An adapter such as `ntproto-tokio` runs the driver and gives out the [`Client`]. Without any runtime a host
+//! drives the [`driver`] itself: see `examples/std_loop.rs`.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod base64;
+mod client;
+mod code;
+mod connect_string;
+pub mod driver;
+pub mod profile;
+pub mod store;
+
+pub use client::{
+    Client, Desk, Ended, Event, Events, EventsTaken, Identity, Lookup, Message, Options, Parts, QueryError,
+    Recipient, RequestError, SendError, SendOptions, Sent, StartError, State, assemble,
+};
+pub use code::{EnrolCode, EnrolCodeError};
+pub use connect_string::{ConnectString, ConnectStringError};
+pub use ntproto_core::client::{Credential, Down, Failure, Misuse, SendOutcome, Stopped, StoreError};
+pub use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, SessionId, Uin};
+pub use profile::Profile;

@@ -1,0 +1,173 @@
+//! Who waits for what.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+
+use bytes::Bytes;
+use ntproto_core::client::{ClientEvent, Failure, Misuse, RequestId};
+use ntproto_core::ids::ClientMsgId;
+
+use super::Sent;
+use super::error::Ended;
+use crate::driver::CallId;
+
+/// What somebody waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Want {
+    /// That the call was taken.
+    Taken,
+    /// That the message is on the local disk.
+    Queued,
+    /// That the message is settled.
+    Settled,
+    /// An answer.
+    Answer,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) enum Reply {
+    Refused(Misuse),
+    Taken,
+    Queued(ClientMsgId),
+    Sent(Sent),
+    Unresolved(ClientMsgId),
+    Failed(Failure),
+    Answer(Bytes),
+    Ended(Ended),
+}
+
+struct Slot {
+    want: Want,
+    request: Option<RequestId>,
+    reply: Option<Reply>,
+    waker: Option<Waker>,
+}
+
+impl Slot {
+    fn settle(&mut self, reply: Reply) {
+        self.reply = Some(reply);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+#[derive(Default)]
+struct Table {
+    /// 0 is the call nobody waits for.
+    last: u64,
+    slots: BTreeMap<CallId, Slot>,
+    by_request: BTreeMap<RequestId, CallId>,
+}
+
+/// Every call somebody waits for. Its size is bounded by the queue of commands, the core's outbox and its table
+/// of requests.
+#[derive(Default)]
+pub(super) struct Calls(Mutex<Table>);
+
+/// The end of a call on which somebody waits. Dropped, it waits no more; the call goes on.
+pub(super) struct Waiting<'a> {
+    calls: &'a Calls,
+    pub(super) id: CallId,
+}
+
+impl Calls {
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        // A panic elsewhere (a waker's) leaves it whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new call.
+    pub(super) fn open(&self, want: Want) -> Waiting<'_> {
+        let mut table = self.lock();
+        table.last += 1;
+        let id = CallId(table.last);
+        table.slots.insert(id, Slot { want, request: None, reply: None, waker: None });
+        Waiting { calls: self, id }
+    }
+
+    /// The driver took a call, or refused it.
+    pub(super) fn called(&self, id: CallId, result: Result<RequestId, Misuse>) {
+        let mut table = self.lock();
+        let Some(slot) = table.slots.get_mut(&id) else { return };
+        match result {
+            Err(misuse) => slot.settle(Reply::Refused(misuse)),
+            Ok(_) if slot.want == Want::Taken => slot.settle(Reply::Taken),
+            Ok(request) => {
+                slot.request = Some(request);
+                table.by_request.insert(request, id);
+            }
+        }
+    }
+
+    /// An event that somebody may wait for.
+    pub(super) fn event(&self, event: &ClientEvent) {
+        let (request, reply, last) = match event {
+            ClientEvent::Queued { request, client_msg_id } => (request, Reply::Queued(*client_msg_id), false),
+            ClientEvent::Sent { request, client_msg_id, conversation, conv_seq, stored_ms } => {
+                let sent = Sent {
+                    client_msg_id: *client_msg_id,
+                    conversation: *conversation,
+                    conv_seq: *conv_seq,
+                    stored_ms: *stored_ms,
+                };
+                (request, Reply::Sent(sent), true)
+            }
+            ClientEvent::SendExpired { request, client_msg_id } => {
+                (request, Reply::Unresolved(*client_msg_id), true)
+            }
+            ClientEvent::SendFailed { request, why, .. } => (request, Reply::Failed(why.clone()), true),
+            ClientEvent::Response { request, result } => match result {
+                Ok(body) => (request, Reply::Answer(body.clone()), true),
+                Err(why) => (request, Reply::Failed(why.clone()), true),
+            },
+            _ => return,
+        };
+        let mut table = self.lock();
+        let Some(id) = table.by_request.get(request).copied() else { return };
+        let Some(slot) = table.slots.get_mut(&id) else { return };
+        if last || slot.want == Want::Queued {
+            slot.settle(reply);
+            table.by_request.remove(request);
+        }
+    }
+
+    /// Nothing comes any more.
+    pub(super) fn end(&self, why: &Ended) {
+        let mut table = self.lock();
+        table.by_request.clear();
+        for slot in table.slots.values_mut().filter(|slot| slot.reply.is_none()) {
+            slot.settle(Reply::Ended(why.clone()));
+        }
+    }
+}
+
+impl Waiting<'_> {
+    /// What came of it.
+    pub(super) async fn reply(self) -> Reply {
+        poll_fn(|cx| {
+            let mut table = self.calls.lock();
+            let slot = table.slots.get_mut(&self.id).expect("the slot goes when its Waiting is dropped");
+            match slot.reply.take() {
+                Some(reply) => Poll::Ready(reply),
+                None => {
+                    slot.waker = Some(cx.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut table = self.calls.lock();
+        if let Some(request) = table.slots.remove(&self.id).and_then(|slot| slot.request) {
+            table.by_request.remove(&request);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Takes what the driver says to those who wait for it.
+
+use std::sync::Arc;
+
+use async_channel::WeakSender;
+use ntproto_core::client::{ClientEvent, ClientTxn, Failure};
+use ntproto_core::ids::ConversationId;
+use ntproto_core::ids::Uin;
+
+use super::error::Ended;
+use super::events::Event;
+use super::{Sent, Shared, State};
+use crate::driver::{Command, Effect};
+use crate::store::{Mark, Place, StoreThread};
+
+/// A host to look up, and where to send the answer.
+#[derive(Debug)]
+pub struct Lookup {
+    /// A DNS name.
+    pub host: String,
+    /// The port to go with it.
+    pub port: u16,
+    id: u64,
+    commands: WeakSender<Command>,
+}
+
+impl Lookup {
+    /// Answers; an empty list says that there is no such host, or that it can't be found out now.
+    pub async fn answer(self, addresses: Vec<std::net::SocketAddr>) {
+        if let Some(commands) = self.commands.upgrade() {
+            // A driver that is gone needs no answer.
+            let _ = commands.send(Command::Resolved(self.id, addresses)).await;
+        }
+    }
+}
+
+/// Beside the loop: every effect of the driver goes through [`effect`](Self::effect), which never blocks.
+/// Dropped, it ends the client.
+pub struct Desk {
+    pub(super) shared: Arc<Shared>,
+    pub(super) commands: WeakSender<Command>,
+    pub(super) store: StoreThread,
+    pub(super) generation: u32,
+}
+
+impl Desk {
+    /// Does what the driver wants. Only looking up a host is left to the adapter.
+    #[must_use]
+    pub fn effect(&mut self, effect: Effect) -> Option<Lookup> {
+        match effect {
+            Effect::Called(id, result) => self.shared.calls.called(id, result),
+            Effect::Store(op, txn) => {
+                if let ClientTxn::Apply(apply) = &txn
+                    && apply.epoch.is_some()
+                {
+                    // As the store counts.
+                    self.generation += 1;
+                }
+                self.store.submit(op, txn);
+            }
+            Effect::Resolve { id, host, port } => {
+                return Some(Lookup { host, port, id, commands: self.commands.clone() });
+            }
+            Effect::Event(event) => self.event(event),
+        }
+        None
+    }
+
+    /// What drives the client failed.
+    pub fn failed(self, why: &dyn std::fmt::Display) {
+        self.shared.end(Ended::Host(why.to_string().into()));
+    }
+
+    fn event(&mut self, event: ClientEvent) {
+        self.shared.calls.event(&event);
+        let events = &self.shared.events;
+        match event {
+            ClientEvent::Message(inbound) => {
+                let place = Place { generation: self.generation, position: inbound.position };
+                events.message(place, inbound);
+            }
+            ClientEvent::Online { session, uin, device } => {
+                self.shared.status.set(State::Online { session, caught_up: false }, Some((uin, device)));
+                events.push(Event::Online { session, uin, device });
+            }
+            ClientEvent::CaughtUp => {
+                self.shared.status.caught_up();
+                events.push(Event::CaughtUp);
+            }
+            ClientEvent::Offline { why, retry_in } => {
+                self.shared.status.set(State::Offline { why, retry_in }, None);
+                events.push(Event::Offline { why, retry_in });
+            }
+            ClientEvent::Stopped(why) => self.shared.end(Ended::Stopped(why)),
+            ClientEvent::Sent { client_msg_id, conversation, conv_seq, stored_ms, .. } => {
+                events.push(Event::Sent(Sent { client_msg_id, conversation, conv_seq, stored_ms }));
+            }
+            // Nobody else was told that the disk took it.
+            ClientEvent::SendFailed { why: Failure::Store(_), .. } => {}
+            ClientEvent::SendFailed { client_msg_id, why, .. } => {
+                events.push(Event::SendFailed { client_msg_id, why });
+            }
+            ClientEvent::Receipt(receipt) => {
+                if let Some(conversation) = ConversationId::from_slice(&receipt.conversation) {
+                    let mark = Mark {
+                        member: Uin(receipt.member),
+                        delivered_seq: receipt.delivered_seq,
+                        read_seq: receipt.read_seq,
+                    };
+                    events.push(Event::Receipt { conversation, mark });
+                }
+            }
+            ClientEvent::Other(packet) => events.push(Event::Other(packet)),
+            ClientEvent::Push(packet) => events.push(Event::Push(packet)),
+            ClientEvent::Queued { .. } | ClientEvent::SendExpired { .. } | ClientEvent::Response { .. } => {}
+        }
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        // After Stopped this changes nothing.
+        self.shared.end(Ended::Host("what drove it is gone".into()));
+    }
+}

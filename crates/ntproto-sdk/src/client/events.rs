@@ -1,0 +1,280 @@
+//! The event stream.
+//!
+//! It holds a bounded number of events. Messages are on the local disk before they are told, so a reader that
+//! falls behind is served from there: none is lost, whatever its speed, and nothing else waits for it.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use futures_core::Stream;
+use ntproto_core::client::{Down, Failure, Inbound};
+use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, SessionId, Uin};
+use ntproto_core::wire::packet::Packet;
+use ntproto_proto::v2;
+
+use super::error::Ended;
+use super::{Inner, Sent};
+use crate::store::{Mark, Place, StoreReader, Stored};
+
+/// Events held in memory.
+const MAX_EVENTS: usize = 1024;
+/// Messages read from the disk at a time, when there is that much room.
+const PAGE: usize = 256;
+
+/// What happened.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// Authenticated.
+    Online {
+        /// The session.
+        session: SessionId,
+        /// The account.
+        uin: Uin,
+        /// The device.
+        device: DeviceId,
+    },
+    /// Everything that was in the inbox at the server is here now; more follows as it comes.
+    CaughtUp,
+    /// Not connected; the client tries again by itself.
+    Offline {
+        /// Why.
+        why: Down,
+        /// When the next attempt is made.
+        retry_in: Duration,
+    },
+    /// Over for good: the last event.
+    Ended(Ended),
+    /// A message came; it is on the local disk.
+    Message(Message),
+    /// The server stored a message of this device durably.
+    Sent(Sent),
+    /// A message of this device was not and will not be stored.
+    SendFailed {
+        /// The message's key.
+        client_msg_id: ClientMsgId,
+        /// Why.
+        why: Failure,
+    },
+    /// A member has more of a conversation.
+    Receipt {
+        /// The conversation.
+        conversation: ConversationId,
+        /// How far who has it.
+        mark: Mark,
+    },
+    /// A change of a type this version does not know.
+    Other(v2::SyncPacket),
+    /// A push that is no part of the inbox.
+    Push(Packet),
+    /// The reader was too slow: events other than [`Message`](Self::Message) were left out here. What they said
+    /// is in [`Client::state`](crate::Client::state), [`Client::outcome`](crate::Client::outcome) and
+    /// [`Client::marks`](crate::Client::marks).
+    Lagged,
+}
+
+/// A message of the inbox: of another account, or of another device of this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Rises with every message. An application that keeps the last one together with what it did, and skips
+    /// what is not above it, does everything exactly once.
+    pub position: u64,
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// The message.
+    pub stored: Stored,
+}
+
+impl From<Inbound> for Message {
+    fn from(inbound: Inbound) -> Self {
+        let Inbound { position, conversation, message } = inbound;
+        Self { position, conversation, stored: message.into() }
+    }
+}
+
+#[derive(Default)]
+struct State {
+    items: VecDeque<Event>,
+    /// Whether somebody has the stream.
+    taken: bool,
+    /// The last message in `items`, or before them.
+    last: Option<Place>,
+    /// There are messages on the disk behind `last`.
+    behind: bool,
+    reading: bool,
+    lagged: bool,
+    ended: bool,
+    waker: Option<Waker>,
+}
+
+impl State {
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// What the driver's side puts events into.
+#[derive(Default)]
+pub(super) struct Queue(Mutex<State>);
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere (a waker's) leaves it whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A message, on the disk at this place.
+    pub(super) fn message(&self, place: Place, inbound: Inbound) {
+        let mut state = self.lock();
+        if state.last.is_some_and(|last| place <= last) {
+            return; // It was read from the disk before it was told.
+        }
+        if !state.taken || state.behind || state.reading || state.items.len() >= MAX_EVENTS {
+            state.behind = true;
+        } else {
+            state.last = Some(place);
+            state.items.push_back(Event::Message(inbound.into()));
+        }
+        state.wake();
+    }
+
+    /// Anything else.
+    pub(super) fn push(&self, event: Event) {
+        let mut state = self.lock();
+        if !state.taken {
+            return;
+        }
+        if state.items.len() < MAX_EVENTS {
+            state.items.push_back(event);
+        } else {
+            state.lagged = true;
+        }
+        state.wake();
+    }
+
+    /// The end.
+    pub(super) fn end(&self, why: Ended) {
+        let mut state = self.lock();
+        if !state.ended {
+            state.ended = true;
+            state.items.push_back(Event::Ended(why));
+        }
+        state.wake();
+    }
+
+    fn page(&self, page: Option<Vec<(Place, Inbound)>>) {
+        let mut state = self.lock();
+        state.reading = false;
+        let Some(page) = page else { return };
+        if page.len() >= PAGE {
+            state.behind = true;
+        }
+        // Before the end, if that came meanwhile.
+        let end = if state.ended { state.items.pop_back() } else { None };
+        for (place, inbound) in page {
+            state.last = Some(place);
+            state.items.push_back(Event::Message(inbound.into()));
+        }
+        state.items.extend(end);
+        state.wake();
+    }
+
+    fn poll(self: &Arc<Self>, cx: &mut Context<'_>, store: &StoreReader) -> Poll<Option<Event>> {
+        let mut state = self.lock();
+        // Room for a page, even if everything else goes on.
+        let read = state.behind && !state.reading && !state.ended && state.items.len() + PAGE <= MAX_EVENTS;
+        if read {
+            state.behind = false;
+            state.reading = true;
+            let after = state.last.unwrap_or(Place::START);
+            let reading = Reading(Some(Arc::clone(self)));
+            // The guard of an unrun question takes the lock.
+            drop(state);
+            store.read_always(move |store| reading.done(store.unconfirmed(after, PAGE).ok()));
+            state = self.lock();
+        }
+        if let Some(event) = state.items.pop_front() {
+            return Poll::Ready(Some(event));
+        }
+        if std::mem::take(&mut state.lagged) {
+            return Poll::Ready(Some(Event::Lagged));
+        }
+        if state.ended {
+            return Poll::Ready(None);
+        }
+        state.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+/// A page being read; one that is never run, because the store is closed, counts as read.
+struct Reading(Option<Arc<Queue>>);
+
+impl Reading {
+    fn done(mut self, page: Option<Vec<(Place, Inbound)>>) {
+        if let Some(queue) = self.0.take() {
+            queue.page(page);
+        }
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if let Some(queue) = self.0.take() {
+            queue.page(None);
+        }
+    }
+}
+
+/// The events of a client, as a [`Stream`].
+///
+/// First come the messages that were not confirmed, then what happens. [`Event::Message`] is never left out: a
+/// reader that falls behind gets messages from the disk. Other events are left out when it is far behind, which
+/// [`Event::Lagged`] says. While it exists the client goes on, even if every [`Client`](crate::Client) is
+/// dropped.
+pub struct Events {
+    inner: Arc<Inner>,
+}
+
+impl Events {
+    pub(super) fn take(inner: &Arc<Inner>) -> Option<Self> {
+        let mut state = inner.shared.events.lock();
+        if std::mem::replace(&mut state.taken, true) {
+            return None;
+        }
+        state.behind = true;
+        drop(state);
+        Some(Self { inner: Arc::clone(inner) })
+    }
+
+    /// The next event; `None` after [`Event::Ended`].
+    pub async fn next(&mut self) -> Option<Event> {
+        poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+}
+
+impl Stream for Events {
+    type Item = Event;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        let shared = &self.inner.shared;
+        shared.events.poll(cx, &shared.store)
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        let mut state = self.inner.shared.events.lock();
+        state.taken = false;
+        state.last = None;
+        state.lagged = false;
+        state.waker = None;
+        state.items.retain(|event| matches!(event, Event::Ended(_)));
+    }
+}

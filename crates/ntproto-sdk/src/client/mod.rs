@@ -1,0 +1,478 @@
+//! The handle applications hold.
+//!
+//! ```text
+//!  Client (clones) ── Command ─▶ ┌────────┐ ── Effect ─▶ ┌──────┐ ─▶ StoreThread
+//!  Events          ◀─────────── │ Driver │              │ Desk │ ─▶ calls, events, state
+//!                    an adapter  └────────┘  of the loop └──────┘
+//! ```
+//!
+//! Nothing here needs a runtime: an adapter calls [`assemble`], runs the [`Driver`] with the receiver of its
+//! commands, and hands every effect to the [`Desk`].
+
+mod calls;
+mod desk;
+mod error;
+mod events;
+mod options;
+mod status;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_channel::Sender;
+use bytes::Bytes;
+use ntproto_core::client::{self as core, DEFAULT_DEADLINE, Failure, SendOutcome};
+use ntproto_core::crypto::CryptoProvider;
+use ntproto_core::crypto::identity::{DeviceKeys, Link};
+use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
+use ntproto_core::time::UnixMillis;
+use ntproto_core::wire::packet::PacketId;
+use ntproto_proto::v2;
+
+use self::calls::{Calls, Reply, Want};
+use self::events::Queue;
+use self::status::Status;
+use crate::EnrolCode;
+use crate::driver::Command;
+use crate::store::{ClientStore, Mark, StoreReader, Stored};
+
+pub use self::desk::{Desk, Lookup};
+pub use self::error::{Ended, EventsTaken, QueryError, RequestError, SendError};
+pub use self::events::{Event, Events, Message};
+pub use self::options::{Options, Parts, StartError, assemble};
+pub use self::status::State;
+
+/// What handles and desk share.
+pub(crate) struct Shared {
+    calls: Calls,
+    events: Arc<Queue>,
+    status: Arc<Status>,
+    store: StoreReader,
+    keys: DeviceKeys,
+    provider: &'static dyn CryptoProvider,
+}
+
+impl Shared {
+    fn end(&self, why: Ended) {
+        if self.status.end(why.clone()) {
+            self.calls.end(&why);
+            self.events.end(why);
+        }
+    }
+}
+
+/// What all handles are.
+pub(crate) struct Inner {
+    commands: Sender<Command>,
+    shared: Arc<Shared>,
+}
+
+/// A device of an account: connects, stays connected, sends, receives. Cheap to clone; the client closes when
+/// the last handle and the [`Events`] are dropped, or by [`close`](Self::close).
+///
+/// ```no_run
+/// use ntproto_sdk::{Client, Event, Uin};
+///
+/// async fn echo(client: Client) -> Result<(), Box<dyn std::error::Error>> {
+///     let mut events = client.events()?;
+///     while let Some(event) = events.next().await {
+///         if let Event::Message(message) = event {
+///             client.send(message.conversation, message.stored.body).await?;
+///             client.confirm(message.position).await;
+///         }
+///     }
+///     Ok(())
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+/// Where a message goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recipient {
+    /// The direct conversation with this account.
+    Account(Uin),
+    /// A conversation.
+    Conversation(ConversationId),
+}
+
+impl From<Uin> for Recipient {
+    fn from(uin: Uin) -> Self {
+        Self::Account(uin)
+    }
+}
+
+impl From<ConversationId> for Recipient {
+    fn from(conversation: ConversationId) -> Self {
+        Self::Conversation(conversation)
+    }
+}
+
+/// How a message is sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SendOptions {
+    /// Give up after this; `None`: keep trying, across restarts.
+    pub deadline: Option<Duration>,
+    /// The idempotency key; `None`: a random one. Sending again with the key of a message that was stored, and
+    /// the same body, gets that message's outcome.
+    pub client_msg_id: Option<ClientMsgId>,
+}
+
+/// A message the server stored durably.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Its key.
+    pub client_msg_id: ClientMsgId,
+    /// Its conversation.
+    pub conversation: ConversationId,
+    /// Its place there.
+    pub conv_seq: u64,
+    /// When, by the server's clock, in milliseconds since 1970.
+    pub stored_ms: u64,
+}
+
+/// Who this device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The account.
+    pub uin: Uin,
+    /// The device.
+    pub device: DeviceId,
+}
+
+impl Client {
+    // ── messages ────────────────────────────────────────────────────────────────────────────────
+
+    /// Sends a message and waits until the server has stored it, at most 5 seconds.
+    ///
+    /// Dropping the future does not take the message back: once polled, it is on its way to the local disk and
+    /// then to the server.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub async fn send(&self, to: impl Into<Recipient>, body: impl Into<Bytes>) -> Result<Sent, SendError> {
+        let options = SendOptions { deadline: Some(DEFAULT_DEADLINE), client_msg_id: None };
+        self.send_with(to, body, options).await
+    }
+
+    /// [`send`](Self::send) with a deadline and a key of one's own.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub async fn send_with(
+        &self,
+        to: impl Into<Recipient>,
+        body: impl Into<Bytes>,
+        options: SendOptions,
+    ) -> Result<Sent, SendError> {
+        match self.submit(to.into(), body.into(), options, Want::Settled).await? {
+            Reply::Sent(sent) => Ok(sent),
+            Reply::Unresolved(id) => Err(SendError::Unresolved(id)),
+            other => Err(send_error(other)),
+        }
+    }
+
+    /// Writes a message to the local disk, from where it is sent however long that takes, and across restarts.
+    /// [`Event::Sent`] or [`Event::SendFailed`] tells of its fate.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub async fn enqueue(
+        &self,
+        to: impl Into<Recipient>,
+        body: impl Into<Bytes>,
+    ) -> Result<ClientMsgId, SendError> {
+        self.enqueue_with(to, body, SendOptions::default()).await
+    }
+
+    /// [`enqueue`](Self::enqueue) with a deadline and a key of one's own.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub async fn enqueue_with(
+        &self,
+        to: impl Into<Recipient>,
+        body: impl Into<Bytes>,
+        options: SendOptions,
+    ) -> Result<ClientMsgId, SendError> {
+        match self.submit(to.into(), body.into(), options, Want::Queued).await? {
+            Reply::Queued(id) => Ok(id),
+            other => Err(send_error(other)),
+        }
+    }
+
+    async fn submit(
+        &self,
+        to: Recipient,
+        body: Bytes,
+        options: SendOptions,
+        want: Want,
+    ) -> Result<Reply, SendError> {
+        let conversation = match to {
+            Recipient::Conversation(conversation) => conversation,
+            Recipient::Account(uin) => {
+                let me = self.identity().ok_or(SendError::NotEnrolled)?;
+                ConversationId::direct(me.uin, uin)
+            }
+        };
+        let SendOptions { deadline, client_msg_id } = options;
+        let call = core::Command::Send { conversation, client_msg_id, body, deadline };
+        Ok(self.call(call, want).await)
+    }
+
+    /// The application is done with every message up to this position: they are not told again at the next
+    /// start. Durable soon, and at the latest when [`close`](Self::close) returns.
+    pub async fn confirm(&self, position: u64) {
+        // A client that is over tells them again.
+        let _ = self.0.commands.send(Command::Confirm(position)).await;
+    }
+
+    /// The event stream. There is one: it can be taken again once it was dropped.
+    ///
+    /// # Errors
+    /// Somebody has it.
+    pub fn events(&self) -> Result<Events, EventsTaken> {
+        Events::take(&self.0).ok_or(EventsTaken)
+    }
+
+    // ── requests ────────────────────────────────────────────────────────────────────────────────
+
+    /// Asks the server something and waits for the answer, at most 5 seconds.
+    ///
+    /// # Errors
+    /// See [`RequestError`].
+    pub async fn request(&self, packet: PacketId, body: impl Into<Bytes>) -> Result<Bytes, RequestError> {
+        self.request_within(packet, body, DEFAULT_DEADLINE).await
+    }
+
+    /// [`request`](Self::request) with a deadline of one's own.
+    ///
+    /// # Errors
+    /// See [`RequestError`].
+    pub async fn request_within(
+        &self,
+        packet: PacketId,
+        body: impl Into<Bytes>,
+        deadline: Duration,
+    ) -> Result<Bytes, RequestError> {
+        let call = core::Command::Request { packet, body: body.into(), deadline: Some(deadline) };
+        match self.call(call, Want::Answer).await {
+            Reply::Answer(body) => Ok(body),
+            other => Err(request_error(other)),
+        }
+    }
+
+    async fn ask<R: prost::Message + Default>(
+        &self,
+        packet: PacketId,
+        request: impl prost::Message,
+    ) -> Result<R, RequestError> {
+        let answer = self.request(packet, request.encode_to_vec()).await?;
+        R::decode(answer).map_err(|_| RequestError::BadAnswer)
+    }
+
+    /// The devices of this account.
+    ///
+    /// # Errors
+    /// See [`RequestError`].
+    pub async fn devices(&self) -> Result<Vec<v2::Device>, RequestError> {
+        let answer: v2::DevicesResponse = self.ask(PacketId::DEVICES, v2::DevicesRequest {}).await?;
+        Ok(answer.devices)
+    }
+
+    /// Ends a device of this account, at once and for good.
+    ///
+    /// # Errors
+    /// See [`RequestError`].
+    pub async fn revoke_device(&self, device: DeviceId) -> Result<(), RequestError> {
+        let request = v2::RevokeDeviceRequest { device_id: Bytes::copy_from_slice(&device.0) };
+        let _: v2::RevokeDeviceResponse = self.ask(PacketId::REVOKE_DEVICE, request).await?;
+        Ok(())
+    }
+
+    /// Makes an invitation for so many new accounts, if this account may. Returns the code and when it ends.
+    ///
+    /// # Errors
+    /// See [`RequestError`].
+    pub async fn invite(
+        &self,
+        uses: u32,
+        lifetime: Duration,
+        may_invite: bool,
+    ) -> Result<(EnrolCode, UnixMillis), RequestError> {
+        let lifetime_ms = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
+        let request = v2::InviteRequest { uses, lifetime_ms, may_invite };
+        let answer: v2::InviteResponse = self.ask(PacketId::INVITE, request).await?;
+        let code = answer.code[..].try_into().map_err(|_| RequestError::BadAnswer)?;
+        Ok((EnrolCode::Invitation(code), UnixMillis(answer.expires_ms)))
+    }
+
+    /// Signs a code that lets one further device into this account until `expires`. `nonce` is 16 random bytes:
+    /// a code works once. Needs no connection.
+    ///
+    /// # Errors
+    /// [`RequestError::NotEnrolled`].
+    pub fn link_device(&self, expires: UnixMillis, nonce: [u8; 16]) -> Result<EnrolCode, RequestError> {
+        let Identity { uin, device } = self.identity().ok_or(RequestError::NotEnrolled)?;
+        let link = Link { uin, device_id: device, nonce, expires };
+        Ok(EnrolCode::Link(link.sign(self.shared().provider, &self.shared().keys)))
+    }
+
+    /// Renews the session's ticket now.
+    ///
+    /// # Errors
+    /// See [`RequestError`].
+    pub async fn refresh_ticket(&self) -> Result<(), RequestError> {
+        self.order(core::Command::RefreshTicket).await
+    }
+
+    /// Moves the session's keys on now.
+    ///
+    /// # Errors
+    /// See [`RequestError`].
+    pub async fn update_keys(&self) -> Result<(), RequestError> {
+        self.order(core::Command::UpdateKeys).await
+    }
+
+    async fn order(&self, call: core::Command) -> Result<(), RequestError> {
+        match self.call(call, Want::Taken).await {
+            Reply::Taken => Ok(()),
+            other => Err(request_error(other)),
+        }
+    }
+
+    // ── state ───────────────────────────────────────────────────────────────────────────────────
+
+    /// Who this device is, once enrolled.
+    #[must_use]
+    pub fn identity(&self) -> Option<Identity> {
+        self.shared().status.identity()
+    }
+
+    /// How it stands with the connection.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.shared().status.get()
+    }
+
+    /// Waits until it is connected.
+    ///
+    /// # Errors
+    /// It is over, and why.
+    pub async fn online(&self) -> Result<Identity, Ended> {
+        self.shared().status.online().await
+    }
+
+    /// Tells it that the device has another network, or woke up: it tries at once.
+    pub async fn network_changed(&self) {
+        // One that is over does not care.
+        let _ = self.0.commands.send(Command::NetworkChanged).await;
+    }
+
+    /// Says goodbye, waits until everything is on the disk and the store is closed. Messages that still wait are
+    /// sent at the next start.
+    pub async fn close(&self) {
+        // One that is over refuses; its store may still be closing.
+        let _ = self.call(core::Command::Close, Want::Taken).await;
+        self.shared().status.closed().await;
+    }
+
+    // ── the local disk ──────────────────────────────────────────────────────────────────────────
+
+    /// Messages of a conversation before `before` (from the end if `None`), newest first; at most `limit`.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub async fn history(
+        &self,
+        conversation: ConversationId,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Stored>, QueryError> {
+        self.query(move |store| store.history(conversation, before, limit)).await
+    }
+
+    /// Messages still on their way out, oldest first.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub async fn outbox(&self) -> Result<Vec<core::OutboxEntry>, QueryError> {
+        self.query(|store| store.outbox()).await
+    }
+
+    /// Every conversation with a message, and the number of its newest.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub async fn conversations(&self) -> Result<Vec<(ConversationId, u64)>, QueryError> {
+        self.query(|store| store.conversations()).await
+    }
+
+    /// How far each member of a conversation has it.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub async fn marks(&self, conversation: ConversationId) -> Result<Vec<Mark>, QueryError> {
+        self.query(move |store| store.marks(conversation)).await
+    }
+
+    /// What became of a message of this device; `None` while it is on its way, or if it is unknown.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub async fn outcome(&self, id: ClientMsgId) -> Result<Option<SendOutcome>, QueryError> {
+        self.query(move |store| store.outcome(id)).await
+    }
+
+    async fn query<R: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut dyn ClientStore) -> Result<R, core::StoreError> + Send + 'static,
+    ) -> Result<R, QueryError> {
+        let (answer, answered) = async_channel::bounded(1);
+        self.shared().store.read(move |store| {
+            // Whoever asked may be gone.
+            let _ = answer.try_send(question(store));
+        });
+        answered.recv().await.map_err(|_| QueryError::Unavailable)?.map_err(QueryError::Store)
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.0.shared
+    }
+
+    async fn call(&self, call: core::Command, want: Want) -> Reply {
+        let waiting = self.shared().calls.open(want);
+        if self.0.commands.send(Command::Call(waiting.id, call)).await.is_err() {
+            return Reply::Ended(self.shared().status.ended());
+        }
+        waiting.reply().await
+    }
+}
+
+fn send_error(reply: Reply) -> SendError {
+    match reply {
+        Reply::Refused(misuse) => SendError::Misuse(misuse),
+        Reply::Unresolved(id) => SendError::Unresolved(id),
+        Reply::Failed(Failure::Refused(code, detail)) => SendError::Refused(code, detail),
+        Reply::Failed(Failure::Store(error)) => SendError::Store(error),
+        Reply::Failed(Failure::DeadlineExceeded | Failure::Disconnected) => SendError::DeadlineExceeded,
+        Reply::Ended(why) => SendError::Ended(why),
+        Reply::Taken | Reply::Queued(_) | Reply::Sent(_) | Reply::Answer(_) => {
+            unreachable!("a call gets the reply it waits for")
+        }
+    }
+}
+
+fn request_error(reply: Reply) -> RequestError {
+    match reply {
+        Reply::Refused(core::Misuse::State) => RequestError::Disconnected,
+        Reply::Refused(misuse) => RequestError::Misuse(misuse),
+        Reply::Failed(Failure::Refused(code, detail)) => RequestError::Refused(code, detail),
+        Reply::Failed(Failure::DeadlineExceeded) => RequestError::DeadlineExceeded,
+        Reply::Failed(Failure::Disconnected | Failure::Store(_)) => RequestError::Disconnected,
+        Reply::Ended(why) => RequestError::Ended(why),
+        Reply::Taken | Reply::Queued(_) | Reply::Sent(_) | Reply::Unresolved(_) | Reply::Answer(_) => {
+            unreachable!("a call gets the reply it waits for")
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! The composition.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use ntproto_core::client::{self, Client, ClientConfig, ClientEvent, ClientTxn, OpId, Saved};
+use ntproto_core::code::ErrorCode;
+use ntproto_core::ids::{DeviceId, Uin};
+use ntproto_core::rng::Rng;
+use ntproto_core::time::{Instant, Now, earliest};
+use ntproto_core::tx::TxBuf;
+use ntproto_core::wire::channel::Channel;
+use ntproto_quic::{ConnId, DatagramMachine, Endpoint, Event, Input, Output, Received, Step};
+
+use super::dial::{Dial, Next};
+use super::pipe::Pipe;
+use super::{Command, Effect, Server};
+
+/// The buffer for one transmit of the core: some frames of its usual size (a larger one comes alone).
+const TRANSMIT_LIMIT: usize = 64 * 1024;
+
+/// A client without I/O. See the [module](super).
+pub struct Driver {
+    client: Client,
+    quic: Endpoint,
+    server: Server,
+    dial: Dial,
+    /// The connection that won, from Connected to Closed or Disconnect.
+    conn: Option<ConnId>,
+    pipe: Pipe,
+    frame: TxBuf,
+    effects: VecDeque<Effect>,
+    /// Whether the core may have something to say.
+    stirred: bool,
+    wake: Option<Instant>,
+    confirm: Confirm,
+    stopped: bool,
+}
+
+/// Confirmations: one under way, the latest waits.
+#[derive(Default)]
+struct Confirm {
+    under_way: Option<OpId>,
+    wanted: Option<u64>,
+}
+
+impl Driver {
+    /// A client of `server`. `base` is the instant that core instant 0 stands for, `seed` comes from the
+    /// operating system. It connects once [`client::Command::Start`] is called.
+    #[must_use]
+    pub fn new(
+        config: ClientConfig,
+        server: Server,
+        saved: Saved,
+        base: std::time::Instant,
+        seed: [u8; 32],
+        now: Now,
+    ) -> Self {
+        let mut rng = Rng::new(seed);
+        Self {
+            client: Client::new(config, saved, rng.array(), now),
+            quic: Endpoint::new(server.quic.clone(), base, rng.array()),
+            server,
+            dial: Dial::default(),
+            conn: None,
+            pipe: Pipe::default(),
+            frame: TxBuf::new(TRANSMIT_LIMIT),
+            effects: VecDeque::new(),
+            stirred: true,
+            wake: None,
+            confirm: Confirm::default(),
+            stopped: false,
+        }
+    }
+
+    /// Who this device is, once enrolled.
+    #[must_use]
+    pub const fn identity(&self) -> Option<(Uin, DeviceId)> {
+        self.client.identity()
+    }
+
+    /// The round-trip time of the connection, if there is one.
+    pub fn rtt(&mut self, now: Now) -> Option<core::time::Duration> {
+        self.quic.with(now, self.conn?, |c| c.stats().rtt)
+    }
+
+    // ── the core's side ─────────────────────────────────────────────────────────────────────────
+
+    fn tell(&mut self, now: Now, input: client::Input<'_>) {
+        self.client.handle(now, input);
+        self.listen(now);
+    }
+
+    /// Takes everything from the core but bytes, which are pulled when datagrams are built: what waits together
+    /// is sealed together.
+    fn listen(&mut self, now: Now) {
+        self.stirred = true;
+        while let Some(output) = next(&mut self.client, now, None) {
+            self.obey(now, output);
+        }
+    }
+
+    fn obey(&mut self, now: Now, output: client::Output) {
+        match output {
+            client::Output::Store(op, txn) => {
+                if matches!(txn, ClientTxn::Confirm(_)) {
+                    self.confirm.under_way = Some(op);
+                }
+                self.effects.push_back(Effect::Store(op, txn));
+            }
+            client::Output::Event(event) => {
+                if let ClientEvent::Stopped(_) = event {
+                    self.stopped = true;
+                    self.hang_up(now, ErrorCode::Normal);
+                }
+                self.effects.push_back(Effect::Event(event));
+            }
+            client::Output::Connect { .. } => {
+                self.hang_up(now, ErrorCode::Normal);
+                let Server { host, port, addresses, tls, .. } = &self.server;
+                let next = self.dial.start(now, &mut self.quic, tls, host, *port, addresses);
+                self.dialled(now, next);
+            }
+            client::Output::Disconnect(code) => self.hang_up(now, code),
+            client::Output::Transmit { .. } | client::Output::Wait { .. } => {}
+        }
+    }
+
+    /// Pulls the core's bytes into QUIC, as far as it takes them.
+    fn pull(&mut self, now: Now) {
+        while self.stirred {
+            self.frame.clear();
+            match self.client.poll_output(now, Some(&mut self.frame)) {
+                client::Output::Transmit { channel } => {
+                    let Some(conn) = self.conn else { continue };
+                    let data = self.frame.as_slice();
+                    if !self.pipe.write(now, &mut self.quic, conn, channel, data) {
+                        self.client.handle(now, client::Input::Writable(self.pipe.writable()));
+                    }
+                }
+                client::Output::Wait { at, .. } => {
+                    self.wake = at;
+                    self.stirred = false;
+                }
+                output => self.obey(now, output),
+            }
+        }
+    }
+
+    fn next_confirm(&mut self, now: Now) {
+        if self.confirm.under_way.is_none()
+            && let Some(position) = self.confirm.wanted.take()
+        {
+            // A client that has stopped confirms nothing; the messages are told again.
+            let _ = self.client.call(now, client::Command::Confirm(position));
+            self.listen(now);
+        }
+    }
+
+    // ── the connection ──────────────────────────────────────────────────────────────────────────
+
+    fn hang_up(&mut self, now: Now, code: ErrorCode) {
+        self.dial.cancel(now, &mut self.quic, None);
+        if let Some(conn) = self.conn.take() {
+            self.quic.with(now, conn, |c| c.close(code as u32, b""));
+        }
+    }
+
+    fn dialled(&mut self, now: Now, next: Next) {
+        match next {
+            Next::Wait => {}
+            Next::Resolve(id) => {
+                let (host, port) = (self.server.host.clone(), self.server.port);
+                self.effects.push_back(Effect::Resolve { id, host, port });
+            }
+            Next::Failed => self.tell(now, client::Input::Disconnected),
+        }
+    }
+
+    /// Takes QUIC's events in.
+    fn hear(&mut self, now: Now) {
+        while let Output::Event(event) = self.quic.poll_output(now, None) {
+            self.quic_event(now, event);
+        }
+    }
+
+    fn quic_event(&mut self, now: Now, event: Event) {
+        match event {
+            Event::Connected { conn, binding, .. } => {
+                if self.dial.won(now, &mut self.quic, conn) {
+                    self.conn = Some(conn);
+                    self.pipe = Pipe::default();
+                    self.tell(now, client::Input::Connected(binding));
+                }
+            }
+            Event::Readable { conn, channel } if self.conn == Some(conn) => self.read(now, conn, channel),
+            Event::Writable { conn, channel } if self.conn == Some(conn) => {
+                if self.pipe.resume(now, &mut self.quic, conn, channel) {
+                    let writable = self.pipe.writable();
+                    self.tell(now, client::Input::Writable(writable));
+                }
+            }
+            Event::Closed { conn, .. } if self.conn == Some(conn) => {
+                self.conn = None;
+                self.tell(now, client::Input::Disconnected);
+            }
+            Event::Closed { conn, .. } => {
+                let next = self.dial.lost(now, &mut self.quic, &self.server.tls, &self.server.host, conn);
+                self.dialled(now, next);
+            }
+            // Of a connection given up, or media, which this version does not speak.
+            Event::Readable { .. } | Event::Writable { .. } | Event::Datagram { .. } => {}
+        }
+    }
+
+    /// Hands a channel's bytes to the core: the flow-control window bounds them.
+    fn read(&mut self, now: Now, conn: ConnId, channel: Channel) {
+        let client = &mut self.client;
+        self.quic.with(now, conn, |c| {
+            c.read_chunks(channel, usize::MAX, |data| {
+                client.handle(now, client::Input::Bytes { channel, data: &data });
+                true
+            })
+        });
+        self.listen(now);
+    }
+}
+
+/// The core's next output that is no `Wait`.
+fn next(client: &mut Client, now: Now, tx: Option<&mut TxBuf>) -> Option<client::Output> {
+    match client.poll_output(now, tx) {
+        client::Output::Wait { .. } => None,
+        output => Some(output),
+    }
+}
+
+impl DatagramMachine for Driver {
+    type Command = Command;
+    type Effect = Effect;
+
+    fn datagram(&mut self, now: Now, received: Received<'_>) {
+        self.quic.handle(now, Input::Datagram(received));
+        self.hear(now);
+    }
+
+    fn timeout(&mut self, now: Now) {
+        self.quic.handle(now, Input::Timeout);
+        let next = self.dial.timeout(now, &mut self.quic, &self.server.tls, &self.server.host);
+        self.dialled(now, next);
+        if self.wake.is_some_and(|at| at <= now.mono) {
+            self.tell(now, client::Input::Timeout);
+        }
+        self.hear(now);
+    }
+
+    fn command(&mut self, now: Now, command: Command) {
+        match command {
+            Command::Call(id, call) => {
+                let result = self.client.call(now, call);
+                self.effects.push_back(Effect::Called(id, result));
+            }
+            Command::Confirm(position) => {
+                self.confirm.wanted = self.confirm.wanted.max(Some(position));
+                self.next_confirm(now);
+            }
+            Command::StoreDone(ops, result) => {
+                for op in ops {
+                    self.client.handle(now, client::Input::StoreDone(op, result));
+                    if self.confirm.under_way == Some(op) {
+                        self.confirm.under_way = None;
+                    }
+                }
+                self.next_confirm(now);
+            }
+            Command::Resolved(id, addresses) => {
+                let Server { host, tls, .. } = &self.server;
+                let next = self.dial.resolved(now, &mut self.quic, tls, host, id, addresses);
+                self.dialled(now, next);
+            }
+            Command::NetworkChanged => {
+                if let Some(conn) = self.conn {
+                    self.quic.with(now, conn, |c| c.path_changed());
+                }
+                self.client.handle(now, client::Input::NetworkChanged);
+            }
+        }
+        self.listen(now);
+    }
+
+    fn commands_closed(&mut self, now: Now) {
+        // One that has stopped by itself refuses.
+        let _ = self.client.call(now, client::Command::Close);
+        self.listen(now);
+    }
+
+    fn poll(&mut self, now: Now, mut tx: Option<&mut TxBuf>) -> Step<Effect> {
+        loop {
+            self.pull(now);
+            if let Some(effect) = self.effects.pop_front() {
+                return Step::Effect(effect);
+            }
+            match self.quic.poll_output(now, tx.as_deref_mut()) {
+                Output::Transmit(transmit) => return Step::Transmit(transmit),
+                Output::Event(event) => self.quic_event(now, event),
+                Output::Wait { .. } if self.stirred => {}
+                Output::Wait { .. } if self.stopped && self.quic.is_flushed() => return Step::Done,
+                Output::Wait { at, .. } => {
+                    return Step::Wait(earliest(earliest(at, self.wake), self.dial.deadline()));
+                }
+            }
+        }
+    }
+}
+
+impl Driver {
+    /// Addresses to try instead of looking the host up, from the next connection on.
+    pub fn set_addresses(&mut self, addresses: Vec<SocketAddr>) {
+        self.server.addresses = addresses;
+    }
+}

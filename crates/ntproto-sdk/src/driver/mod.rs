@@ -1,0 +1,138 @@
+//! A client without I/O: the core's client over one QUIC endpoint.
+//!
+//! ```text
+//!  Command ─▶ ┌────────────────┐ Connect, bytes ┌────────────────┐ ─▶ datagrams
+//!             │ client::Client │ ◀────────────▶ │ quic::Endpoint │
+//!  Effect  ◀─ └────────────────┘  channels      └────────────────┘ ◀─ datagrams
+//! ```
+//!
+//! A host runs the [`DatagramMachine`](ntproto_quic::DatagramMachine) it is: it sends and receives the datagrams, keeps the deadline, runs
+//! [`Effect::Store`] on a [`ClientStore`](crate::store::ClientStore), looks up names for [`Effect::Resolve`] and
+//! passes on [`Effect::Event`]. `examples/std_loop.rs` is such a host in one thread, with no async runtime;
+//! [`Client`](crate::Client) is what adapters put before it.
+
+mod dial;
+mod machine;
+mod pipe;
+
+use std::net::SocketAddr;
+
+use ntproto_core::client::{self, ClientEvent, ClientTxn, Misuse, OpId, RequestId, StoreError};
+use ntproto_core::crypto::identity::CertificateError;
+use ntproto_core::crypto::{CryptoProvider, rustcrypto::RUSTCRYPTO};
+use ntproto_core::time::UnixMillis;
+use ntproto_quic::tls::default_provider;
+use ntproto_quic::{ALPN, ClientTls, EndpointConfig, Pin, TlsError, Trust};
+
+pub use machine::Driver;
+
+use crate::ConnectString;
+
+/// Which server, and how to know it.
+#[derive(Clone)]
+pub struct Server {
+    /// A DNS name or an IP address, without brackets.
+    pub host: String,
+    /// The UDP port.
+    pub port: u16,
+    /// Where to find it, when no name need be looked up.
+    pub addresses: Vec<SocketAddr>,
+    /// Whom TLS trusts.
+    pub tls: ClientTls,
+    /// The server's static key, out of a verified certificate.
+    pub static_key: [u8; 32],
+    /// How the QUIC endpoint behaves.
+    pub quic: EndpointConfig,
+}
+
+impl Server {
+    /// The server of a connect string, whose certificate is verified here, at the time `now`.
+    ///
+    /// # Errors
+    /// The operator does not vouch for the server's key now, or TLS can't be set up.
+    pub fn new(connect: &ConnectString, now: UnixMillis) -> Result<Self, ServerError> {
+        let trust = Trust::Pinned(vec![Pin(connect.tls_pin)]);
+        let tls = ClientTls::new(default_provider(), trust, &[ALPN]).map_err(ServerError::Tls)?;
+        Self::with_tls(&RUSTCRYPTO, tls, connect, now)
+    }
+
+    /// [`new`](Self::new) with the host's own cryptography and trust.
+    ///
+    /// # Errors
+    /// The operator does not vouch for the server's key now.
+    pub fn with_tls(
+        provider: &dyn CryptoProvider,
+        tls: ClientTls,
+        connect: &ConnectString,
+        now: UnixMillis,
+    ) -> Result<Self, ServerError> {
+        let static_key = connect.verify(provider, now).map_err(ServerError::Certificate)?;
+        Ok(Self {
+            host: connect.host.clone(),
+            port: connect.port,
+            addresses: Vec::new(),
+            tls,
+            static_key,
+            quic: EndpointConfig::client(),
+        })
+    }
+}
+
+/// Why a server can't be used.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ServerError {
+    /// The operator does not vouch for its key now.
+    Certificate(CertificateError),
+    /// TLS can't be set up.
+    Tls(TlsError),
+}
+
+impl std::fmt::Display for ServerError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Certificate(error) => error.fmt(f),
+            Self::Tls(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ServerError {}
+
+/// Names a call between [`Command::Call`] and [`Effect::Called`]. The caller chooses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId(pub u64);
+
+/// What a host asks of the driver.
+#[derive(Debug)]
+pub enum Command {
+    /// The application asks for something; [`Effect::Called`] answers.
+    Call(CallId, client::Command),
+    /// The application is done with the inbox up to this position. Only the latest counts: no answer.
+    Confirm(u64),
+    /// Transactions ended, in the order they were asked for.
+    StoreDone(Vec<OpId>, Result<(), StoreError>),
+    /// Where the host of [`Effect::Resolve`] with this number is; nowhere if empty.
+    Resolved(u64, Vec<SocketAddr>),
+    /// The device has another network, or woke up.
+    NetworkChanged,
+}
+
+/// What the driver wants done, or tells.
+#[derive(Debug)]
+pub enum Effect {
+    /// A call was taken, or refused and nothing changed.
+    Called(CallId, Result<RequestId, Misuse>),
+    /// Run this on the local disk; answer with [`Command::StoreDone`].
+    Store(OpId, ClientTxn),
+    /// Look up a host; answer with [`Command::Resolved`].
+    Resolve {
+        /// Repeated in the answer.
+        id: u64,
+        /// A DNS name.
+        host: String,
+        /// The port to go with it.
+        port: u16,
+    },
+    /// Tell the application.
+    Event(ClientEvent),
+}

@@ -1,0 +1,153 @@
+//! The ordered key-value view that the meaning of transactions is written against.
+
+use bytes::Bytes;
+use ntproto_core::client::StoreError;
+
+use super::OpenError;
+
+macro_rules! tables {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        /// A table. Keys sort by their bytes.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub(super) enum Table {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Table {
+            /// Every table.
+            pub(super) const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// Its name on disk. Never changed: a new meaning gets a new name and a migration.
+            pub(super) const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                }
+            }
+        }
+    };
+}
+
+tables! {
+    /// Name → format, identity, ticket, epoch, cursor, counters.
+    Meta = "meta";
+    /// Order → a message on its way out.
+    Outbox = "outbox";
+    /// Conversation, number → a stored message, sent or received.
+    Messages = "messages";
+    /// Generation, position → conversation and number of a message not yet confirmed.
+    Unconfirmed = "unconfirmed";
+    /// Conversation → the highest number received.
+    Heads = "heads";
+    /// Conversation → the number up to which a delivered receipt is owed.
+    Owed = "owed";
+    /// Conversation, member → delivered and read numbers.
+    Marks = "marks";
+    /// Client message id → what became of the message.
+    Outcomes = "outcomes";
+    /// Generation, position → a change of a type this version does not know.
+    Others = "others";
+}
+
+/// What a scan calls with each key and value; `false` ends the scan.
+pub(super) type Visit<'v> = dyn FnMut(&[u8], &[u8]) -> Result<bool, StoreError> + 'v;
+
+/// Tables of bytes, ordered by key, within one transaction: a read sees every write before it.
+pub(super) trait Kv {
+    /// The value of `key`.
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
+    /// Sets the value of `key`.
+    fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), StoreError>;
+    /// Takes `key` out, if it is there.
+    fn delete(&mut self, table: Table, key: &[u8]) -> Result<(), StoreError>;
+    /// Visits the entries with `from ≤ key < to`, from the first or from the last.
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: &[u8],
+        backwards: bool,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), StoreError>;
+}
+
+/// The name of the format in [`Table::Meta`].
+const FORMAT_KEY: &[u8] = b"format";
+
+/// Brings a store from one format to the next, in the transaction that also writes the new number.
+pub(super) type Migration = fn(&mut dyn Kv) -> Result<(), StoreError>;
+
+/// Migration `i` leads from format `i` to `i + 1`; format 0 is an empty store.
+pub(super) const MIGRATIONS: &[Migration] = &[|_| Ok(())];
+
+/// After every key there is: the longest has 24 bytes.
+pub(super) const END: &[u8] = &[0xff; 32];
+
+/// Brings a store to the newest format, inside one transaction of it.
+pub(super) fn migrate(kv: &mut dyn Kv, migrations: &[Migration]) -> Result<(), OpenError> {
+    let failed = |_| OpenError::Damaged("its tables can't be read".into());
+    let supported = migrations.len() as u32;
+    let found = match kv.get(Table::Meta, FORMAT_KEY).map_err(failed)? {
+        Some(value) => u32::from_be_bytes(value[..].try_into().map_err(|_| OpenError::Foreign)?),
+        None => {
+            let mut empty = true;
+            for table in Table::ALL {
+                let mut seen = |_: &[u8], _: &[u8]| {
+                    empty = false;
+                    Ok(false)
+                };
+                kv.scan(*table, &[], END, false, &mut seen).map_err(failed)?;
+            }
+            if !empty {
+                return Err(OpenError::Foreign);
+            }
+            0
+        }
+    };
+    let Some(ahead) = migrations.get(found as usize..) else {
+        return Err(OpenError::Newer { found, supported });
+    };
+    for migration in ahead {
+        migration(kv).map_err(failed)?;
+    }
+    if found != supported {
+        kv.put(Table::Meta, FORMAT_KEY, &supported.to_be_bytes()).map_err(failed)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::memory::Tables;
+    use super::*;
+
+    const LATER: &[Migration] = &[
+        |_| Ok(()),
+        |kv| {
+            let value = kv.get(Table::Meta, b"old")?.unwrap_or_default();
+            kv.put(Table::Meta, b"new", &value)?;
+            kv.delete(Table::Meta, b"old")
+        },
+    ];
+
+    #[test]
+    fn an_older_store_is_brought_forward() {
+        let mut kv = Tables::default();
+        migrate(&mut kv, MIGRATIONS).unwrap();
+        migrate(&mut kv, MIGRATIONS).unwrap();
+        kv.put(Table::Meta, b"old", b"x").unwrap();
+        migrate(&mut kv, LATER).unwrap();
+        assert_eq!(kv.get(Table::Meta, b"new").unwrap().unwrap(), &b"x"[..]);
+        assert_eq!(kv.get(Table::Meta, b"old").unwrap(), None);
+    }
+
+    #[test]
+    fn a_newer_or_foreign_store_is_refused() {
+        let mut kv = Tables::default();
+        migrate(&mut kv, LATER).unwrap();
+        assert!(matches!(migrate(&mut kv, MIGRATIONS), Err(OpenError::Newer { found: 2, supported: 1 })));
+        let mut kv = Tables::default();
+        kv.put(Table::Heads, b"x", b"y").unwrap();
+        assert!(matches!(migrate(&mut kv, MIGRATIONS), Err(OpenError::Foreign)));
+    }
+}

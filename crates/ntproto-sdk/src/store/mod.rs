@@ -1,0 +1,197 @@
+//! What a client keeps on its disk.
+//!
+//! ```text
+//!   ClientTxn ─▶ execute (what each means, once) ─▶ Kv ─┬▶ RedbStore    one file
+//!                                                       └▶ MemoryStore  gone with the process
+//! ```
+//!
+//! A [`ClientStore`] runs whole transactions, many in one durable step, and answers what the application wants
+//! to read back. [`StoreThread`] runs one beside the loop: transactions that come while the disk is busy are
+//! committed together by the next step.
+
+mod execute;
+mod kv;
+mod memory;
+mod query;
+mod record;
+mod redb;
+mod thread;
+
+use std::fmt;
+
+use bytes::Bytes;
+use ntproto_core::client::{ClientTxn, Inbound, OutboxEntry, Saved, SendOutcome, StoreError};
+use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
+use ntproto_proto::v2;
+
+pub use self::memory::MemoryStore;
+pub use self::redb::RedbStore;
+pub use self::thread::{StoreReader, StoreThread};
+
+/// A client's local disk.
+pub trait ClientStore: Send {
+    /// What the core starts from. Messages the application has not confirmed are left out, as there may be many:
+    /// see [`unconfirmed`](Self::unconfirmed) and [`load_all`](Self::load_all).
+    ///
+    /// # Errors
+    /// The store failed.
+    fn load(&mut self) -> Result<Saved, StoreError>;
+
+    /// Runs all of these in order, durable when it returns. On an error none of them happened.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] when there is no room; [`StoreError::Failed`] from then on when anything else
+    /// happened.
+    fn commit(&mut self, batch: &[ClientTxn]) -> Result<(), StoreError>;
+
+    /// Messages the application has not confirmed, after `after`, oldest first; at most `limit`.
+    ///
+    /// # Errors
+    /// The store failed.
+    fn unconfirmed(&mut self, after: Place, limit: usize) -> Result<Vec<(Place, Inbound)>, StoreError>;
+
+    /// How often the server's epoch changed: the first half of a [`Place`].
+    ///
+    /// # Errors
+    /// The store failed.
+    fn generation(&mut self) -> Result<u32, StoreError>;
+
+    /// Stored messages of a conversation before `before` (from the end if `None`), newest first; at most `limit`.
+    ///
+    /// # Errors
+    /// The store failed.
+    fn history(
+        &mut self,
+        conversation: ConversationId,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Stored>, StoreError>;
+
+    /// Messages still on their way out, oldest first.
+    ///
+    /// # Errors
+    /// The store failed.
+    fn outbox(&mut self) -> Result<Vec<OutboxEntry>, StoreError>;
+
+    /// Every conversation with a message, and the number of its newest.
+    ///
+    /// # Errors
+    /// The store failed.
+    fn conversations(&mut self) -> Result<Vec<(ConversationId, u64)>, StoreError>;
+
+    /// How far each member of a conversation has it.
+    ///
+    /// # Errors
+    /// The store failed.
+    fn marks(&mut self, conversation: ConversationId) -> Result<Vec<Mark>, StoreError>;
+
+    /// What became of a message that left the outbox.
+    ///
+    /// # Errors
+    /// The store failed.
+    fn outcome(&mut self, id: ClientMsgId) -> Result<Option<SendOutcome>, StoreError>;
+
+    /// [`load`](Self::load) with every unconfirmed message, for a host that drives the core by itself.
+    ///
+    /// # Errors
+    /// The store failed.
+    fn load_all(&mut self) -> Result<Saved, StoreError> {
+        let mut saved = self.load()?;
+        let unconfirmed = self.unconfirmed(Place::START, usize::MAX)?;
+        saved.unconfirmed = unconfirmed.into_iter().map(|(_, inbound)| inbound).collect();
+        Ok(saved)
+    }
+}
+
+/// Where a message stands in this client's inbox, over all of the server's epochs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// How often the server's epoch had changed.
+    pub generation: u32,
+    /// The position within that epoch.
+    pub position: u64,
+}
+
+impl Place {
+    /// Before everything.
+    pub const START: Self = Self { generation: 0, position: 0 };
+}
+
+/// A message of a conversation, sent or received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its place in the conversation.
+    pub conv_seq: u64,
+    /// Who sent it.
+    pub sender: Uin,
+    /// From which device.
+    pub sender_device: DeviceId,
+    /// The sender's key for it.
+    pub client_msg_id: ClientMsgId,
+    /// When, by the server's clock, in milliseconds since 1970.
+    pub stored_ms: u64,
+    /// What.
+    pub body: Bytes,
+}
+
+impl From<v2::StoredMessage> for Stored {
+    /// A sender without a proper id is shown without one: what a server stored is not ours to judge.
+    fn from(message: v2::StoredMessage) -> Self {
+        Self {
+            conv_seq: message.conv_seq,
+            sender: Uin(message.sender),
+            sender_device: DeviceId::from_slice(&message.sender_device).unwrap_or(DeviceId([0; 16])),
+            client_msg_id: ClientMsgId::from_slice(&message.client_msg_id).unwrap_or(ClientMsgId([0; 16])),
+            stored_ms: message.stored_ms,
+            body: message.body,
+        }
+    }
+}
+
+/// How far a member has a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The member.
+    pub member: Uin,
+    /// Everything up to here reached a device of the member.
+    pub delivered_seq: u64,
+    /// Everything up to here was read.
+    pub read_seq: u64,
+}
+
+/// Why a store could not be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// Another process has it open.
+    InUse,
+    /// A newer version wrote it. Nothing was changed.
+    Newer {
+        /// Its format.
+        found: u32,
+        /// The newest one this version knows.
+        supported: u32,
+    },
+    /// It is no store of ours.
+    Foreign,
+    /// It can't be read or written.
+    Io(std::io::Error),
+    /// It is damaged.
+    Damaged(String),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InUse => f.write_str("the store is in use by another process"),
+            Self::Newer { found, supported } => write!(
+                f,
+                "the store has format {found}, this version knows up to {supported}: run the version that wrote it"
+            ),
+            Self::Foreign => f.write_str("the store was not written by ntproto"),
+            Self::Io(error) => write!(f, "the store can't be opened: {error}"),
+            Self::Damaged(what) => write!(f, "the store is damaged: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}

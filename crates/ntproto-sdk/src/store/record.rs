@@ -1,0 +1,153 @@
+//! How records and keys are written. Fields are only ever added.
+
+use bytes::Bytes;
+use ntproto_core::client::{Failure, OutboxEntry, SendOutcome, StoreError};
+use ntproto_core::code::ErrorCode;
+use ntproto_core::ids::{ClientMsgId, ConversationId, Uin};
+use ntproto_core::time::UnixMillis;
+use prost::Message;
+
+/// What is on the disk is not what was written.
+pub(super) const CORRUPT: StoreError = StoreError::Failed;
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct OutboxRecord {
+    #[prost(bytes = "bytes", tag = "1")]
+    client_msg_id: Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    conversation: Bytes,
+    #[prost(bytes = "bytes", tag = "3")]
+    body: Bytes,
+    #[prost(uint64, optional, tag = "4")]
+    expires_ms: Option<u64>,
+}
+
+impl OutboxRecord {
+    pub(super) fn new(entry: &OutboxEntry) -> Self {
+        Self {
+            client_msg_id: Bytes::copy_from_slice(&entry.client_msg_id.0),
+            conversation: Bytes::copy_from_slice(&entry.conversation.0),
+            body: entry.body.clone(),
+            expires_ms: entry.expires.map(|at| at.0),
+        }
+    }
+
+    pub(super) fn into_entry(self, order: u64) -> Result<OutboxEntry, StoreError> {
+        Ok(OutboxEntry {
+            order,
+            client_msg_id: ClientMsgId::from_slice(&self.client_msg_id).ok_or(CORRUPT)?,
+            conversation: ConversationId::from_slice(&self.conversation).ok_or(CORRUPT)?,
+            body: self.body,
+            expires: self.expires_ms.map(UnixMillis),
+        })
+    }
+}
+
+/// What became of a message: stored, or failed for a reason.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct OutcomeRecord {
+    #[prost(bytes = "bytes", tag = "1")]
+    conversation: Bytes,
+    #[prost(uint64, tag = "2")]
+    conv_seq: u64,
+    #[prost(uint64, tag = "3")]
+    stored_ms: u64,
+    /// Set when it failed.
+    #[prost(uint32, optional, tag = "4")]
+    failure: Option<u32>,
+    #[prost(uint32, tag = "5")]
+    code: u32,
+    #[prost(string, tag = "6")]
+    detail: String,
+}
+
+const REFUSED: u32 = 1;
+const DEADLINE: u32 = 2;
+const DISCONNECTED: u32 = 3;
+const STORE_FULL: u32 = 4;
+const STORE_FAILED: u32 = 5;
+
+impl From<&SendOutcome> for OutcomeRecord {
+    fn from(outcome: &SendOutcome) -> Self {
+        match outcome {
+            SendOutcome::Stored { conversation, conv_seq, stored_ms } => Self {
+                conversation: Bytes::copy_from_slice(&conversation.0),
+                conv_seq: *conv_seq,
+                stored_ms: *stored_ms,
+                ..Self::default()
+            },
+            SendOutcome::Failed(failure) => {
+                let (kind, code, detail) = match failure {
+                    Failure::Refused(code, detail) => {
+                        (REFUSED, code.map_or(u32::MAX, |c| c as u32), detail.clone())
+                    }
+                    Failure::DeadlineExceeded => (DEADLINE, 0, String::new()),
+                    Failure::Disconnected => (DISCONNECTED, 0, String::new()),
+                    Failure::Store(StoreError::Full) => (STORE_FULL, 0, String::new()),
+                    Failure::Store(StoreError::Failed) => (STORE_FAILED, 0, String::new()),
+                };
+                Self { failure: Some(kind), code, detail, ..Self::default() }
+            }
+        }
+    }
+}
+
+impl OutcomeRecord {
+    pub(super) fn into_outcome(self) -> Result<SendOutcome, StoreError> {
+        Ok(match self.failure {
+            None => SendOutcome::Stored {
+                conversation: ConversationId::from_slice(&self.conversation).ok_or(CORRUPT)?,
+                conv_seq: self.conv_seq,
+                stored_ms: self.stored_ms,
+            },
+            Some(kind) => SendOutcome::Failed(match kind {
+                REFUSED => Failure::Refused(ErrorCode::from_wire(self.code), self.detail),
+                DEADLINE => Failure::DeadlineExceeded,
+                DISCONNECTED => Failure::Disconnected,
+                STORE_FULL => Failure::Store(StoreError::Full),
+                STORE_FAILED => Failure::Store(StoreError::Failed),
+                _ => return Err(CORRUPT),
+            }),
+        })
+    }
+}
+
+/// Reads a record.
+pub(super) fn decode<M: Message + Default>(bytes: Bytes) -> Result<M, StoreError> {
+    M::decode(bytes).map_err(|_| CORRUPT)
+}
+
+/// Reads a number.
+pub(super) fn number(bytes: &[u8]) -> Result<u64, StoreError> {
+    bytes.try_into().map(u64::from_be_bytes).map_err(|_| CORRUPT)
+}
+
+/// Key of a message, and of a member's mark: a conversation and a number.
+pub(super) fn in_conversation(conversation: ConversationId, number: u64) -> [u8; 24] {
+    let mut key = [0; 24];
+    key[..16].copy_from_slice(&conversation.0);
+    key[16..].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
+/// The key's two halves.
+pub(super) fn split(key: &[u8]) -> Result<(ConversationId, u64), StoreError> {
+    let (conversation, rest) = key.split_at_checked(16).ok_or(CORRUPT)?;
+    Ok((ConversationId::from_slice(conversation).ok_or(CORRUPT)?, number(rest)?))
+}
+
+/// Key of a place in the inbox.
+pub(super) fn place(generation: u32, position: u64) -> [u8; 12] {
+    let mut key = [0; 12];
+    key[..4].copy_from_slice(&generation.to_be_bytes());
+    key[4..].copy_from_slice(&position.to_be_bytes());
+    key
+}
+
+/// Who a device is: account, then device.
+pub(super) fn identity(uin: Uin, device: &[u8; 16]) -> [u8; 24] {
+    let mut value = [0; 24];
+    value[..8].copy_from_slice(&uin.0.to_be_bytes());
+    value[8..].copy_from_slice(device);
+    value
+}
