@@ -26,14 +26,14 @@ use crate::store::{Outcome, StoreError, Txn};
 /// Why a request is refused before the store is asked, and a word about it.
 type Refused = (ErrorCode, &'static str);
 
-/// Reads a request's body, as it came from a session at a server time.
-type Read = fn(&mut Hub, UnixMillis, &Session, Bytes) -> Result<(What, Txn), Refused>;
+/// A request as it was understood.
+type Read = Result<(What, Txn), Refused>;
 
 /// What reads a request: the transaction it asks for, and what to remember for the answer.
 #[derive(Clone, Copy)]
 pub(crate) struct Handler {
     channel: Channel,
-    read: Read,
+    read: fn(&mut Hub, UnixMillis, &Session, Bytes) -> Read,
 }
 
 /// Every packet that is handled.
@@ -303,7 +303,7 @@ fn conversation(session: &Session, id: &[u8]) -> Result<ConversationId, Refused>
     }
 }
 
-fn read_send(hub: &mut Hub, now: UnixMillis, session: &Session, body: Bytes) -> Result<(What, Txn), Refused> {
+fn read_send(hub: &mut Hub, now: UnixMillis, session: &Session, body: Bytes) -> Read {
     let request: v2::SendRequest = read(body)?;
     let conversation = conversation(session, &request.conversation)?;
     let client_msg_id = ClientMsgId::from_slice(&request.client_msg_id)
@@ -324,12 +324,7 @@ fn read_send(hub: &mut Hub, now: UnixMillis, session: &Session, body: Bytes) -> 
     Ok((What::Send(append.clone()), Txn::Append(append)))
 }
 
-fn read_delivered(
-    hub: &mut Hub,
-    _: UnixMillis,
-    session: &Session,
-    body: Bytes,
-) -> Result<(What, Txn), Refused> {
+fn read_delivered(hub: &mut Hub, _: UnixMillis, session: &Session, body: Bytes) -> Read {
     let request: v2::DeliveredRequest = read(body)?;
     if request.watermarks.len() > hub.config.max_watermarks {
         return Err((ErrorCode::TooLarge, "too many watermarks"));
@@ -342,7 +337,7 @@ fn read_delivered(
     Ok((What::Delivered, Txn::Delivered { uin: session.uin, watermarks }))
 }
 
-fn read_sync(hub: &mut Hub, _: UnixMillis, session: &Session, body: Bytes) -> Result<(What, Txn), Refused> {
+fn read_sync(hub: &mut Hub, _: UnixMillis, session: &Session, body: Bytes) -> Read {
     let request: v2::SyncRequest = read(body)?;
     let epoch = match &request.epoch[..] {
         [] => None,
@@ -358,12 +353,12 @@ fn read_sync(hub: &mut Hub, _: UnixMillis, session: &Session, body: Bytes) -> Re
     Ok((What::Sync, txn))
 }
 
-fn read_devices(_: &mut Hub, _: UnixMillis, session: &Session, body: Bytes) -> Result<(What, Txn), Refused> {
+fn read_devices(_: &mut Hub, _: UnixMillis, session: &Session, body: Bytes) -> Read {
     let _: v2::DevicesRequest = read(body)?;
     Ok((What::Devices(session.device), Txn::Devices { uin: session.uin }))
 }
 
-fn read_revoke(_: &mut Hub, now: UnixMillis, session: &Session, body: Bytes) -> Result<(What, Txn), Refused> {
+fn read_revoke(_: &mut Hub, now: UnixMillis, session: &Session, body: Bytes) -> Read {
     let request: v2::RevokeDeviceRequest = read(body)?;
     let device_id = DeviceId::from_slice(&request.device_id)
         .ok_or((ErrorCode::BadRequest, "a device id has 16 bytes"))?;
@@ -371,12 +366,7 @@ fn read_revoke(_: &mut Hub, now: UnixMillis, session: &Session, body: Bytes) -> 
     Ok((What::Revoke(uin, device_id), Txn::RevokeDevice { uin, device_id, now }))
 }
 
-fn read_invite(
-    hub: &mut Hub,
-    now: UnixMillis,
-    session: &Session,
-    body: Bytes,
-) -> Result<(What, Txn), Refused> {
+fn read_invite(hub: &mut Hub, now: UnixMillis, session: &Session, body: Bytes) -> Read {
     let request: v2::InviteRequest = read(body)?;
     if !session.may_invite {
         return Err((ErrorCode::Forbidden, "this account may not invite"));

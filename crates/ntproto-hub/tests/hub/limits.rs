@@ -1,0 +1,268 @@
+//! What is bounded, and what happens at the bound.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use ntproto_core::code::ErrorCode;
+use ntproto_core::endpoint::Closed;
+use ntproto_core::ids::ConversationId;
+use ntproto_core::wire::channel::{Channel, ChannelSet};
+use ntproto_core::wire::packet::PacketId;
+use ntproto_hub::config::SLOW_CONSUMER;
+use ntproto_hub::{Command, ConnId, HubConfig, HubEvent, Input, Misuse};
+use ntproto_proto::v2;
+use prost::Message;
+
+use crate::bench::{BINDING, Bench, REMOTE, config, message, uin};
+
+fn two(bench: &mut Bench) -> (ConnId, ConnId, ConversationId) {
+    let (_, a, grant_a) = bench.account();
+    let (_, b, grant_b) = bench.account();
+    (a, b, ConversationId::direct(uin(&grant_a), uin(&grant_b)))
+}
+
+fn ask(bench: &mut Bench, conn: ConnId, to: ConversationId, id: u8, body: &[u8]) -> u32 {
+    let body = message(to, id, body).encode_to_vec().into();
+    bench.ask(conn, Channel::Message, PacketId::SEND, body, None)
+}
+
+fn code(bench: &mut Bench, conn: ConnId, number: u32) -> Option<ErrorCode> {
+    bench.answer(conn, number)?.err().and_then(|error| ErrorCode::from_wire(error.code))
+}
+
+#[test]
+fn requests_of_one_connection_are_bounded() {
+    let mut bench = Bench::new(HubConfig { max_requests: 8, ..config() });
+    let (a, b, to) = two(&mut bench);
+    bench.hold = true;
+    for n in 1..=3 {
+        ask(&mut bench, a, to, n, b"x");
+    }
+    bench.run();
+    assert!(bench.hub.accepts(a));
+    let numbers: Vec<u32> = (4..=10).map(|n| ask(&mut bench, a, to, n, b"x")).collect();
+    bench.run();
+    assert!(!bench.hub.accepts(a), "it is not read any more");
+    assert!(bench.hub.accepts(b));
+    assert_eq!(code(&mut bench, a, numbers[4]), None);
+    for number in &numbers[5..] {
+        assert_eq!(code(&mut bench, a, *number), Some(ErrorCode::RetryAfter));
+    }
+    bench.release();
+    assert_eq!(bench.resumed, [a]);
+    assert!(bench.hub.accepts(a));
+    assert_eq!(bench.notified(b).len(), 8);
+}
+
+#[test]
+fn bytes_of_one_connection_are_bounded() {
+    let mut bench = Bench::new(HubConfig { max_request_bytes: 10_000, ..config() });
+    let (a, _, to) = two(&mut bench);
+    bench.hold = true;
+    ask(&mut bench, a, to, 1, &[0; 6_000]);
+    let second = ask(&mut bench, a, to, 2, &[0; 6_000]);
+    bench.run();
+    assert!(!bench.hub.accepts(a));
+    assert_eq!(code(&mut bench, a, second), Some(ErrorCode::RetryAfter));
+}
+
+#[test]
+fn transactions_of_all_together_are_bounded() {
+    let mut bench = Bench::new(HubConfig { max_ops: 6, ..config() });
+    let (a, b, to) = two(&mut bench);
+    let (device, _, _) = bench.account();
+    bench.hold = true;
+    for n in 1..=3 {
+        ask(&mut bench, a, to, n, b"x");
+    }
+    bench.run();
+    assert!(!bench.hub.accepts(b), "nobody is read");
+    for n in 4..=6 {
+        ask(&mut bench, a, to, n, b"x");
+    }
+    let refused = ask(&mut bench, a, to, 7, b"x");
+    bench.run();
+    assert_eq!(code(&mut bench, a, refused), Some(ErrorCode::RetryAfter));
+    let conn = bench.known(&device);
+    assert_eq!(bench.refused(conn), ErrorCode::RetryAfter);
+    bench.release();
+    assert!(bench.resumed.contains(&b));
+}
+
+#[test]
+fn one_page_at_a_time() {
+    let mut bench = Bench::new(config());
+    let (_, a, _) = bench.account();
+    bench.hold = true;
+    let body: Bytes = v2::SyncRequest { limit: 10, ..Default::default() }.encode_to_vec().into();
+    let first = bench.ask(a, Channel::Sync, PacketId::SYNC, body.clone(), None);
+    let second = bench.ask(a, Channel::Sync, PacketId::SYNC, body, None);
+    bench.run();
+    assert_eq!(code(&mut bench, a, second), Some(ErrorCode::RetryAfter));
+    bench.release();
+    assert!(bench.answer(a, first).unwrap().is_ok());
+    bench.sync(a, 0);
+}
+
+#[test]
+fn a_slow_reader_gets_the_newest_push_when_it_reads_again() {
+    let mut bench = Bench::new(config());
+    let (a, b, to) = two(&mut bench);
+    bench.writable(b, ChannelSet::ALL.without(Channel::Message));
+    for n in 1..=40 {
+        bench.send(a, to, n, &[n; 10_000]);
+    }
+    assert!(bench.notified(b).is_empty());
+    bench.advance(Duration::from_secs(5));
+    bench.writable(b, ChannelSet::ALL);
+    bench.run();
+    let pushes = bench.notified(b);
+    let kept = pushes.len();
+    assert!(kept < 25, "{kept} pushes of 10 kB were kept");
+    for (push, n) in pushes[..kept - 1].iter().zip(1..) {
+        assert_eq!(push.position, n);
+    }
+    assert_eq!((pushes[kept - 1].position, pushes[kept - 1].previous), (40, 39), "the gap shows");
+    assert_eq!(bench.closed(b), None);
+    let page = bench.sync(b, 0);
+    assert!(page.has_more || page.next == 40);
+    bench.send(a, to, 41, b"x");
+    assert_eq!(bench.notified(b).len(), 1);
+}
+
+#[test]
+fn who_never_reads_is_sent_away_to_sync() {
+    let mut bench = Bench::new(config());
+    let (a, b, to) = two(&mut bench);
+    bench.writable(b, ChannelSet::NONE.with(Channel::Control));
+    for n in 1..=40 {
+        bench.send(a, to, n, &[n; 10_000]);
+    }
+    bench.advance(SLOW_CONSUMER - Duration::from_secs(1));
+    assert_eq!(bench.closed(b), None);
+    bench.advance(Duration::from_secs(1));
+    assert_eq!(bench.closed(b), Some(Closed::Peer(Some(ErrorCode::Resync))));
+}
+
+#[test]
+fn who_asks_and_does_not_read_the_answers_is_sent_away() {
+    let config = HubConfig { sync_page_bytes: 300_000, sync_page: 1_000, ..config() };
+    let mut bench = Bench::new(config);
+    let (a, b, to) = two(&mut bench);
+    for n in 1..=30 {
+        bench.send(a, to, n, &[n; 10_000]);
+    }
+    bench.writable(b, ChannelSet::NONE.with(Channel::Control));
+    let body: Bytes = v2::SyncRequest { limit: 1_000, ..Default::default() }.encode_to_vec().into();
+    bench.ask(b, Channel::Sync, PacketId::SYNC, body.clone(), None);
+    bench.run();
+    assert!(!bench.hub.accepts(b));
+    assert_eq!(bench.closed(b), None);
+    bench.ask(b, Channel::Sync, PacketId::SYNC, body, None);
+    bench.run();
+    assert_eq!(bench.closed(b), Some(Closed::Peer(Some(ErrorCode::Resync))));
+}
+
+#[test]
+fn answers_that_do_not_fit_wait_their_turn() {
+    let mut bench = Bench::new(config());
+    let (a, b, to) = two(&mut bench);
+    bench.writable(b, ChannelSet::NONE.with(Channel::Control));
+    bench.send(a, to, 1, &[1; 150_000]);
+    bench.send(a, to, 2, &[2; 150_000]);
+    let numbers: Vec<u32> = (3..=9).map(|n| ask(&mut bench, b, to, n, b"x")).collect();
+    bench.run();
+    bench.send(a, to, 3, b"behind the answers");
+    bench.writable(b, ChannelSet::ALL);
+    bench.run();
+    assert_eq!(bench.closed(b), None);
+    for number in numbers {
+        assert!(bench.answer(b, number).unwrap().is_ok());
+    }
+    let pushes = bench.notified(b);
+    assert_eq!(pushes.last().map(|push| push.position), Some(10));
+}
+
+#[test]
+fn connections_are_bounded() {
+    let mut bench = Bench::new(HubConfig { max_connections: 2, ..config() });
+    two(&mut bench);
+    let third = bench.transport();
+    bench.run();
+    assert_eq!(bench.closes, [(third, ErrorCode::RetryAfter)]);
+    assert_eq!(bench.hub.connections(), 2);
+}
+
+#[test]
+fn a_silent_transport_is_closed() {
+    let mut bench = Bench::new(config());
+    let conn = bench.transport();
+    bench.advance(Duration::from_secs(11));
+    assert_eq!(bench.closes, [(conn, ErrorCode::Timeout)]);
+    assert!(matches!(bench.events[..], [HubEvent::Closed { why: Closed::AuthTimeout, .. }]));
+}
+
+#[test]
+fn a_farewell_that_nobody_takes_is_not_waited_for() {
+    let mut bench = Bench::new(config());
+    let (_, a, _) = bench.account();
+    bench.writable(a, ChannelSet::NONE);
+    bench.hub.call(bench.now, Command::Close(a, ErrorCode::Normal)).unwrap();
+    bench.run();
+    assert_eq!(bench.hub.connections(), 0, "nothing can be sent: it is taken down at once");
+    assert_eq!(bench.hub.call(bench.now, Command::Close(a, ErrorCode::Normal)), Err(Misuse::NoConnection));
+}
+
+#[test]
+fn a_drain_finishes_what_is_in_the_store() {
+    let mut bench = Bench::new(config());
+    let (a, b, to) = two(&mut bench);
+    bench.hold = true;
+    let number = ask(&mut bench, a, to, 1, b"last words");
+    bench.run();
+    bench.hub.call(bench.now, Command::Drain).unwrap();
+    assert_eq!(bench.hub.call(bench.now, Command::Drain), Err(Misuse::Draining));
+    bench.run();
+    assert_eq!(bench.closed(b), Some(Closed::Peer(Some(ErrorCode::GoingAway))));
+    assert_eq!(bench.closed(a), None);
+    let too_late = ask(&mut bench, a, to, 2, b"too late");
+    let stranger = bench.transport();
+    bench.run();
+    assert_eq!(bench.closes.last(), Some(&(stranger, ErrorCode::GoingAway)));
+    assert!(!bench.events.contains(&HubEvent::Drained));
+    bench.release();
+    assert!(bench.answer(a, number).unwrap().is_ok());
+    assert_eq!(code(&mut bench, a, too_late), Some(ErrorCode::Unavailable));
+    assert_eq!(bench.closed(a), Some(Closed::Peer(Some(ErrorCode::GoingAway))));
+    assert_eq!(bench.events.last(), Some(&HubEvent::Drained));
+    assert_eq!(bench.events.iter().filter(|event| **event == HubEvent::Drained).count(), 1);
+}
+
+#[test]
+fn a_drain_does_not_wait_for_ever() {
+    let mut bench = Bench::new(config());
+    let (a, _, to) = two(&mut bench);
+    bench.hold = true;
+    ask(&mut bench, a, to, 1, b"stuck");
+    bench.run();
+    bench.hub.call(bench.now, Command::Drain).unwrap();
+    bench.run();
+    bench.advance(Duration::from_secs(5));
+    assert_eq!(bench.closed(a), Some(Closed::Peer(Some(ErrorCode::GoingAway))));
+    assert!(bench.events.contains(&HubEvent::Drained));
+}
+
+#[test]
+fn an_idle_hub_sleeps() {
+    let mut bench = Bench::new(config());
+    let (_, a, _) = bench.account();
+    bench.hub.handle(bench.now, Input::Closed { conn: a });
+    bench.peers.clear();
+    bench.run();
+    let wait = bench.hub.poll_output(bench.now, None);
+    assert!(matches!(wait, ntproto_hub::Output::Wait { at: None, .. }), "{wait:?}");
+    let remote = REMOTE.parse().unwrap();
+    bench.hub.handle(bench.now, Input::Opened { conn: ConnId(99), binding: BINDING, remote });
+    bench.run();
+    assert!(matches!(bench.hub.poll_output(bench.now, None), ntproto_hub::Output::Wait { at: Some(_), .. }));
+}

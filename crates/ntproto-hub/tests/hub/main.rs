@@ -1,0 +1,8 @@
+//! The hub against real client endpoints and a store in memory, without sockets or clocks.
+#![allow(clippy::unwrap_used)]
+
+mod auth;
+mod bench;
+mod hostile;
+mod limits;
+mod messages;
