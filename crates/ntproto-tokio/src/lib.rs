@@ -1,7 +1,7 @@
 //! Drives ntproto over tokio: one loop of a socket, a timer and a queue of commands.
 //!
 //! [`drive`] runs any [`DatagramMachine`](ntproto_quic::DatagramMachine): the client's and the server's alike. It
-//! decides nothing about the protocol.
+//! decides nothing about the protocol. [`connect`] starts a client on it.
 //!
 //! ```text
 //!      ┌──▶ drain the machine: datagrams out, effects out
@@ -12,7 +12,9 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod client;
 mod drive;
 
+pub use client::{ConnectError, connect};
 pub use drive::drive;
 pub use ntproto_udp::{Clock, Socket};
