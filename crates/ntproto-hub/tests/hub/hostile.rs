@@ -165,7 +165,7 @@ fn run(bench: &mut Bench, step: Step, accounts: &mut Vec<u64>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_breaks_the_hub(steps in prop::collection::vec(step(), 1..60)) {
