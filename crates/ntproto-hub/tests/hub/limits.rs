@@ -266,3 +266,38 @@ fn an_idle_hub_sleeps() {
     bench.run();
     assert!(matches!(bench.hub.poll_output(bench.now, None), ntproto_hub::Output::Wait { at: Some(_), .. }));
 }
+
+#[test]
+fn a_message_told_to_come_again_is_not_overtaken() {
+    let mut bench = Bench::new(HubConfig { max_request_bytes: 10_000, ..config() });
+    let (a, b, to) = two(&mut bench);
+    bench.hold = true;
+    ask(&mut bench, a, to, 1, &[0; 6_000]);
+    let large = ask(&mut bench, a, to, 2, &[0; 6_000]);
+    bench.run();
+    bench.release();
+    // There is room again, but the second one was told to come again.
+    let third = ask(&mut bench, a, to, 3, b"small");
+    bench.run();
+    bench.release();
+    assert_eq!(code(&mut bench, a, large), Some(ErrorCode::RetryAfter));
+    assert_eq!(code(&mut bench, a, third), Some(ErrorCode::RetryAfter));
+    for id in [2, 3] {
+        ask(&mut bench, a, to, id, b"again");
+        bench.run();
+        bench.release();
+    }
+    let order: Vec<u8> = bench.notified(b).iter().map(|n| crate::bench::pushed(n).client_msg_id[0]).collect();
+    assert_eq!(order, [1, 2, 3]);
+    // A client that gave the refused one up is not held for ever.
+    ask(&mut bench, a, to, 4, &[0; 9_999]);
+    let fifth = ask(&mut bench, a, to, 5, &[0; 6_000]);
+    bench.run();
+    bench.release();
+    assert_eq!(code(&mut bench, a, fifth), Some(ErrorCode::RetryAfter));
+    bench.advance(ntproto_hub::config::HOLD_ORDER);
+    let sixth = ask(&mut bench, a, to, 6, b"small");
+    bench.run();
+    bench.release();
+    assert!(matches!(bench.answer(a, sixth), Some(Ok(_))));
+}
