@@ -60,3 +60,26 @@ const BARS: [Bar; 7] = [
         1.3,
     ),
 ];
+
+/// Runs every benchmark and prints the table.
+pub(crate) fn run(root: &Path) -> Result<(), String> {
+    cargo(root, ["bench", "--package", "ntproto-tests"]).done()?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
+    println!("\n{:<58} {:>10} {:>10} {:>7} {:>6}", "ours / theirs", "ours ns", "theirs ns", "ratio", "bar");
+    for Bar { what, ours, theirs, batch, bar } in BARS {
+        let ours = median(&target.join("criterion"), ours)? / batch;
+        let theirs = median(&target.join("criterion"), theirs)?;
+        let ratio = ours / theirs;
+        let verdict = if ratio <= bar { "" } else { "  missed" };
+        println!("{what:<58} {ours:>10.1} {theirs:>10.1} {ratio:>7.2} {bar:>6.2}{verdict}");
+    }
+    Ok(())
+}
+
+/// Criterion's median of a benchmark, in nanoseconds.
+fn median(criterion: &Path, id: &str) -> Result<f64, String> {
+    let path = criterion.join(id).join("new/estimates.json");
+    let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let json: serde_json::Value = serde_json::from_str(&text).map_err(|e| format!("{id}: {e}"))?;
+    json["median"]["point_estimate"].as_f64().ok_or_else(|| format!("{id}: no median"))
+}
