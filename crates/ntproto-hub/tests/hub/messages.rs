@@ -260,3 +260,35 @@ fn a_failing_store_is_unavailable_with_a_time_to_try_again() {
     assert_eq!(bench.send(a, to, 1, b"x").conv_seq, 1);
     assert_eq!(bench.notified(b).len(), 1);
 }
+
+#[test]
+fn a_message_told_to_come_again_is_not_overtaken() {
+    let mut bench = Bench::new(config());
+    let (a, b, to) = two(&mut bench);
+    bench.hold = true;
+    let ask = |bench: &mut Bench, id| {
+        bench.ask(a, Channel::Message, PacketId::SEND, message(to, id, b"x").encode_to_vec().into(), None)
+    };
+    let first = ask(&mut bench, 1);
+    bench.run();
+    let (op, _, _) = bench.held.pop_front().unwrap();
+    bench.done(op, Err(StoreError::Full));
+    bench.hold = false;
+    let second = ask(&mut bench, 2);
+    bench.run();
+    for number in [first, second] {
+        assert!(bench.answer(a, number).unwrap().is_err());
+    }
+    assert_eq!(bench.send(a, to, 1, b"x").conv_seq, 1);
+    assert_eq!(bench.send(a, to, 2, b"x").conv_seq, 2);
+    // One that never comes again does not hold the others for ever.
+    bench.hold = true;
+    ask(&mut bench, 3);
+    bench.run();
+    let (op, _, _) = bench.held.pop_front().unwrap();
+    bench.done(op, Err(StoreError::Full));
+    bench.hold = false;
+    bench.advance(Duration::from_secs(5));
+    assert_eq!(bench.send(a, to, 4, b"x").conv_seq, 3);
+    assert_eq!(bench.notified(b).len(), 3);
+}
