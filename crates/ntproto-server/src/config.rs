@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ntproto_core::client::MAX_BODY;
+use ntproto_hub::HubConfig;
 
 /// The UDP port, unless told otherwise.
 pub const DEFAULT_PORT: u16 = 7424;
@@ -67,6 +68,7 @@ pub enum LogFormat {
 
 impl Default for ServerConfig {
     fn default() -> Self {
+        let hub = HubConfig::default();
         Self {
             listen: SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), DEFAULT_PORT),
             public_host: None,
@@ -75,15 +77,15 @@ impl Default for ServerConfig {
             open_registration: false,
             log_level: "info".into(),
             log_format: LogFormat::Text,
-            max_connections: ntproto_quic::config::MAX_CONNECTIONS,
+            max_connections: hub.max_connections,
             retry_above: ntproto_quic::config::RETRY_ABOVE,
             max_half_open: ntproto_quic::config::MAX_HALF_OPEN,
-            max_message: MAX_BODY,
-            ticket_lifetime: Duration::from_secs(900),
-            session_lifetime: Duration::from_secs(30 * 24 * 3600),
-            heartbeat: Duration::from_secs(30),
-            store_cache: 128 << 20,
-            drain_timeout: Duration::from_secs(10),
+            max_message: hub.max_body,
+            ticket_lifetime: hub.ticket_lifetime,
+            session_lifetime: hub.ticket_cap,
+            heartbeat: hub.heartbeat,
+            store_cache: crate::store::redb::DEFAULT_CACHE,
+            drain_timeout: hub.drain_timeout,
             operator_public: None,
             certificate: None,
         }

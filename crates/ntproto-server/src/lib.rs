@@ -2,12 +2,22 @@
 //!
 //! | module | is |
 //! | --- | --- |
-//! | [`config`] | settings and where they come from |
-//! | [`keys`] | the server's keys, made at the first start |
+//! | [`node`] | QUIC and hub as one machine without I/O; all that a simulator needs |
+//! | [`run`] | the node on tokio: started, drained, told of signals |
 //! | [`store`] | redb under the hub, and group commit |
+//! | [`keys`] | the server's keys, made at the first start |
+//! | [`config`] | settings and where they come from |
+//!
+//! All but [`node`] is behind the feature `runtime`, which is on by default.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+#[cfg(feature = "runtime")]
 pub mod config;
+#[cfg(feature = "runtime")]
 pub mod keys;
+pub mod node;
+#[cfg(feature = "runtime")]
+pub mod run;
+#[cfg(feature = "runtime")]
 pub mod store;

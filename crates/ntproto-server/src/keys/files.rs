@@ -68,7 +68,7 @@ impl FileError {
 }
 
 /// Makes the data directory, for its owner only; one that is there must not be writable by others.
-pub(super) fn make_folder(path: &Path) -> Result<(), FileError> {
+pub(crate) fn make_folder(path: &Path) -> Result<(), FileError> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]

@@ -31,6 +31,7 @@ use ntproto_quic::{Pin, ResetKey, ServerTls, TlsError};
 use zeroize::Zeroizing;
 
 pub use files::FileError;
+pub(crate) use files::make_folder;
 pub use server::{CERTIFICATE_LIFETIME, RENEW_BEFORE, SignedFor, rotate_server_key, sign_certificate};
 pub use tickets::save_ticket_keys;
 

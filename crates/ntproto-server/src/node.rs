@@ -1,0 +1,416 @@
+//! The server as one machine that does no I/O: QUIC below, the hub above.
+//!
+//! ```text
+//!  datagrams ──▶ quic ── Connected, bytes ──▶ hub ── Store(txn) ──▶ host's store
+//!                  ▲                           │  ▲                      │
+//!  datagrams ◀── quic ◀── bytes of channels ───┘  └──── StoreDone ◀──────┘
+//! ```
+//!
+//! Backpressure runs both ways. A connection the hub does not accept bytes from is left unread: QUIC's flow control
+//! then holds its peer back. A channel that QUIC takes no more bytes for keeps what was left of one buffer here, and
+//! the hub is told that it is not writable.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ntproto_core::code::ErrorCode;
+use ntproto_core::session::ticket::TicketKey;
+use ntproto_core::time::{Instant, Now, earliest};
+use ntproto_core::tx::TxBuf;
+use ntproto_core::wire::channel::{Channel, ChannelSet};
+use ntproto_hub::store::{OpId, Outcome, StoreError, Txn};
+use ntproto_hub::{self as hub, Hub, HubEvent};
+use ntproto_quic::{
+    ALPN, Closed, Conn, ConnId, DatagramMachine, Endpoint, EndpointStats, Event, Input, Output, Received,
+    Step,
+};
+
+/// What the hub seals into at a time: frames of packets that wait together. It is also the most that is kept of a
+/// channel that QUIC takes no more bytes for, but for a single frame that is larger.
+const SCRATCH: usize = 64 * 1024;
+/// Bytes read of one connection before the others have their turn.
+const READ_TURN: usize = 128 * 1024;
+/// How long closes may take to leave once the drain is over: one full socket buffer.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// What the host asks of the node.
+#[derive(Debug)]
+pub enum Command {
+    /// Transactions have ended. What is told here is durable.
+    StoreDone(Vec<(OpId, Result<Outcome, StoreError>)>),
+    /// Let nobody in, finish what is in the store, send everybody away, end.
+    Drain,
+}
+
+/// What the node asks of the host.
+pub enum Effect {
+    /// Run this on the store, and answer with [`Command::StoreDone`] once it is durable.
+    Store {
+        /// Its number.
+        op: OpId,
+        /// The transaction.
+        txn: Txn,
+        /// Nobody waits for it after this: a store that comes to it later may answer [`StoreError::Expired`].
+        deadline: Option<Instant>,
+    },
+    /// Tickets are sealed with another key: keep both for the next start.
+    TicketKeys {
+        /// The key that seals.
+        current: TicketKey,
+        /// The key before it.
+        previous: Option<TicketKey>,
+    },
+    /// Something for logs and counters.
+    Event(NodeEvent),
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum NodeEvent {
+    /// A transport is up.
+    Opened {
+        /// The connection.
+        conn: ConnId,
+        /// The peer.
+        remote: SocketAddr,
+    },
+    /// A transport is down.
+    Down {
+        /// The connection.
+        conn: ConnId,
+        /// Why.
+        reason: Closed,
+    },
+    /// What the hub says.
+    Hub(HubEvent),
+}
+
+/// What the node holds of a connection.
+struct Pipe {
+    /// Channels with bytes that were not read.
+    unread: ChannelSet,
+    /// Whether it waits for its turn to be read.
+    queued: bool,
+    /// What QUIC did not take, by channel.
+    left: [Bytes; Channel::STREAMS.len()],
+}
+
+impl Pipe {
+    fn writable(&self) -> ChannelSet {
+        let blocked = Channel::STREAMS.into_iter().filter(|c| !self.left[c.index()].is_empty());
+        blocked.fold(ChannelSet::ALL, ChannelSet::without)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    Draining,
+    /// Everybody was sent away; the last closes leave until this instant at the latest.
+    Leaving(Instant),
+}
+
+/// The server machine. See the [module](self).
+pub struct Node {
+    quic: Endpoint,
+    hub: Hub,
+    pipes: BTreeMap<ConnId, Pipe>,
+    /// Connections with bytes to read, each once.
+    ready: VecDeque<ConnId>,
+    effects: VecDeque<Effect>,
+    scratch: TxBuf,
+    /// The ticket key the host has kept.
+    ticket_key: u32,
+    hub_wait: Option<Instant>,
+    phase: Phase,
+    store_failed: bool,
+}
+
+impl Node {
+    /// A node over a QUIC endpoint that serves, and a hub that was booted.
+    #[must_use]
+    pub fn new(quic: Endpoint, hub: Hub) -> Self {
+        let ticket_key = hub.tickets().current().id();
+        Self {
+            quic,
+            hub,
+            pipes: BTreeMap::new(),
+            ready: VecDeque::new(),
+            effects: VecDeque::new(),
+            scratch: TxBuf::new(SCRATCH),
+            ticket_key,
+            hub_wait: None,
+            phase: Phase::Serving,
+            store_failed: false,
+        }
+    }
+
+    /// Whether the store failed: the node drains by itself then, and must be started anew.
+    #[must_use]
+    pub fn store_failed(&self) -> bool {
+        self.store_failed
+    }
+
+    /// The transport's counts.
+    #[must_use]
+    pub fn stats(&self) -> EndpointStats {
+        self.quic.stats()
+    }
+
+    /// Transactions in the store.
+    #[must_use]
+    pub fn in_store(&self) -> usize {
+        self.hub.in_store()
+    }
+
+    /// Moves everything that can move without the host: until QUIC and the hub have nothing to say. When nothing
+    /// happened since the last call, it costs one look at each.
+    fn pump(&mut self, now: Now) {
+        loop {
+            let mut moved = false;
+            while let Output::Event(event) = self.quic.poll_output(now, None) {
+                self.transport(now, event);
+                moved = true;
+            }
+            // One turn each; whoever has more stands in line again.
+            for _ in 0..self.ready.len() {
+                let Some(conn) = self.ready.pop_front() else { break };
+                self.read(now, conn);
+                moved = true;
+            }
+            self.hub_wait = loop {
+                self.scratch.clear();
+                match self.hub.poll_output(now, Some(&mut self.scratch)) {
+                    hub::Output::Wait { at, .. } => break at,
+                    output => self.decided(now, output),
+                }
+                moved = true;
+            };
+            if !moved {
+                break;
+            }
+        }
+        let sealer = self.hub.tickets();
+        if sealer.current().id() != self.ticket_key {
+            self.ticket_key = sealer.current().id();
+            let (current, previous) = (duplicate(sealer.current()), sealer.previous().map(duplicate));
+            self.effects.push_back(Effect::TicketKeys { current, previous });
+        }
+    }
+
+    /// What QUIC says.
+    fn transport(&mut self, now: Now, event: Event) {
+        match event {
+            Event::Connected { conn, alpn, binding, remote } => {
+                self.event(NodeEvent::Opened { conn, remote });
+                if alpn != ALPN {
+                    self.quic.with(now, conn, |c| c.close(ErrorCode::Version as u32, b""));
+                    return;
+                }
+                let pipe = Pipe { unread: ChannelSet::NONE, queued: false, left: Default::default() };
+                self.pipes.insert(conn, pipe);
+                self.hub.handle(now, hub::Input::Opened { conn: hub::ConnId(conn.0), binding, remote });
+            }
+            Event::Readable { conn, channel } => {
+                if let Some(pipe) = self.pipes.get_mut(&conn) {
+                    pipe.unread = pipe.unread.with(channel);
+                    // At once: a `Closed` that follows takes with it what was not read.
+                    if !pipe.queued {
+                        self.read(now, conn);
+                    }
+                }
+            }
+            Event::Writable { conn, channel } => self.flush(now, conn, channel),
+            // MEDIA is not served yet: what comes is dropped.
+            Event::Datagram { conn } => {
+                self.quic.with(now, conn, |c| while c.recv_datagram().is_some() {});
+            }
+            Event::Closed { conn, reason } => {
+                if self.pipes.remove(&conn).is_some() {
+                    self.hub.handle(now, hub::Input::Closed { conn: hub::ConnId(conn.0) });
+                }
+                self.event(NodeEvent::Down { conn, reason });
+            }
+        }
+    }
+
+    /// Gives the hub what came on a connection, as far as it takes it.
+    fn read(&mut self, now: Now, conn: ConnId) {
+        let Some(pipe) = self.pipes.get_mut(&conn) else { return };
+        pipe.queued = false;
+        let (hub, id) = (&mut self.hub, hub::ConnId(conn.0));
+        let mut turn = READ_TURN;
+        for channel in Channel::STREAMS {
+            if !pipe.unread.contains(channel) {
+                continue;
+            }
+            if turn == 0 {
+                break;
+            }
+            // Refused now, it stays unread until the hub says `Resume`.
+            if !hub.accepts(id) {
+                return;
+            }
+            let mut refused = false;
+            let visit = |c: &mut Conn<'_>| {
+                c.read_chunks(channel, turn, |data| {
+                    hub.handle(now, hub::Input::Bytes { conn: id, channel, data: &data });
+                    refused = !hub.accepts(id);
+                    !refused
+                })
+            };
+            let read = self.quic.with(now, conn, visit).unwrap_or(0);
+            if refused {
+                return;
+            }
+            if read < turn {
+                pipe.unread = pipe.unread.without(channel);
+            }
+            turn -= read;
+        }
+        if !pipe.unread.is_empty() {
+            pipe.queued = true;
+            self.ready.push_back(conn);
+        }
+    }
+
+    /// What the hub decided; what it transmits lies in `scratch`.
+    fn decided(&mut self, now: Now, output: hub::Output) {
+        match output {
+            hub::Output::Transmit { conn, channel } => self.write(now, ConnId(conn.0), channel),
+            hub::Output::Store { op, txn, deadline } => {
+                self.effects.push_back(Effect::Store { op, txn, deadline });
+            }
+            hub::Output::Close { conn, code } => {
+                // What QUIC holds goes out before the close; a peer that made it hold back more has been waited for
+                // by the hub.
+                let conn = ConnId(conn.0);
+                self.pipes.remove(&conn);
+                self.quic.with(now, conn, |c| c.close(code as u32, code.name().as_bytes()));
+            }
+            hub::Output::Resume { conn } => {
+                let conn = ConnId(conn.0);
+                if let Some(pipe) = self.pipes.get_mut(&conn)
+                    && !pipe.unread.is_empty()
+                    && !std::mem::replace(&mut pipe.queued, true)
+                {
+                    self.ready.push_back(conn);
+                }
+            }
+            hub::Output::Event(event) => self.heard(now, event),
+            hub::Output::Wait { .. } => {}
+        }
+    }
+
+    fn heard(&mut self, now: Now, event: HubEvent) {
+        match event {
+            // Nothing can be promised any more; whoever starts the server again knows what the disk holds.
+            HubEvent::StoreFailed(StoreError::Unavailable) => {
+                self.store_failed = true;
+                self.drain(now);
+            }
+            HubEvent::Drained => {
+                self.quic.close_all(now, ErrorCode::GoingAway as u32, ErrorCode::GoingAway.name().as_bytes());
+                self.phase = Phase::Leaving(now.mono + LAST_WORDS);
+            }
+            _ => {}
+        }
+        self.event(NodeEvent::Hub(event));
+    }
+
+    fn drain(&mut self, now: Now) {
+        if self.phase == Phase::Serving && self.hub.call(now, hub::Command::Drain).is_ok() {
+            self.phase = Phase::Draining;
+        }
+    }
+
+    /// Hands `scratch` to QUIC and keeps what it does not take.
+    fn write(&mut self, now: Now, conn: ConnId, channel: Channel) {
+        let bytes = self.scratch.as_slice();
+        let taken = self.quic.with(now, conn, |c| c.write(channel, bytes));
+        if let (Some(taken), Some(pipe)) = (taken, self.pipes.get_mut(&conn))
+            && taken < bytes.len()
+            && let Some(left) = pipe.left.get_mut(channel.index())
+        {
+            *left = Bytes::copy_from_slice(&bytes[taken..]);
+            let channels = pipe.writable();
+            self.hub.handle(now, hub::Input::Writable { conn: hub::ConnId(conn.0), channels });
+        }
+    }
+
+    /// QUIC takes bytes again: first those that were left.
+    fn flush(&mut self, now: Now, conn: ConnId, channel: Channel) {
+        let Some(pipe) = self.pipes.get_mut(&conn) else { return };
+        let Some(left) = pipe.left.get_mut(channel.index()) else { return };
+        if left.is_empty() {
+            return;
+        }
+        self.quic.with(now, conn, |c| c.write_bytes(channel, left));
+        if left.is_empty() {
+            // An empty slice of a buffer would keep all of it.
+            *left = Bytes::new();
+            let channels = pipe.writable();
+            self.hub.handle(now, hub::Input::Writable { conn: hub::ConnId(conn.0), channels });
+        }
+    }
+
+    fn event(&mut self, event: NodeEvent) {
+        self.effects.push_back(Effect::Event(event));
+    }
+}
+
+fn duplicate(key: &TicketKey) -> TicketKey {
+    TicketKey::from_parts(key.id(), key.created(), key.secret().duplicate())
+}
+
+impl DatagramMachine for Node {
+    type Command = Command;
+    type Effect = Effect;
+
+    fn datagram(&mut self, now: Now, received: Received<'_>) {
+        self.quic.handle(now, Input::Datagram(received));
+    }
+
+    fn timeout(&mut self, now: Now) {
+        self.quic.handle(now, Input::Timeout);
+        self.hub.handle(now, hub::Input::Timeout);
+    }
+
+    fn command(&mut self, now: Now, command: Command) {
+        match command {
+            Command::StoreDone(done) => {
+                for (op, result) in done {
+                    self.hub.handle(now, hub::Input::StoreDone { op, result });
+                }
+            }
+            Command::Drain => self.drain(now),
+        }
+    }
+
+    /// Without anybody who could tell what became of transactions, there is nothing to serve with.
+    fn commands_closed(&mut self, now: Now) {
+        self.drain(now);
+    }
+
+    fn poll(&mut self, now: Now, tx: Option<&mut TxBuf>) -> Step<Effect> {
+        self.pump(now);
+        if let Some(effect) = self.effects.pop_front() {
+            return Step::Effect(effect);
+        }
+        match self.quic.poll_output(now, tx) {
+            Output::Transmit(transmit) => Step::Transmit(transmit),
+            Output::Event(event) => {
+                // The pump took all there were; one that comes of sending is work for the next poll.
+                self.transport(now, event);
+                Step::Wait(Some(now.mono))
+            }
+            Output::Wait { at, .. } => match self.phase {
+                Phase::Leaving(until) if self.quic.is_flushed() || now.mono >= until => Step::Done,
+                Phase::Leaving(until) => Step::Wait(earliest(at, Some(until))),
+                Phase::Serving | Phase::Draining => Step::Wait(earliest(at, self.hub_wait)),
+            },
+        }
+    }
+}

@@ -1,0 +1,393 @@
+//! The node on tokio: one socket, one loop, one thread for the store.
+//!
+//! ```text
+//!   socket ◀──▶ loop(node) ── Store(txn) ──▶ group commit ──▶ redb
+//!                  ▲                              │ fsync
+//!                  └──────── StoreDone ───────────┘
+//! ```
+//!
+//! Nothing is told to the node as done before its fsync.
+
+mod error;
+mod report;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_channel::{Receiver, Sender};
+use ntproto_core::crypto::CryptoProvider as _;
+use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
+use ntproto_core::rng::Rng;
+use ntproto_core::session::ticket::TicketSealer;
+use ntproto_core::time::UnixMillis;
+use ntproto_hub::config::DEFAULT_INVITATION_LIFETIME;
+use ntproto_hub::store::execute::FIRST_UIN;
+use ntproto_hub::store::txn::Boot;
+use ntproto_hub::store::{Outcome, Store, StoreError, Txn};
+use ntproto_hub::{Hub, HubConfig, HubKeys};
+use ntproto_quic::{Endpoint, EndpointConfig, Limits};
+use ntproto_sdk::{ConnectString, EnrolCode};
+use ntproto_tokio::{Clock, Socket, drive};
+use tokio::task::JoinHandle;
+
+use crate::config::ServerConfig;
+use crate::keys::{self, Identity, KeyOptions};
+use crate::node::{Command, Effect, Node};
+use crate::store::group::{self, GroupCommit};
+use crate::store::redb::RedbStore;
+
+pub use error::{RunError, StartError};
+pub use report::Stats;
+
+/// The store's file in the data directory.
+const STORE_FILE: &str = "store.redb";
+/// A certificate that ends within this is worth a word at the start: nobody here can renew it.
+const WARN_BEFORE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long the store's thread may take to end once everybody was sent away.
+const STORE_END: Duration = Duration::from_secs(10);
+
+/// The server.
+pub struct Server;
+
+/// A server that runs. Dropping it lets the server run on; see [`shutdown`](Self::shutdown).
+pub struct Running {
+    /// Where it listens.
+    pub local_addr: SocketAddr,
+    /// What clients find and know it by.
+    pub connect_string: ConnectString,
+    /// An invitation for one account that may invite others: as long as there is no account.
+    pub first_invitation: Option<EnrolCode>,
+    commands: Sender<Command>,
+    counters: Arc<report::Counters>,
+    task: JoinHandle<Result<(), RunError>>,
+}
+
+impl Server {
+    /// Starts a server on the tokio runtime of the caller.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the port, the store or the keys, in one line.
+    pub async fn start(config: ServerConfig) -> Result<Running, StartError> {
+        let socket = Socket::bind(config.listen).map_err(|e| StartError::Bind(config.listen, e))?;
+        let local_addr = socket.local_addr();
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|e| StartError::Entropy(e.to_string()))?;
+        let mut rng = Rng::new(seed);
+        let clock = Clock::start();
+        let now = clock.now();
+
+        // The store first: its lock keeps a second server away from the keys as well.
+        keys::make_folder(&config.data_dir).map_err(|e| StartError::Keys(e.into()))?;
+        let mut store = RedbStore::open(&config.data_dir.join(STORE_FILE), config.store_cache)
+            .map_err(StartError::Store)?;
+        let names = config.certificate_names();
+        let options = KeyOptions {
+            dir: &config.data_dir,
+            names: &names,
+            operator_public: config.operator_public,
+            certificate: config.certificate.as_deref(),
+        };
+        let identity = keys::load_or_create(options, &RUSTCRYPTO, &mut rng, now.unix)?;
+        let boot = boot(&mut store, &mut rng, now.unix)?;
+        let first_invitation = first_invitation(&mut store, &mut rng, boot.clock)?;
+
+        let (host, port) = config.public_address(local_addr);
+        let connect_string = ConnectString {
+            host,
+            port,
+            operator_key: identity.operator,
+            tls_pin: identity.pin.0,
+            certificate: identity.certificate.clone(),
+        };
+        say_hello(&config, &identity, local_addr, now.unix);
+
+        let node = node(&config, identity, &boot, &socket, &clock, &mut rng);
+        let (commands, receiver) = async_channel::unbounded();
+        let counters = Arc::new(report::Counters::default());
+        let group = group_commit(&config, store, commands.clone(), Arc::clone(&counters))?;
+        let host = Host { config, socket, clock, group, counters: Arc::clone(&counters) };
+        let task = tokio::spawn(host.run(node, commands.clone(), receiver));
+        Ok(Running { local_addr, connect_string, first_invitation, commands, counters, task })
+    }
+}
+
+impl Running {
+    /// What it has done so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.counters.read()
+    }
+
+    /// Lets nobody in any more, finishes what is in the store, sends everybody away. Then [`wait`](Self::wait)
+    /// returns, at the latest after the drain timeout and a few seconds.
+    pub fn drain(&self) {
+        // A server that has ended needs none.
+        let _ = self.commands.try_send(Command::Drain);
+    }
+
+    /// Drains and waits for the end.
+    ///
+    /// # Errors
+    /// See [`wait`](Self::wait).
+    pub async fn shutdown(self) -> Result<(), RunError> {
+        self.drain();
+        self.wait().await
+    }
+
+    /// Waits until it ends.
+    ///
+    /// # Errors
+    /// It did not end as it was asked to: the store or the socket failed.
+    pub async fn wait(mut self) -> Result<(), RunError> {
+        ended(&mut self.task).await
+    }
+
+    /// Runs until SIGTERM or SIGINT (elsewhere: Ctrl-C), then drains. A second signal ends it at once.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait), or the system takes no signal handlers.
+    pub async fn until_signal(mut self) -> Result<(), RunError> {
+        let mut signals = Signals::new().map_err(RunError::Signals)?;
+        tokio::select! {
+            result = ended(&mut self.task) => return result,
+            name = signals.next() => tracing::info!(signal = name, "draining"),
+        }
+        self.drain();
+        tokio::select! {
+            result = ended(&mut self.task) => result,
+            _ = signals.next() => {
+                self.task.abort();
+                Err(RunError::Interrupted)
+            }
+        }
+    }
+}
+
+async fn ended(task: &mut JoinHandle<Result<(), RunError>>) -> Result<(), RunError> {
+    task.await.unwrap_or_else(|e| Err(RunError::Panicked(e.to_string())))
+}
+
+/// The signals that ask a server to end.
+struct Signals {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    #[cfg(unix)]
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    #[cfg(unix)]
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {})
+    }
+
+    #[cfg(not(unix))]
+    async fn next(&mut self) -> &'static str {
+        if tokio::signal::ctrl_c().await.is_err() {
+            // No signal will ever come.
+            std::future::pending::<()>().await;
+        }
+        "Ctrl-C"
+    }
+}
+
+fn one(store: &mut RedbStore, txn: Txn) -> Result<Outcome, StoreError> {
+    store.commit(std::slice::from_ref(&txn)).pop().unwrap_or(Err(StoreError::Unavailable))
+}
+
+fn boot(store: &mut RedbStore, rng: &mut Rng, wall: UnixMillis) -> Result<Boot, StartError> {
+    match one(store, Txn::Boot { wall, epoch: rng.array() }) {
+        Ok(Outcome::Booted(boot)) => Ok(boot),
+        Ok(_) => Err(StartError::Boot(StoreError::Corrupt)),
+        Err(e) => Err(StartError::Boot(e)),
+    }
+}
+
+/// As long as nobody has an account, somebody has to be let in: each start makes a new invitation, as the one
+/// before it may be lost.
+fn first_invitation(
+    store: &mut RedbStore,
+    rng: &mut Rng,
+    now: UnixMillis,
+) -> Result<Option<EnrolCode>, StartError> {
+    match one(store, Txn::Devices { uin: FIRST_UIN }) {
+        Ok(_) => return Ok(None),
+        Err(StoreError::NotFound) => {}
+        Err(e) => return Err(StartError::Boot(e)),
+    }
+    let code: [u8; 16] = rng.array();
+    let invitation = Txn::CreateInvitation {
+        by: None,
+        code_hash: RUSTCRYPTO.sha256(&[&code]),
+        uses: 1,
+        expires: now + DEFAULT_INVITATION_LIFETIME,
+        may_invite: true,
+    };
+    one(store, invitation).map_err(StartError::Boot)?;
+    Ok(Some(EnrolCode::Invitation(code)))
+}
+
+fn say_hello(config: &ServerConfig, identity: &Identity, local: SocketAddr, now: UnixMillis) {
+    let data_dir = config.data_dir.display();
+    tracing::info!(%local, %data_dir, version = env!("CARGO_PKG_VERSION"), "listening");
+    if config.public_host.is_none() && local.ip().is_unspecified() {
+        tracing::warn!("the connect string names localhost: set public_host for clients elsewhere");
+    }
+    if identity.certificate_expires < now + WARN_BEFORE {
+        let days = identity.certificate_expires.0.saturating_sub(now.0) / (24 * 3600 * 1000);
+        tracing::warn!(days, "the server certificate ends soon: have the operator's key sign another");
+    }
+    if config.open_registration {
+        tracing::warn!("open registration is on: anybody may make an account");
+    }
+}
+
+fn node(
+    config: &ServerConfig,
+    identity: Identity,
+    boot: &Boot,
+    socket: &Socket,
+    clock: &Clock,
+    rng: &mut Rng,
+) -> Node {
+    let endpoint = EndpointConfig {
+        limits: Limits {
+            max_connections: config.max_connections,
+            retry_above: config.retry_above,
+            max_half_open: config.max_half_open,
+            ..Limits::default()
+        },
+        mtu_discovery: !socket.may_fragment(),
+        reset_key: Some(identity.reset),
+        ..EndpointConfig::server(identity.tls)
+    };
+    let (current, previous) = identity.tickets;
+    let keys = HubKeys {
+        provider: &RUSTCRYPTO,
+        server: Arc::new(identity.server_keys),
+        tickets: TicketSealer::new(&RUSTCRYPTO, current, previous),
+    };
+    let hub = Hub::new(hub_config(config), boot, keys, rng.array(), clock.now());
+    Node::new(Endpoint::new(endpoint, clock.base(), rng.array()), hub)
+}
+
+fn hub_config(config: &ServerConfig) -> HubConfig {
+    HubConfig {
+        open_registration: config.open_registration,
+        ticket_lifetime: config.ticket_lifetime,
+        ticket_cap: config.session_lifetime,
+        heartbeat: config.heartbeat,
+        max_body: config.max_message,
+        max_connections: config.max_connections,
+        drain_timeout: config.drain_timeout,
+        ..HubConfig::default()
+    }
+}
+
+/// Starts the store's thread. What it tells needs no bound of its own: the hub bounds what it asks.
+fn group_commit(
+    config: &ServerConfig,
+    store: RedbStore,
+    commands: Sender<Command>,
+    counters: Arc<report::Counters>,
+) -> Result<GroupCommit, StartError> {
+    let hub = hub_config(config);
+    // Twice what the hub asks for at once: what is refused then is refused because the thread is gone.
+    let limits = group::Limits {
+        queue: 2 * hub.max_ops,
+        queue_bytes: 2 * hub.max_op_bytes,
+        ..group::Limits::default()
+    };
+    let done = move |completions: Vec<group::Completion>| {
+        counters.committed(&completions);
+        // The loop has ended: nobody waits for this.
+        let _ = commands.try_send(Command::StoreDone(completions));
+    };
+    GroupCommit::start(Box::new(store), limits, Box::new(done)).map_err(StartError::Thread)
+}
+
+/// What the loop runs with.
+struct Host {
+    config: ServerConfig,
+    socket: Socket,
+    clock: Clock,
+    group: GroupCommit,
+    counters: Arc<report::Counters>,
+}
+
+impl Host {
+    async fn run(
+        self,
+        mut node: Node,
+        commands: Sender<Command>,
+        receiver: Receiver<Command>,
+    ) -> Result<(), RunError> {
+        let effects = |effect| self.perform(effect, &commands);
+        let result = drive(&mut node, &self.socket, &self.clock, receiver, effects).await;
+        let failed = node.store_failed();
+        drop(node);
+        let closed = close(self.group).await;
+        self.counters.finish(&self.socket);
+        result.map_err(RunError::Socket)?;
+        if failed {
+            return Err(RunError::Store);
+        }
+        closed?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+
+    fn perform(&self, effect: Effect, commands: &Sender<Command>) {
+        match effect {
+            Effect::Store { op, txn, deadline } => {
+                let deadline =
+                    deadline.map(|at| std::time::Instant::now() + at.saturating_since(self.clock.mono()));
+                if let Err(rejected) = self.group.submit(op, txn, deadline) {
+                    let _ = commands.try_send(Command::StoreDone(vec![(rejected.op, Err(rejected.why))]));
+                }
+            }
+            Effect::TicketKeys { current, previous } => {
+                let dir = self.config.data_dir.clone();
+                // Once a day, and never in the loop's way.
+                tokio::task::spawn_blocking(move || {
+                    if let Err(error) = keys::save_ticket_keys(&dir, &current, previous.as_ref()) {
+                        tracing::error!(%error, "new ticket keys are not kept: a restart will void tickets");
+                    }
+                });
+            }
+            Effect::Event(event) => report::tell(&event, &self.counters),
+        }
+    }
+}
+
+/// Ends the store's thread, which commits what waits. A disk that hangs is not waited for longer.
+async fn close(group: GroupCommit) -> Result<(), RunError> {
+    let (done, ended) = tokio::sync::oneshot::channel();
+    let thread = std::thread::Builder::new().name("ntproto-close".into()).spawn(move || {
+        group.close();
+        let _ = done.send(());
+    });
+    match thread {
+        Ok(_) => match tokio::time::timeout(STORE_END, ended).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(RunError::Stuck),
+        },
+        // Without a thread the group was dropped, which closed it as well.
+        Err(_) => Ok(()),
+    }
+}

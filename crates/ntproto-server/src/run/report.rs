@@ -1,0 +1,114 @@
+//! Logs and counters. Neither ever sees a key, a code or a body.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use ntproto_hub::HubEvent;
+use ntproto_quic::Closed;
+use ntproto_tokio::Socket;
+
+use crate::node::NodeEvent;
+use crate::store::group::Completion;
+
+/// What a server has done since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Transports that are up now.
+    pub connections: u64,
+    /// Transports that came up.
+    pub opened: u64,
+    /// Devices let in.
+    pub let_in: u64,
+    /// Of these, new ones.
+    pub enrolled: u64,
+    /// Devices kept out.
+    pub refused: u64,
+    /// Transactions that ended, whatever their answer.
+    pub transactions: u64,
+    /// Batches they ended in: what group commit saves.
+    pub batches: u64,
+}
+
+#[derive(Default)]
+pub(super) struct Counters {
+    opened: AtomicU64,
+    down: AtomicU64,
+    let_in: AtomicU64,
+    enrolled: AtomicU64,
+    refused: AtomicU64,
+    transactions: AtomicU64,
+    batches: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn read(&self) -> Stats {
+        let (opened, down) = (self.opened.load(Relaxed), self.down.load(Relaxed));
+        Stats {
+            connections: opened.saturating_sub(down),
+            opened,
+            let_in: self.let_in.load(Relaxed),
+            enrolled: self.enrolled.load(Relaxed),
+            refused: self.refused.load(Relaxed),
+            transactions: self.transactions.load(Relaxed),
+            batches: self.batches.load(Relaxed),
+        }
+    }
+
+    pub(super) fn committed(&self, completions: &[Completion]) {
+        self.transactions.fetch_add(completions.len() as u64, Relaxed);
+        self.batches.fetch_add(1, Relaxed);
+    }
+
+    /// The last word of the log.
+    pub(super) fn finish(&self, socket: &Socket) {
+        let stats = self.read();
+        tracing::info!(
+            connections = stats.opened,
+            devices = stats.let_in,
+            transactions = stats.transactions,
+            batches = stats.batches,
+            datagrams_lost = socket.lost(),
+            "in all"
+        );
+    }
+}
+
+/// Tells the log, and counts.
+pub(super) fn tell(event: &NodeEvent, counters: &Counters) {
+    let count = |counter: &AtomicU64| {
+        counter.fetch_add(1, Relaxed);
+    };
+    match event {
+        NodeEvent::Opened { conn, remote } => {
+            count(&counters.opened);
+            tracing::debug!(conn = conn.0, %remote, "transport up");
+        }
+        NodeEvent::Down { conn, reason } => {
+            count(&counters.down);
+            match reason {
+                // What peers wrote into it is quoted, so that no terminal obeys it.
+                Closed::Tls { .. } | Closed::Transport { .. } => {
+                    tracing::debug!(conn = conn.0, reason = ?reason.to_string(), "transport down");
+                }
+                _ => tracing::debug!(conn = conn.0, %reason, "transport down"),
+            }
+        }
+        NodeEvent::Hub(HubEvent::In { conn, uin, device, enrolled }) => {
+            count(&counters.let_in);
+            if *enrolled {
+                count(&counters.enrolled);
+                tracing::info!(conn = conn.0, %uin, %device, "enrolled");
+            } else {
+                tracing::info!(conn = conn.0, %uin, %device, "signed in");
+            }
+        }
+        NodeEvent::Hub(HubEvent::Refused { conn, remote, code }) => {
+            count(&counters.refused);
+            tracing::info!(conn = conn.0, %remote, %code, "refused");
+        }
+        NodeEvent::Hub(HubEvent::Closed { conn, remote, why }) => {
+            tracing::info!(conn = conn.0, %remote, %why, "closed");
+        }
+        NodeEvent::Hub(HubEvent::StoreFailed(error)) => tracing::error!(%error, "the store failed"),
+        NodeEvent::Hub(HubEvent::Drained) => tracing::info!("drained"),
+    }
+}
