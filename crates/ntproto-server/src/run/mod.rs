@@ -226,8 +226,9 @@ fn first_invitation(
     now: UnixMillis,
 ) -> Result<Option<EnrolCode>, StartError> {
     match one(store, Txn::Devices { uin: FIRST_UIN }) {
-        Ok(_) => return Ok(None),
+        Ok(Outcome::Devices(devices)) if devices.is_empty() => {}
         Err(StoreError::NotFound) => {}
+        Ok(_) => return Ok(None),
         Err(e) => return Err(StartError::Boot(e)),
     }
     let code: [u8; 16] = rng.array();
