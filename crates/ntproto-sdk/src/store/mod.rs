@@ -9,6 +9,8 @@
 //! to read back. [`StoreThread`] runs one beside the loop: transactions that come while the disk is busy are
 //! committed together by the next step.
 
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod execute;
 mod kv;
 mod memory;
@@ -195,3 +197,6 @@ impl fmt::Display for OpenError {
 }
 
 impl std::error::Error for OpenError {}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,282 @@
+//! What any [`ClientStore`] must do.
+//!
+//! Each check starts from an empty disk and opens it again and again, after dropping the store without a word:
+//! what was committed must be there.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use ntproto_core::client::{
+    Apply, ClientTxn, Failure, Inbound, OutboxEntry, Saved, SendOutcome, Settled, StoreError,
+};
+use ntproto_core::code::ErrorCode;
+use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
+use ntproto_core::time::UnixMillis;
+use ntproto_proto::v2;
+
+use super::{ClientStore, Mark, Place};
+
+/// A disk: gives the store on it, as a process that starts does.
+pub type Disk<'d> = dyn FnMut() -> Box<dyn ClientStore> + 'd;
+
+const ME: Uin = Uin(10001);
+const OTHER: Uin = Uin(10002);
+const DEVICE: DeviceId = DeviceId([1; 16]);
+
+/// Runs every check; `fresh` gives an empty disk.
+///
+/// # Panics
+/// When the store does not do what it must.
+pub fn run<D: FnMut() -> Box<dyn ClientStore>>(mut fresh: impl FnMut() -> D) {
+    let checks: [fn(&mut Disk<'_>); 8] = [
+        an_empty_store_knows_nothing,
+        who_and_ticket_are_kept,
+        the_outbox_keeps_order_and_numbers,
+        settled_messages_become_history,
+        the_inbox_moves_as_one,
+        confirmed_messages_are_not_told_again,
+        watermarks_only_rise,
+        history_goes_back_page_by_page,
+    ];
+    for check in checks {
+        check(&mut fresh());
+    }
+}
+
+fn conversation(n: u64) -> ConversationId {
+    ConversationId::direct(ME, Uin(n))
+}
+
+fn entry(order: u64) -> OutboxEntry {
+    OutboxEntry {
+        order,
+        client_msg_id: ClientMsgId([order as u8; 16]),
+        conversation: conversation(OTHER.0),
+        body: Bytes::from(vec![order as u8; order as usize % 50]),
+        expires: (order % 2 == 0).then_some(UnixMillis(order)),
+    }
+}
+
+fn message(conversation: ConversationId, conv_seq: u64, sender: Uin) -> v2::StoredMessage {
+    v2::StoredMessage {
+        conversation: Bytes::copy_from_slice(&conversation.0),
+        conv_seq,
+        sender: sender.0,
+        sender_device: Bytes::from_static(&[2; 16]),
+        client_msg_id: Bytes::from_static(&[3; 16]),
+        stored_ms: 1000 + conv_seq,
+        body: Bytes::from(format!("number {conv_seq}")),
+    }
+}
+
+fn inbound(position: u64, conversation: ConversationId, conv_seq: u64, sender: Uin) -> Inbound {
+    Inbound { position, conversation, message: message(conversation, conv_seq, sender) }
+}
+
+fn commit(store: &mut dyn ClientStore, batch: &[ClientTxn]) {
+    assert_eq!(store.commit(batch), Ok(()));
+}
+
+/// Who this device is comes before anything else a server says.
+fn enrolled(disk: &mut Disk<'_>) -> Box<dyn ClientStore> {
+    let mut store = disk();
+    commit(&mut *store, &[ClientTxn::SaveIdentity(ME, DEVICE)]);
+    store
+}
+
+fn settled(order: u64, outcome: SendOutcome) -> Settled {
+    Settled { order, client_msg_id: ClientMsgId([order as u8; 16]), outcome }
+}
+
+fn an_empty_store_knows_nothing(disk: &mut Disk<'_>) {
+    for _ in 0..2 {
+        let mut store = disk();
+        assert_eq!(store.load_all(), Ok(Saved::default()));
+        assert_eq!(store.generation(), Ok(0));
+        assert_eq!(store.unconfirmed(Place::START, 10), Ok(vec![]));
+        assert_eq!(store.history(conversation(5), None, 10), Ok(vec![]));
+        assert_eq!(store.conversations(), Ok(vec![]));
+        assert_eq!(store.marks(conversation(5)), Ok(vec![]));
+        assert_eq!(store.outbox(), Ok(vec![]));
+        assert_eq!(store.outcome(ClientMsgId([0; 16])), Ok(None));
+        commit(&mut *store, &[]);
+    }
+}
+
+fn who_and_ticket_are_kept(disk: &mut Disk<'_>) {
+    let ticket = v2::Ticket { sealed: Bytes::from_static(b"sealed"), issued_ms: 1, expires_ms: 2 };
+    let mut store = enrolled(disk);
+    commit(&mut *store, &[ClientTxn::SaveTicket(Some(ticket.clone()))]);
+    drop(store);
+    let mut store = disk();
+    let saved = store.load();
+    assert_eq!(saved, Ok(Saved { identity: Some((ME, DEVICE)), ticket: Some(ticket), ..Saved::default() }));
+    commit(&mut *store, &[ClientTxn::SaveTicket(None)]);
+    drop(store);
+    assert_eq!(disk().load().map(|saved| saved.ticket), Ok(None));
+}
+
+fn the_outbox_keeps_order_and_numbers(disk: &mut Disk<'_>) {
+    let mut store = enrolled(disk);
+    for order in [3, 1, 7, 300] {
+        commit(&mut *store, &[ClientTxn::Enqueue(entry(order))]);
+    }
+    drop(store);
+    let mut store = disk();
+    assert_eq!(store.outbox(), Ok([1, 3, 7, 300].map(entry).to_vec()));
+    let failed = SendOutcome::Failed(Failure::DeadlineExceeded);
+    let all = [1, 3, 7, 300].map(|order| settled(order, failed.clone())).to_vec();
+    commit(&mut *store, &[ClientTxn::Apply(Apply { settled: all, ..Apply::default() })]);
+    drop(store);
+    let saved = disk().load();
+    // A number is never used twice, even when nothing is left that has it.
+    assert_eq!(saved.map(|s| (s.outbox, s.last_order)), Ok((vec![], 300)));
+}
+
+fn settled_messages_become_history(disk: &mut Disk<'_>) {
+    let mut store = enrolled(disk);
+    let to = conversation(OTHER.0);
+    let stored = SendOutcome::Stored { conversation: to, conv_seq: 4, stored_ms: 99 };
+    let refusal = Failure::Refused(Some(ErrorCode::Forbidden), "no".into());
+    let outcomes = [
+        stored,
+        SendOutcome::Failed(refusal),
+        SendOutcome::Failed(Failure::Refused(None, String::new())),
+        SendOutcome::Failed(Failure::DeadlineExceeded),
+        SendOutcome::Failed(Failure::Disconnected),
+        SendOutcome::Failed(Failure::Store(StoreError::Full)),
+        SendOutcome::Failed(Failure::Store(StoreError::Failed)),
+    ];
+    for (order, outcome) in (1..).zip(outcomes.iter().cloned()) {
+        let apply = Apply { settled: vec![settled(order, outcome)], ..Apply::default() };
+        // Told twice, as after a lost completion: the second time changes nothing.
+        let batch =
+            [ClientTxn::Enqueue(entry(order)), ClientTxn::Apply(apply.clone()), ClientTxn::Apply(apply)];
+        commit(&mut *store, &batch);
+    }
+    drop(store);
+    let mut store = disk();
+    for (order, outcome) in (1u8..).zip(outcomes) {
+        assert_eq!(store.outcome(ClientMsgId([order; 16])), Ok(Some(outcome)));
+    }
+    let history = store.history(to, None, 10).unwrap_or_default();
+    assert_eq!(history.len(), 1, "only what was stored is history");
+    let only = &history[0];
+    assert_eq!((only.conv_seq, only.sender, only.sender_device, only.stored_ms), (4, ME, DEVICE, 99));
+    assert_eq!(only.body, entry(1).body);
+    let saved = store.load_all();
+    // One's own message is neither told nor owed a receipt, and says nothing of what came from others before it.
+    let nothing = (vec![], BTreeMap::new(), BTreeMap::new());
+    assert_eq!(saved.map(|s| (s.unconfirmed, s.heads, s.owed)), Ok(nothing));
+}
+
+fn the_inbox_moves_as_one(disk: &mut Disk<'_>) {
+    let mut store = enrolled(disk);
+    let (a, b) = (conversation(2), conversation(3));
+    let messages = vec![
+        inbound(5, a, 1, Uin(2)),
+        inbound(6, b, 8, ME),
+        inbound(9, a, 2, Uin(2)),
+        inbound(10, b, 9, Uin(3)),
+    ];
+    let others = vec![(7, v2::SyncPacket { event_type: 999, payload: Bytes::from_static(b"later") })];
+    let apply = Apply {
+        epoch: Some([7; 16]),
+        cursor: Some(10),
+        messages: messages.clone(),
+        others,
+        ..Apply::default()
+    };
+    commit(&mut *store, &[ClientTxn::Apply(apply)]);
+    drop(store);
+    let mut store = disk();
+    let saved = store.load_all().unwrap_or_default();
+    assert_eq!((saved.epoch, saved.cursor), (Some([7; 16]), 10));
+    assert_eq!(saved.unconfirmed, messages);
+    assert_eq!(saved.heads, BTreeMap::from([(a, 2), (b, 9)]));
+    assert_eq!(saved.owed, BTreeMap::from([(a, 2), (b, 9)]));
+    assert_eq!(store.generation(), Ok(1));
+    // What the server was told is owed no more; what came since is.
+    commit(&mut *store, &[ClientTxn::ReceiptsSent(vec![(a, 1), (b, 9)])]);
+    drop(store);
+    let mut store = disk();
+    assert_eq!(store.load().map(|s| s.owed), Ok(BTreeMap::from([(a, 2)])));
+    // A cursor may move alone.
+    commit(&mut *store, &[ClientTxn::Apply(Apply { cursor: Some(12), ..Apply::default() })]);
+    drop(store);
+    let saved = disk().load().unwrap_or_default();
+    assert_eq!((saved.cursor, saved.epoch), (12, Some([7; 16])));
+}
+
+fn confirmed_messages_are_not_told_again(disk: &mut Disk<'_>) {
+    let mut store = enrolled(disk);
+    let talk = conversation(2);
+    let page = |positions: std::ops::RangeInclusive<u64>, first: u64| -> Vec<Inbound> {
+        (first..).zip(positions).map(|(seq, position)| inbound(position, talk, seq, Uin(2))).collect()
+    };
+    let apply =
+        |epoch, messages| ClientTxn::Apply(Apply { epoch: Some([epoch; 16]), messages, ..Apply::default() });
+    commit(&mut *store, &[apply(1, page(100..=109, 1))]);
+    commit(&mut *store, &[ClientTxn::Confirm(104)]);
+    let places = |store: &mut dyn ClientStore, after, limit| -> Vec<(u32, u64)> {
+        let found = store.unconfirmed(after, limit).unwrap_or_default();
+        assert!(found.iter().all(|(place, inbound)| place.position == inbound.position));
+        found.into_iter().map(|(place, _)| (place.generation, place.position)).collect()
+    };
+    assert_eq!(places(&mut *store, Place::START, 2), [(1, 105), (1, 106)]);
+    let after = Place { generation: 1, position: 106 };
+    assert_eq!(places(&mut *store, after, 10), [(1, 107), (1, 108), (1, 109)]);
+    assert_eq!(places(&mut *store, after, 0), []);
+    // The server starts over: what it says now comes after what it said before, whatever the numbers.
+    commit(&mut *store, &[apply(2, page(1..=3, 11))]);
+    drop(store);
+    let mut store = disk();
+    let after = Place { generation: 1, position: 108 };
+    assert_eq!(places(&mut *store, after, 10), [(1, 109), (2, 1), (2, 2), (2, 3)]);
+    commit(&mut *store, &[ClientTxn::Confirm(2), ClientTxn::Confirm(1)]);
+    drop(store);
+    let mut store = disk();
+    assert_eq!(places(&mut *store, Place::START, 10), [(2, 3)]);
+    assert_eq!(store.history(talk, None, 100).map(|all| all.len()), Ok(13), "history stays");
+}
+
+fn watermarks_only_rise(disk: &mut Disk<'_>) {
+    let mut store = enrolled(disk);
+    let talk = conversation(OTHER.0);
+    let receipt = |member: Uin, delivered_seq, read_seq| v2::Receipt {
+        conversation: Bytes::copy_from_slice(&talk.0),
+        member: member.0,
+        delivered_seq,
+        read_seq,
+    };
+    let broken = v2::Receipt { conversation: Bytes::from_static(b"none"), ..receipt(OTHER, 9, 9) };
+    let receipts =
+        vec![receipt(OTHER, 5, 0), receipt(OTHER, 4, 2), receipt(ME, 1, 3), receipt(OTHER, 5, 1), broken];
+    commit(&mut *store, &[ClientTxn::Apply(Apply { receipts, ..Apply::default() })]);
+    drop(store);
+    let marks = disk().marks(talk);
+    let mine = Mark { member: ME, delivered_seq: 3, read_seq: 3 };
+    let theirs = Mark { member: OTHER, delivered_seq: 5, read_seq: 2 };
+    assert_eq!(marks, Ok(vec![mine, theirs]));
+}
+
+fn history_goes_back_page_by_page(disk: &mut Disk<'_>) {
+    let mut store = enrolled(disk);
+    let (a, b) = (conversation(2), conversation(3));
+    let mut messages: Vec<_> = (1..=20).map(|n| inbound(n, a, n, Uin(2))).collect();
+    messages.push(inbound(21, b, 500, Uin(3)));
+    commit(&mut *store, &[ClientTxn::Apply(Apply { messages, ..Apply::default() })]);
+    drop(store);
+    let mut store = disk();
+    let (mut seen, mut before) = (Vec::new(), None);
+    loop {
+        let page = store.history(a, before, 6).unwrap_or_default();
+        let Some(last) = page.last() else { break };
+        before = Some(last.conv_seq);
+        assert!(page.len() <= 6 && page.iter().all(|m| m.body == format!("number {}", m.conv_seq)));
+        seen.extend(page.into_iter().map(|m| m.conv_seq));
+    }
+    assert_eq!(seen, (1..=20).rev().collect::<Vec<_>>());
+    assert_eq!(store.history(a, None, 0), Ok(vec![]));
+    assert_eq!(store.conversations(), Ok(vec![(a, 20), (b, 500)]));
+}
