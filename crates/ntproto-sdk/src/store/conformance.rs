@@ -53,7 +53,7 @@ fn entry(order: u64) -> OutboxEntry {
         client_msg_id: ClientMsgId([order as u8; 16]),
         conversation: conversation(OTHER.0),
         body: Bytes::from(vec![order as u8; order as usize % 50]),
-        expires: (order % 2 == 0).then_some(UnixMillis(order)),
+        expires: order.is_multiple_of(2).then_some(UnixMillis(order)),
     }
 }
 
