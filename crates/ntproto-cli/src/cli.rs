@@ -43,14 +43,39 @@ Exit codes:
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(Box<commands::serve::Args>),
+    Register(commands::register::Args),
+    Chat(commands::chat::Args),
+    Send(commands::send::Args),
+    Recv(commands::recv::Args),
+    Devices(commands::devices::Args),
+    Link(commands::link::Args),
+    Revoke(commands::revoke::Args),
+    Invite(commands::invite::Args),
+    Demo(commands::demo::Args),
+    Bench(commands::bench::Args),
     Inspect(commands::inspect::Args),
     Completions(commands::completions::Args),
+    #[command(hide = true)]
+    DemoWorker(crate::demo::worker::Args),
 }
 
 impl Cli {
     /// Runs the command.
     pub(crate) fn run(self) -> Outcome {
         match self.command {
+            Command::Serve(args) => commands::serve::run(&args),
+            Command::Register(args) => commands::register::run(&args),
+            Command::Chat(args) => commands::chat::run(&args),
+            Command::Send(args) => commands::send::run(&args),
+            Command::Recv(args) => commands::recv::run(&args),
+            Command::Devices(args) => commands::devices::run(&args),
+            Command::Link(args) => commands::link::run(&args),
+            Command::Revoke(args) => commands::revoke::run(&args),
+            Command::Invite(args) => commands::invite::run(&args),
+            Command::Demo(args) => commands::demo::run(&args),
+            Command::Bench(args) => commands::bench::run(&args),
+            Command::DemoWorker(args) => crate::demo::worker::run(&args),
             Command::Inspect(args) => commands::inspect::run(&args),
             Command::Completions(args) => commands::completions::run(&args),
         }

@@ -3,11 +3,15 @@
 //! One file a command under `commands/`; what a command is made of has a folder of its own.
 #![forbid(unsafe_code)]
 
+mod chat;
 mod cli;
 mod commands;
+mod demo;
 mod exit;
 mod inspect;
 mod output;
+mod session;
+mod signals;
 mod text;
 
 use std::process::ExitCode;

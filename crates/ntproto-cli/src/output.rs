@@ -21,9 +21,23 @@ impl Style {
 
     /// Colours when standard output is a terminal, `NO_COLOR` is not set and the terminal is not dumb.
     pub(crate) fn of_stdout() -> Self {
+        Self::of(io::stdout().is_terminal())
+    }
+
+    /// The same for standard error.
+    pub(crate) fn of_stderr() -> Self {
+        Self::of(io::stderr().is_terminal())
+    }
+
+    fn of(terminal: bool) -> Self {
         let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty());
         let dumb = set("TERM").is_some_and(|t| t == "dumb");
-        Self { on: io::stdout().is_terminal() && set("NO_COLOR").is_none() && !dumb }
+        Self { on: terminal && set("NO_COLOR").is_none() && !dumb }
+    }
+
+    /// Whether there are colours.
+    pub(crate) const fn is_on(self) -> bool {
+        self.on
     }
 
     fn paint(self, code: &str, text: &str) -> String {

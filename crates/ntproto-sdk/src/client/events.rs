@@ -106,6 +106,8 @@ struct State {
     /// There are messages on the disk behind `last`.
     behind: bool,
     reading: bool,
+    /// To be said once the messages that are still on the disk have been told.
+    caught_up: bool,
     lagged: bool,
     ended: bool,
     waker: Option<Waker>,
@@ -150,6 +152,14 @@ impl Queue {
         if !state.taken {
             return;
         }
+        match event {
+            Event::CaughtUp if state.behind || state.reading => {
+                state.caught_up = true;
+                return;
+            }
+            Event::Offline { .. } => state.caught_up = false,
+            _ => {}
+        }
         if state.items.len() < MAX_EVENTS {
             state.items.push_back(event);
         } else {
@@ -171,7 +181,7 @@ impl Queue {
     fn page(&self, page: Option<Vec<(Place, Inbound)>>) {
         let mut state = self.lock();
         state.reading = false;
-        let Some(page) = page else { return };
+        let page = page.unwrap_or_default();
         if page.len() >= PAGE {
             state.behind = true;
         }
@@ -180,6 +190,9 @@ impl Queue {
         for (place, inbound) in page {
             state.last = Some(place);
             state.items.push_back(Event::Message(inbound.into()));
+        }
+        if !state.behind && std::mem::take(&mut state.caught_up) {
+            state.items.push_back(Event::CaughtUp);
         }
         state.items.extend(end);
         state.wake();
@@ -274,6 +287,7 @@ impl Drop for Events {
         state.taken = false;
         state.last = None;
         state.lagged = false;
+        state.caught_up = false;
         state.waker = None;
         state.items.retain(|event| matches!(event, Event::Ended(_)));
     }

@@ -1,0 +1,142 @@
+//! `ntp register`: makes a profile and enrols its device.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use ntproto_core::crypto::identity::DeviceKeys;
+use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
+use ntproto_core::rng::Rng;
+use ntproto_sdk::{ConnectString, Credential, Down, EnrolCode, Profile, State};
+use serde_json::json;
+
+use crate::exit::{Code, Failure, Outcome};
+use crate::output;
+use crate::session::{self, ProfileArgs, Session, TimeoutArg};
+
+/// Longest code read from standard input.
+const MAX_CODE: u64 = 4096;
+
+/// Make an account, or add this device to one.
+///
+/// Makes a profile with fresh keys (readable by you alone) and enrols it. There are no passwords: the keys are
+/// the account. A further device joins with a code that `ntp link` prints on a device that is in already.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  ntp register --connect 'ntp://…' --invitation invite.…
+  ntp register --connect 'ntp://…' --link link.…          a further device of an account
+  ntp register --connect 'ntp://…' --invitation - < code  keeps the code out of the process list
+  ntp register --connect 'ntp://…' --open --profile test  where the operator lets everybody in")]
+#[command(group = clap::ArgGroup::new("how").required(true))]
+pub(crate) struct Args {
+    /// The server's connect string, as `ntp serve` prints it.
+    #[arg(long, value_name = "STRING", env = "NTP_CONNECT")]
+    connect: String,
+    /// An invitation: makes a new account. `-` reads it from standard input.
+    #[arg(long, value_name = "CODE", group = "how")]
+    invitation: Option<String>,
+    /// A device link: adds this device to an account. `-` reads it from standard input.
+    #[arg(long, value_name = "CODE", group = "how")]
+    link: Option<String>,
+    /// Neither: make a new account on a server with open registration.
+    #[arg(long, group = "how")]
+    open: bool,
+    #[command(flatten)]
+    profile: ProfileArgs,
+    #[command(flatten)]
+    timeout: TimeoutArg,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Registers.
+pub(crate) fn run(args: &Args) -> Outcome {
+    let connect: ConnectString =
+        args.connect.parse().map_err(|e| Failure::usage(format!("--connect: {e}")))?;
+    let code = code(args)?;
+    let dir = args.profile.dir()?;
+    let mut rng = Rng::new(session::entropy()?);
+    let profile = Profile::create(&dir, connect, DeviceKeys::generate(&mut rng, &RUSTCRYPTO), code)?;
+    session::block_on(enrol(args, &dir, profile))
+}
+
+fn code(args: &Args) -> Result<Option<EnrolCode>, Failure> {
+    let (flag, text) = match (&args.invitation, &args.link) {
+        (Some(text), _) => ("--invitation", text),
+        (_, Some(text)) => ("--link", text),
+        (None, None) => return Ok(None),
+    };
+    let text = if text == "-" {
+        let mut read = String::new();
+        std::io::stdin().lock().take(MAX_CODE).read_to_string(&mut read)?;
+        read
+    } else {
+        text.clone()
+    };
+    let code: EnrolCode = text.parse().map_err(|e| Failure::usage(format!("{flag}: {e}")))?;
+    match (&code, flag) {
+        (EnrolCode::Link(_), "--invitation") => {
+            Err(Failure::usage("this is a device link: give it as --link"))
+        }
+        (EnrolCode::Invitation(_), "--link") => {
+            Err(Failure::usage("this is an invitation: give it as --invitation"))
+        }
+        _ => Ok(Some(code)),
+    }
+}
+
+async fn enrol(args: &Args, dir: &Path, profile: Profile) -> Outcome {
+    let result = match profile.options(session::now()) {
+        Ok(mut options) => {
+            if args.open {
+                options.enrol = Some(Credential::Open);
+            }
+            Session::start(profile, options).await
+        }
+        Err(e) => Err(e.into()),
+    };
+    let mut session = match result {
+        Ok(session) => session,
+        Err(failure) => return Err(discard(dir, failure)),
+    };
+    let identity = match session.online(args.timeout.get()).await {
+        Ok(identity) => identity,
+        Err(failure) => {
+            // An answer that was lost may have been a yes: then only this profile has the keys.
+            let untouched = matches!(
+                session.client.state(),
+                State::Starting | State::Offline { why: Down::Unreachable, .. }
+            );
+            session.close().await;
+            if failure.code == Code::Refused || untouched {
+                return Err(discard(dir, failure));
+            }
+            let name = args.profile.name();
+            let hint = "the profile is kept, as the server may have taken it: find out with";
+            return Err(Failure::new(
+                failure.code,
+                format!("{failure}; {hint} ntp devices --profile {name}"),
+            ));
+        }
+    };
+    session.profile.forget_enrol()?;
+    session.close().await;
+    if args.json {
+        let (uin, device) = (identity.uin.0, identity.device.to_string());
+        output::json_line(&json!({ "uin": uin, "device": device, "profile": args.profile.name() }))?;
+    } else {
+        output::line(&format!("You are {}. Others reach you with: ntp chat {}", identity.uin, identity.uin))?;
+    }
+    Ok(Code::Ok)
+}
+
+/// Removes a profile that nobody knows of.
+fn discard(dir: &Path, failure: Failure) -> Failure {
+    match std::fs::remove_dir_all(dir) {
+        Ok(()) => failure,
+        Err(e) => {
+            Failure::new(failure.code, format!("{failure}; and {} can't be removed: {e}", dir.display()))
+        }
+    }
+}

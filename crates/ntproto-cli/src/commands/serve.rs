@@ -1,0 +1,162 @@
+//! `ntp serve`: the server.
+
+use std::io::Read as _;
+use std::path::PathBuf;
+
+use ntproto_server::config::{LogFormat, Overrides, ServerConfig};
+use ntproto_server::run::{RunError, Running, Server};
+use serde_json::json;
+use tracing_subscriber::EnvFilter;
+
+use crate::exit::{Code, Failure, Outcome};
+use crate::output::{self, Style};
+use crate::session;
+
+/// Run the server.
+///
+/// Makes its keys and its store at the first start, prints a connect string to hand out, and an invitation as
+/// long as there is no account. SIGTERM or Ctrl-C ends it in order; killing it outright loses nothing that was
+/// acknowledged either. Logs go to standard error.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  ntp serve                                        on port 7424, data in ~/.local/share/ntproto/server
+  ntp serve --listen 0.0.0.0:7424 --public-host chat.example.org --data-dir /srv/ntp
+  ntp serve --config /etc/ntproto.toml             settings by name: listen = \"[::]:7424\"
+  NTP_LOG_LEVEL=debug ntp serve                    every setting is a variable, too
+  ntp serve --listen 127.0.0.1:0 --json            one line of JSON when it is ready
+
+A flag stands above a variable, a variable above the file, the file above the default.")]
+pub(crate) struct Args {
+    /// A file of settings (TOML), by the names of these flags with _ for -; also NTP_CONFIG.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
+    /// Print one line of JSON when it is ready: listening, connect, invitation (or null).
+    #[arg(long)]
+    json: bool,
+    /// End at once when standard input closes: for a parent process that may be killed.
+    #[arg(long, hide = true)]
+    end_with_stdin: bool,
+}
+
+macro_rules! settings {
+    ($($(#[$attr:meta])* $name:ident: $value:literal,)*) => {
+        /// What can be set; each is checked by the server's own configuration.
+        #[derive(Debug, Default, clap::Args)]
+        struct Settings {
+            $($(#[$attr])* #[arg(long, value_name = $value, allow_hyphen_values = true)] $name: Option<String>,)*
+        }
+
+        impl Settings {
+            fn overrides(&self, config: Option<PathBuf>) -> Overrides {
+                let mut overrides = Overrides { config, ..Overrides::default() };
+                $(overrides.set(stringify!($name), self.$name.clone());)*
+                overrides
+            }
+        }
+    };
+}
+
+settings! {
+    /// The UDP address and port to listen on.
+    listen: "ADDRESS",
+    /// What clients reach it by, if that is not where it listens.
+    public_host: "HOST",
+    /// Further names for the TLS certificate.
+    tls_names: "NAMES",
+    /// Keys and store.
+    data_dir: "DIR",
+    /// Whether anybody may make an account: true or false.
+    open_registration: "BOOL",
+    /// What is logged: a level, or a filter such as info,ntproto_server=debug.
+    log_level: "FILTER",
+    /// How it is logged: text or json.
+    log_format: "FORMAT",
+    /// Connections in all.
+    max_connections: "N",
+    /// Half-open handshakes above which an address must prove itself first.
+    retry_above: "N",
+    /// Half-open handshakes above which new ones are refused.
+    max_half_open: "N",
+    /// The largest message, in bytes.
+    max_message: "BYTES",
+    /// How long a session ticket is good for.
+    ticket_lifetime: "SECONDS",
+    /// How long tickets may be renewed before the device key is asked for again.
+    session_lifetime: "SECONDS",
+    /// How often a silent connection is asked whether it lives.
+    heartbeat: "SECONDS",
+    /// Memory for the store's cache.
+    store_cache: "BYTES",
+    /// How long an orderly end may take.
+    drain_timeout: "SECONDS",
+    /// The operator's public key, when its secret is kept elsewhere.
+    operator_public: "HEX",
+    /// The certificate the operator signed elsewhere.
+    certificate: "FILE",
+}
+
+/// Runs it.
+pub(crate) fn run(args: &Args) -> Outcome {
+    let overrides = args.settings.overrides(args.config.clone());
+    let config = ServerConfig::from_process(&overrides).map_err(|e| Failure::usage(e.to_string()))?;
+    log(&config)?;
+    if args.end_with_stdin {
+        end_with_stdin()?;
+    }
+    session::block_on(async {
+        let running = Server::start(config).await.map_err(|e| Failure::failed(e.to_string()))?;
+        greet(args, &running)?;
+        match running.until_signal().await {
+            Ok(()) => Ok(Code::Ok),
+            Err(RunError::Interrupted) => Ok(Code::Interrupted),
+            Err(e) => Err(Failure::failed(e.to_string())),
+        }
+    })
+}
+
+fn log(config: &ServerConfig) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(&config.log_level)
+        .map_err(|e| Failure::usage(format!("log_level {:?}: {e}", config.log_level)))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Json => builder.json().init(),
+        LogFormat::Text => builder.with_ansi(Style::of_stderr().is_on()).init(),
+    }
+    Ok(())
+}
+
+/// A parent that is gone can't end its server: when the pipe from it closes, the process ends. Nothing is lost,
+/// as with any other sudden end.
+fn end_with_stdin() -> Result<(), Failure> {
+    let watch = || {
+        let mut byte = [0; 1];
+        while std::io::stdin().read(&mut byte).is_ok_and(|n| n > 0) {}
+        std::process::exit(Code::Ok as i32);
+    };
+    let thread = std::thread::Builder::new().name("ntp-stdin".into()).spawn(watch);
+    thread.map(drop).map_err(|e| Failure::failed(format!("the system gives no thread: {e}")))
+}
+
+fn greet(args: &Args, running: &Running) -> Result<(), Failure> {
+    let connect = running.connect_string.to_string();
+    let invitation = running.first_invitation.as_ref().map(ToString::to_string);
+    if args.json {
+        let listening = running.local_addr.to_string();
+        output::json_line(&json!({ "listening": listening, "connect": connect, "invitation": invitation }))?;
+        return Ok(());
+    }
+    let style = Style::of_stdout();
+    output::line(&format!("{} on {} (UDP).", style.bold("ntproto is listening"), running.local_addr))?;
+    output::line(&format!("\nConnect string, for everybody who is to find it:\n\n  {connect}"))?;
+    if let Some(code) = invitation {
+        output::line(&format!(
+            "\nThere is no account yet. Make the first one, which may invite others, with:\n\n  \
+             ntp register --connect '{connect}' --invitation {code}"
+        ))?;
+    }
+    output::line(&format!("\n{}", style.dim("Ctrl-C ends it in order.")))?;
+    Ok(())
+}

@@ -1,0 +1,326 @@
+//! The parent: starts the processes, kills them, waits for the end, compares.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::sync::mpsc;
+
+use super::ledger;
+use super::plan::Plan;
+use super::process::{OwnServer, Process, ask};
+use super::report::{Kill, Ledgers, Report};
+use super::worker::PROFILE;
+use crate::exit::Failure;
+use crate::session;
+
+/// How long a killed process stays away, so that the others notice.
+const AWAY: Duration = Duration::from_millis(250);
+/// How long duplicates may still come when all is delivered.
+const SETTLE: Duration = Duration::from_millis(500);
+/// How long a worker may take to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(5);
+/// How often the children are looked at.
+const LOOK: Duration = Duration::from_millis(100);
+/// Progress lines that may wait; a worker that finds it full waits.
+const MAX_LINES: usize = 256;
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    /// Who sends what to whom.
+    pub(crate) plan: Plan,
+    /// Messages of a client on their way at once.
+    pub(crate) window: usize,
+    /// How often the server is killed.
+    pub(crate) server_kills: usize,
+    /// How often a client is killed.
+    pub(crate) client_kills: usize,
+    /// All must be done in this time.
+    pub(crate) timeout: Duration,
+}
+
+/// Whom to kill, once so many messages are acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Target {
+    Server,
+    Client(usize),
+}
+
+/// The kills, evenly spread over the messages: first, and clients between the server's.
+fn schedule(setup: &Setup) -> VecDeque<(u64, Target)> {
+    let total = setup.plan.total();
+    let at = |numerator: usize, denominator: usize| total * numerator as u64 / denominator as u64;
+    let server = (0..setup.server_kills).map(|k| (at(k + 1, setup.server_kills + 1), Target::Server));
+    let client = (0..setup.client_kills)
+        .map(|k| (at(2 * k + 1, 2 * setup.client_kills + 1), Target::Client(k % setup.plan.clients)));
+    let mut all: Vec<_> = server.chain(client).collect();
+    all.sort_unstable();
+    all.into()
+}
+
+/// A client process.
+struct Client {
+    home: PathBuf,
+    process: Option<Process>,
+    /// Rises with every start: lines of a former life are told apart.
+    life: u32,
+    acked: u64,
+    received: u64,
+}
+
+/// A worker's line of progress.
+struct Progress {
+    client: usize,
+    life: u32,
+    acked: u64,
+    received: u64,
+}
+
+/// The run.
+pub(crate) struct Demo {
+    setup: Setup,
+    server: OwnServer,
+    clients: Vec<Client>,
+    uins: String,
+    lines: (mpsc::Sender<Progress>, mpsc::Receiver<Progress>),
+    kills: Vec<Kill>,
+    bar: ProgressBar,
+}
+
+impl Demo {
+    /// Runs it all in `dir`. On `Err` the children are gone, too.
+    pub(crate) async fn run(setup: Setup, dir: &Path, bar: ProgressBar) -> Result<Report, Failure> {
+        let server = OwnServer::start(dir).await?;
+        tell(&bar, &format!("server on {} (process {})", server.address(), server.id()));
+        let homes: Vec<PathBuf> = (0..setup.plan.clients).map(|i| dir.join(format!("client-{i}"))).collect();
+        let uins = register(&server, &homes).await?;
+        tell(&bar, &format!("{} accounts registered: {uins}", homes.len()));
+        let client = |home| Client { home, process: None, life: 0, acked: 0, received: 0 };
+        let mut demo = Self {
+            setup,
+            server,
+            clients: homes.into_iter().map(client).collect(),
+            uins,
+            lines: mpsc::channel(MAX_LINES),
+            kills: Vec::new(),
+            bar,
+        };
+        demo.bar.set_length(setup.plan.total());
+        demo.bar.set_style(style());
+        for client in 0..demo.clients.len() {
+            demo.start_client(client)?;
+        }
+        let done = tokio::time::timeout(setup.timeout, demo.play()).await;
+        let done = done.unwrap_or_else(|_| {
+            tell(&demo.bar, "the time is over");
+            Ok(())
+        });
+        if done.is_ok() {
+            tokio::time::sleep(SETTLE).await;
+        }
+        for client in &mut demo.clients {
+            if let Some(process) = &mut client.process {
+                process.finish(GOODBYE).await;
+            }
+        }
+        demo.server.kill().await;
+        demo.bar.finish_and_clear();
+        done?;
+        demo.compare()
+    }
+
+    fn start_client(&mut self, index: usize) -> Result<(), Failure> {
+        let Setup { plan, window, .. } = self.setup;
+        let client = &mut self.clients[index];
+        client.life += 1;
+        let (home, log) = (client.home.display().to_string(), client.home.join("worker.log"));
+        let numbers = [index.to_string(), plan.each.to_string(), plan.size.to_string(), window.to_string()];
+        let [index_text, each, size, window] = numbers.each_ref().map(String::as_str);
+        let args = [
+            "demo-worker",
+            "--home",
+            &home,
+            "--index",
+            index_text,
+            "--uins",
+            &self.uins,
+            "--each",
+            each,
+            "--size",
+            size,
+            "--window",
+            window,
+        ];
+        let (process, mut lines) = Process::start(&args, &log)?;
+        client.process = Some(process);
+        let (life, sender) = (client.life, self.lines.0.clone());
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                let mut numbers = line.split(' ').map(str::parse);
+                let (Some(Ok(acked)), Some(Ok(received))) = (numbers.next(), numbers.next()) else {
+                    continue;
+                };
+                if sender.send(Progress { client: index, life, acked, received }).await.is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// Lets the clients send, and kills, until all is delivered.
+    async fn play(&mut self) -> Result<(), Failure> {
+        let mut schedule = schedule(&self.setup);
+        let mut look = tokio::time::interval(LOOK);
+        loop {
+            tokio::select! {
+                Some(line) = self.lines.1.recv() => self.progress(&line),
+                _ = look.tick() => self.look()?,
+            }
+            let acked: u64 = self.clients.iter().map(|c| c.acked).sum();
+            let received: u64 = self.clients.iter().map(|c| c.received).sum();
+            self.bar.set_position(acked);
+            if acked >= self.setup.plan.total() && received >= self.setup.plan.total() {
+                return Ok(());
+            }
+            if let Some((_, target)) = schedule.pop_front_if(|(at, _)| *at <= acked) {
+                self.kill(target).await?;
+            }
+        }
+    }
+
+    fn progress(&mut self, line: &Progress) {
+        let client = &mut self.clients[line.client];
+        if client.life == line.life {
+            (client.acked, client.received) = (line.acked, line.received);
+        }
+    }
+
+    /// A child that ended by itself ends the demo.
+    fn look(&mut self) -> Result<(), Failure> {
+        if let Some(failure) = self.server.failure() {
+            return Err(failure);
+        }
+        for (index, client) in self.clients.iter_mut().enumerate() {
+            let Some(process) = &mut client.process else { continue };
+            if let Some(status) = process.ended() {
+                let words = process.last_words();
+                return Err(Failure::failed(format!("client {index} ended ({status}): {words}")));
+            }
+        }
+        Ok(())
+    }
+
+    async fn kill(&mut self, target: Target) -> Result<(), Failure> {
+        match target {
+            Target::Server => {
+                self.kills.push(Kill::Server(session::now_us()));
+                let id = self.server.id();
+                self.server.kill().await;
+                self.bar.set_message("server killed");
+                tell(&self.bar, &format!("SIGKILL to the server ({id})"));
+                tokio::time::sleep(AWAY).await;
+                self.server.restart().await?;
+                tell(&self.bar, &format!("server is back (process {})", self.server.id()));
+            }
+            Target::Client(index) => {
+                self.kills.push(Kill::Client(index, session::now_us()));
+                if let Some(mut process) = self.clients[index].process.take() {
+                    tell(&self.bar, &format!("SIGKILL to client {index} ({})", process.id()));
+                    process.kill().await;
+                }
+                tokio::time::sleep(AWAY).await;
+                self.start_client(index)?;
+            }
+        }
+        self.bar.set_message("");
+        Ok(())
+    }
+
+    fn compare(&self) -> Result<Report, Failure> {
+        let read = |client: &Client| -> std::io::Result<Ledgers> {
+            Ok(Ledgers {
+                sent: ledger::read(&client.home.join("sent.log"))?,
+                received: ledger::read(&client.home.join("inbox.log"))?,
+            })
+        };
+        let ledgers: Result<Vec<_>, _> = self.clients.iter().map(read).collect();
+        let ledgers = ledgers.map_err(|e| Failure::failed(format!("a ledger can't be read: {e}")))?;
+        Ok(Report::compare(&self.setup.plan, &ledgers, &self.kills))
+    }
+}
+
+/// Registers all clients, as people would: the first with the server's invitation, the others with one of the
+/// first's. Returns their accounts.
+async fn register(server: &OwnServer, homes: &[PathBuf]) -> Result<String, Failure> {
+    let invitation = server.invitation.clone();
+    let invitation = invitation.ok_or_else(|| Failure::failed("the new server printed no invitation"))?;
+    let mut uins = vec![enrol(server.connect.clone(), homes[0].clone(), invitation).await?];
+    let (home, uses) = (homes[0].display().to_string(), (homes.len() - 1).to_string());
+    let args = ["invite", "--uses", &uses, "--home", &home, "--profile", PROFILE, "--json"];
+    let answer = ask(&args).await?;
+    let code = answer["invitation"].as_str().unwrap_or_default();
+    let others: Vec<_> = homes[1..]
+        .iter()
+        .map(|home| tokio::spawn(enrol(server.connect.clone(), home.clone(), code.to_owned())))
+        .collect();
+    for other in others {
+        uins.push(other.await.map_err(|e| Failure::failed(format!("registering: {e}")))??);
+    }
+    let uins: Vec<String> = uins.iter().map(u64::to_string).collect();
+    Ok(uins.join(","))
+}
+
+async fn enrol(connect: String, home: PathBuf, invitation: String) -> Result<u64, Failure> {
+    let home = home.display().to_string();
+    let args = [
+        "register",
+        "--connect",
+        &connect,
+        "--invitation",
+        &invitation,
+        "--home",
+        &home,
+        "--profile",
+        PROFILE,
+        "--timeout",
+        "30",
+        "--json",
+    ];
+    let answer = ask(&args).await?;
+    answer["uin"].as_u64().ok_or_else(|| Failure::failed("`ntp register` printed no account"))
+}
+
+fn style() -> ProgressStyle {
+    ProgressStyle::with_template("{spinner} {wide_bar} {human_pos}/{human_len} acknowledged {msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// Says something above the bar; nothing where there is no terminal.
+fn tell(bar: &ProgressBar, text: &str) {
+    bar.println(format!("  {text}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kills_are_spread_and_never_after_the_last_message() {
+        let plan = Plan { clients: 3, each: 100, size: 10 };
+        let timeout = Duration::from_secs(1);
+        let setup = Setup { plan, window: 1, server_kills: 2, client_kills: 4, timeout };
+        let schedule = schedule(&setup);
+        let want = [
+            (33, Target::Client(0)),
+            (100, Target::Server),
+            (100, Target::Client(1)),
+            (166, Target::Client(2)),
+            (200, Target::Server),
+            (233, Target::Client(0)),
+        ];
+        assert_eq!(schedule, want);
+    }
+}
