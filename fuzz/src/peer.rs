@@ -1,6 +1,7 @@
 //! The other side of a connection under [`STUB`](crate::STUB): well-formed frames with any content.
 
 use arbitrary::Arbitrary;
+use ntproto_core::ids::{ConversationId, Uin};
 use ntproto_core::wire::channel::Channel;
 use ntproto_core::wire::frame::{self, Flags, FrameType};
 use ntproto_core::wire::packet::{Kind, Packet, PacketId};
@@ -52,7 +53,86 @@ pub struct AnyPacket<'a> {
     kind: u8,
     request: u32,
     deadline: Option<u32>,
-    body: &'a [u8],
+    body: Body<'a>,
+}
+
+/// What a packet says, to a server mostly.
+#[derive(Arbitrary, Debug)]
+pub enum Body<'a> {
+    Bytes(&'a [u8]),
+    Send { to: u8, id: u8, body: &'a [u8], resolve_only: bool },
+    SendResponse { conv_seq: u8, position: u8, previous: u8, duplicate: bool },
+    Sync { epoch: bool, cursor: u8, limit: u16 },
+    Delivered(Vec<(u8, u16)>),
+    Revoke([u8; 16]),
+    Invite { uses: u16, lifetime: u32, may_invite: bool },
+}
+
+/// The account that a server numbers `n`-th.
+pub fn uin(n: u8) -> u64 {
+    10001 + u64::from(n % 4)
+}
+
+/// Some conversation: mostly one that may exist.
+fn conversation(n: u8) -> bytes::Bytes {
+    match n {
+        0xff => vec![0; 16].into(),
+        0xfe => vec![n; 7].into(),
+        n => ConversationId::direct(Uin(uin(n)), Uin(uin(n >> 2))).0.to_vec().into(),
+    }
+}
+
+impl Body<'_> {
+    /// As protobuf, and the id of the packet it belongs in.
+    fn encode(&self) -> (Option<PacketId>, Vec<u8>) {
+        match self {
+            Self::Bytes(bytes) => (None, bytes.to_vec()),
+            Self::Send { to, id, body, resolve_only } => {
+                let request = v2::SendRequest {
+                    conversation: conversation(*to),
+                    client_msg_id: vec![*id; if *id == 0xff { 3 } else { 16 }].into(),
+                    body: body.to_vec().into(),
+                    resolve_only: *resolve_only,
+                };
+                (Some(PacketId::SEND), request.encode_to_vec())
+            }
+            Self::SendResponse { conv_seq, position, previous, duplicate } => {
+                let response = v2::SendResponse {
+                    conv_seq: (*conv_seq).into(),
+                    stored_ms: 1,
+                    position: (*position).into(),
+                    previous: (*previous).into(),
+                    duplicate: *duplicate,
+                };
+                (Some(PacketId::SEND), response.encode_to_vec())
+            }
+            Self::Sync { epoch, cursor, limit } => {
+                let epoch = if *epoch { vec![0xee; 16].into() } else { bytes::Bytes::new() };
+                let request = v2::SyncRequest { epoch, cursor: (*cursor).into(), limit: (*limit).into() };
+                (Some(PacketId::SYNC), request.encode_to_vec())
+            }
+            Self::Delivered(marks) => {
+                let mark = |(to, seq): &(u8, u16)| v2::Watermark {
+                    conversation: conversation(*to),
+                    delivered_seq: (*seq).into(),
+                };
+                let request = v2::DeliveredRequest { watermarks: marks.iter().map(mark).collect() };
+                (Some(PacketId::DELIVERED), request.encode_to_vec())
+            }
+            Self::Revoke(id) => {
+                let request = v2::RevokeDeviceRequest { device_id: id.to_vec().into() };
+                (Some(PacketId::REVOKE_DEVICE), request.encode_to_vec())
+            }
+            Self::Invite { uses, lifetime, may_invite } => {
+                let request = v2::InviteRequest {
+                    uses: (*uses).into(),
+                    lifetime_ms: (*lifetime).into(),
+                    may_invite: *may_invite,
+                };
+                (Some(PacketId::INVITE), request.encode_to_vec())
+            }
+        }
+    }
 }
 
 impl AuthRequest<'_> {
@@ -149,18 +229,20 @@ impl AnyPacket<'_> {
             PacketId::INVITE,
         ];
         let request = self.request.max(1);
-        let kind = match self.kind % 4 {
-            0 => Kind::Request(request),
-            1 => Kind::Response(request),
-            2 => Kind::Error(request),
-            _ => Kind::Push,
+        let kind = match self.kind % 8 {
+            5 => Kind::Response(request),
+            6 => Kind::Error(request),
+            7 => Kind::Push,
+            _ => Kind::Request(request),
         };
+        let (of_body, body) = self.body.encode();
+        let any = KNOWN.get(usize::from(self.id % 9)).copied().unwrap_or(PacketId(self.id));
         Packet {
-            id: KNOWN.get(usize::from(self.id % 9)).copied().unwrap_or(PacketId(self.id)),
+            id: of_body.filter(|_| self.id % 16 > 0).unwrap_or(any),
             kind,
             deadline_ms: self.deadline.filter(|_| matches!(kind, Kind::Request(_))),
             trace: None,
-            body: bytes::Bytes::copy_from_slice(self.body),
+            body: body.into(),
         }
     }
 }
@@ -177,7 +259,12 @@ pub fn kind(n: u8) -> u8 {
 
 /// A first handshake message with this payload, as Noise under the stub writes it.
 pub fn noise_request(payload: &[u8]) -> Vec<u8> {
-    [&[0xe1; 32][..], &[0xc1; 32], &[0; 16], payload, &[0; 16]].concat()
+    noise_request_of(0xc1, 0xe1, payload)
+}
+
+/// The same by a device of its own, with an ephemeral of its own.
+pub fn noise_request_of(device: u8, ephemeral: u8, payload: &[u8]) -> Vec<u8> {
+    [&[ephemeral; 32][..], &[device; 32], &[0; 16], payload, &[0; 16]].concat()
 }
 
 /// A second handshake message.
@@ -193,6 +280,30 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// AUTH_REQ: the message as given, numbered.
+    pub fn auth_req(&mut self, message: &[u8]) -> Vec<u8> {
+        self.frame_seq[0] += 1;
+        let mut out = Vec::new();
+        let kind = FrameType::AuthReq as u8;
+        frame::encode(kind, Flags(0), Channel::Control, self.frame_seq[0], message, &mut out);
+        out
+    }
+
+    /// A packet in a sealed frame, where its id belongs.
+    pub fn request(&mut self, packet: &AnyPacket<'_>) -> (Channel, Vec<u8>) {
+        let packet = packet.packet();
+        let (kind, channel) = match packet.id {
+            PacketId::SYNC => (FrameType::SyncDelta, Channel::Sync),
+            _ => (FrameType::MsgEncryptedV2, Channel::Message),
+        };
+        let mut plain = Vec::new();
+        packet.encode(&mut plain);
+        self.frame_seq[channel.index()] += 1;
+        self.msg_seq[channel.index()] += 1;
+        let (frame_seq, msg_seq) = (self.frame_seq[channel.index()], self.msg_seq[channel.index()]);
+        (channel, sealed(kind as u8, 0, channel, frame_seq, msg_seq, &plain))
+    }
+
     /// The bytes of what it sends, and the channel they go on. `open`: authenticated on its side.
     pub fn bytes(&mut self, sent: &Sent<'_>, open: bool) -> (Channel, Vec<u8>) {
         match sent {

@@ -618,4 +618,13 @@ mod tests {
         let names = with("chat.example.org:443").certificate_names();
         assert_eq!(names, ["chat.example.org", "localhost", "127.0.0.1", "::1"]);
     }
+
+    #[test]
+    fn the_page_for_operators_lists_every_setting() {
+        let page = include_str!("../../../docs/operating.md");
+        let rows: Vec<&str> =
+            page.lines().filter_map(|l| l.strip_prefix("| `")?.split_once('`')).map(|r| r.0).collect();
+        let listed: Vec<&str> = rows.into_iter().filter(|name| !name.contains('.')).collect();
+        assert_eq!(listed, SETTINGS.iter().map(|s| s.key).collect::<Vec<_>>());
+    }
 }

@@ -18,3 +18,8 @@ mod drive;
 pub use client::{ConnectError, connect};
 pub use drive::drive;
 pub use ntproto_udp::{Clock, Socket};
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -3,9 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use async_channel::{Receiver, TryRecvError};
 use bytes::Bytes;
 use ntproto_core::client::{self, ClientConfig, ClientEvent, Inbound, Misuse, RequestId};
 use ntproto_core::crypto::CryptoProvider as _;
@@ -27,7 +30,7 @@ use ntproto_quic::{
 };
 use ntproto_sdk::driver::{CallId, Command, Driver, Effect, Server};
 use ntproto_sdk::store::{ClientStore, MemoryStore};
-use ntproto_sdk::{ConnectString, Credential};
+use ntproto_sdk::{Client, ConnectString, Credential, Desk, Options, Parts, assemble};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 /// 2026-06-01.
@@ -212,11 +215,23 @@ pub struct Device {
     /// How many effects a poll gave; how often it was polled without giving anything.
     pub polls: u64,
     next_call: u64,
+    /// With a handle: who takes effects, and what is asked.
+    pub desk: Option<(Desk, Receiver<Command>)>,
+    /// Store operations the desk's thread has not answered.
+    in_store: usize,
     addr: SocketAddr,
     tx: TxBuf,
     wake: Option<Instant>,
     /// Whether its socket is full.
     pub full: bool,
+}
+
+struct Flag(AtomicBool);
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -315,6 +330,8 @@ impl World {
             done: false,
             polls: 0,
             next_call: 0,
+            desk: None,
+            in_store: 0,
             addr: SocketAddr::from(([10, 0, 1, no as u8], 5000)),
             tx: TxBuf::new(TX_LIMIT),
             wake: None,
@@ -322,6 +339,57 @@ impl World {
         });
         self.start(no, "10.0.0.1");
         no
+    }
+
+    /// A device with a handle, over this store.
+    pub fn add_handle(&mut self, enrol: Option<Credential>, store: Box<dyn ClientStore>) -> (usize, Client) {
+        let keys = DeviceKeys::generate(&mut self.rng, &RUSTCRYPTO);
+        let no = self.add_with(enrol);
+        self.kill(no);
+        self.devices[no].keys = keys;
+        let client = self.start_handle(no, store);
+        (no, client)
+    }
+
+    /// Starts a device's client with a handle.
+    pub fn start_handle(&mut self, no: usize, store: Box<dyn ClientStore>) -> Client {
+        let now = self.now();
+        let server = Server::new(&identity().connect_string("10.0.0.1"), now.unix).unwrap();
+        let device = &mut self.devices[no];
+        let mut options = Options::new(server, device.keys.duplicate(), store);
+        options.enrol = device.enrol.clone();
+        let Parts { client, driver, commands, desk } =
+            assemble(options, self.base, self.rng.array(), now).unwrap();
+        (device.driver, device.desk, device.done) = (Some(driver), Some((desk, commands)), false);
+        device.in_store = 0;
+        client
+    }
+
+    /// Runs everything until the future is ready, at most ten virtual minutes. It is polled only when woken.
+    pub fn block_on<F: Future>(&mut self, future: F) -> F::Output {
+        let mut future = std::pin::pin!(future);
+        let flag = Arc::new(Flag(AtomicBool::new(true)));
+        let waker = Waker::from(Arc::clone(&flag));
+        let until = self.at + 600_000_000;
+        loop {
+            if flag.0.swap(false, Ordering::SeqCst)
+                && let Poll::Ready(result) = future.as_mut().poll(&mut Context::from_waker(&waker))
+            {
+                self.drain_all();
+                return result;
+            }
+            self.drain_all();
+            if flag.0.load(Ordering::SeqCst) || self.devices.iter().any(Device::is_asked) {
+                continue;
+            }
+            // Stores run on threads of their own, in real time.
+            std::thread::sleep(Duration::from_micros(100));
+            let quiet = !self.devices.iter().any(|d| d.in_store > 0 || d.is_asked());
+            if quiet && !flag.0.load(Ordering::SeqCst) {
+                self.step(self.at + 1_000_000);
+                assert!(self.at < until, "the future never got ready");
+            }
+        }
     }
 
     /// Starts a device's client from its disk.
@@ -342,8 +410,8 @@ impl World {
 
     /// The client's process dies.
     pub fn kill(&mut self, no: usize) {
-        self.devices[no].driver = None;
-        self.devices[no].wake = None;
+        let device = &mut self.devices[no];
+        (device.driver, device.desk, device.wake, device.in_store) = (None, None, None, 0);
     }
 
     /// Another address and port: a new network, or a NAT that forgot.
@@ -421,6 +489,23 @@ impl World {
         loop {
             let device = &mut self.devices[no];
             let Some(driver) = &mut device.driver else { return };
+            if let Some((_, commands)) = &device.desk {
+                loop {
+                    match commands.try_recv() {
+                        Ok(command) => {
+                            if let Command::StoreDone(ops, _) = &command {
+                                device.in_store -= ops.len();
+                            }
+                            driver.command(now, command);
+                        }
+                        Err(TryRecvError::Empty) => break,
+                        Err(TryRecvError::Closed) => {
+                            driver.commands_closed(now);
+                            break;
+                        }
+                    }
+                }
+            }
             device.polls += 1;
             let tx = if device.full { None } else { Some(&mut device.tx) };
             match driver.poll(now, tx) {
@@ -430,6 +515,11 @@ impl World {
                     for chunk in bytes.chunks(t.segment_size.unwrap_or(t.len)) {
                         self.route(from, t.remote, chunk);
                     }
+                }
+                Step::Effect(effect) if device.desk.is_some() => {
+                    device.in_store += usize::from(matches!(effect, Effect::Store(..)));
+                    let (desk, _) = device.desk.as_mut().unwrap();
+                    assert!(desk.effect(effect).is_none());
                 }
                 Step::Effect(effect) => match effect {
                     Effect::Called(id, result) => {
@@ -450,6 +540,8 @@ impl World {
                     device.done = true;
                     device.driver = None;
                     device.wake = None;
+                    device.desk = None;
+                    device.in_store = 0;
                     return;
                 }
             }
@@ -530,6 +622,10 @@ impl World {
 }
 
 impl Device {
+    fn is_asked(&self) -> bool {
+        self.driver.is_some() && self.desk.as_ref().is_some_and(|(_, commands)| !commands.is_empty())
+    }
+
     pub fn messages(&self) -> Vec<&Inbound> {
         self.events
             .iter()

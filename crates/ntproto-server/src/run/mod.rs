@@ -11,7 +11,8 @@
 mod error;
 mod report;
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +39,7 @@ use crate::store::group::{self, GroupCommit};
 use crate::store::redb::RedbStore;
 
 pub use error::{RunError, StartError};
+use report::Counters;
 pub use report::Stats;
 
 /// The store's file in the data directory.
@@ -59,7 +61,7 @@ pub struct Running {
     /// An invitation for one account that may invite others: as long as there is no account.
     pub first_invitation: Option<EnrolCode>,
     commands: Sender<Command>,
-    counters: Arc<report::Counters>,
+    counters: Arc<Counters>,
     task: JoinHandle<Result<(), RunError>>,
 }
 
@@ -69,7 +71,7 @@ impl Server {
     /// # Errors
     /// Whatever is wrong with the port, the store or the keys, in one line.
     pub async fn start(config: ServerConfig) -> Result<Running, StartError> {
-        let socket = Socket::bind(config.listen).map_err(|e| StartError::Bind(config.listen, e))?;
+        let socket = bind(config.listen).map_err(|e| StartError::Bind(config.listen, e))?;
         let local_addr = socket.local_addr();
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|e| StartError::Entropy(e.to_string()))?;
@@ -104,7 +106,7 @@ impl Server {
 
         let node = node(&config, identity, &boot, &socket, &clock, &mut rng);
         let (commands, receiver) = async_channel::unbounded();
-        let counters = Arc::new(report::Counters::default());
+        let counters = Arc::new(Counters::default());
         let group = group_commit(&config, store, commands.clone(), Arc::clone(&counters))?;
         let host = Host { config, socket, clock, group, counters: Arc::clone(&counters) };
         let task = tokio::spawn(host.run(node, commands.clone(), receiver));
@@ -168,6 +170,17 @@ async fn ended(task: &mut JoinHandle<Result<(), RunError>>) -> Result<(), RunErr
     task.await.unwrap_or_else(|e| Err(RunError::Panicked(e.to_string())))
 }
 
+/// `[::]` means everywhere; on a system without IPv6 that is `0.0.0.0`.
+fn bind(listen: SocketAddr) -> io::Result<Socket> {
+    Socket::bind(listen).or_else(|error| match (listen.ip(), error.kind()) {
+        (_, io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) => Err(error),
+        (IpAddr::V6(ip), _) if ip.is_unspecified() => {
+            Socket::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, listen.port()))).map_err(|_| error)
+        }
+        _ => Err(error),
+    })
+}
+
 /// The signals that ask a server to end.
 struct Signals {
     #[cfg(unix)]
@@ -178,7 +191,7 @@ struct Signals {
 
 impl Signals {
     #[cfg(unix)]
-    fn new() -> std::io::Result<Self> {
+    fn new() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
@@ -192,7 +205,7 @@ impl Signals {
     }
 
     #[cfg(not(unix))]
-    fn new() -> std::io::Result<Self> {
+    fn new() -> io::Result<Self> {
         Ok(Self {})
     }
 
@@ -305,7 +318,7 @@ fn group_commit(
     config: &ServerConfig,
     store: RedbStore,
     commands: Sender<Command>,
-    counters: Arc<report::Counters>,
+    counters: Arc<Counters>,
 ) -> Result<GroupCommit, StartError> {
     let hub = hub_config(config);
     // Twice what the hub asks for at once: what is refused then is refused because the thread is gone.
@@ -328,7 +341,7 @@ struct Host {
     socket: Socket,
     clock: Clock,
     group: GroupCommit,
-    counters: Arc<report::Counters>,
+    counters: Arc<Counters>,
 }
 
 impl Host {
@@ -371,7 +384,7 @@ impl Host {
                     }
                 });
             }
-            Effect::Event(event) => report::tell(&event, &self.counters),
+            Effect::Event(event) => self.counters.tell(&event),
         }
     }
 }

@@ -1,13 +1,18 @@
 //! Logs and counters. Neither ever sees a key, a code or a body.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use ntproto_hub::HubEvent;
-use ntproto_quic::Closed;
+use ntproto_hub::store::StoreError;
 use ntproto_tokio::Socket;
 
 use crate::node::NodeEvent;
 use crate::store::group::Completion;
+
+/// A failure of the store that goes on is said again after so long.
+const SAY_AGAIN: Duration = Duration::from_secs(10);
 
 /// What a server has done since it started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +42,8 @@ pub(super) struct Counters {
     refused: AtomicU64,
     transactions: AtomicU64,
     batches: AtomicU64,
+    /// The last failure of the store that the log was told of.
+    failure_said: Mutex<Option<(StoreError, Instant)>>,
 }
 
 impl Counters {
@@ -70,45 +77,50 @@ impl Counters {
             "in all"
         );
     }
-}
 
-/// Tells the log, and counts.
-pub(super) fn tell(event: &NodeEvent, counters: &Counters) {
-    let count = |counter: &AtomicU64| {
-        counter.fetch_add(1, Relaxed);
-    };
-    match event {
-        NodeEvent::Opened { conn, remote } => {
-            count(&counters.opened);
-            tracing::debug!(conn = conn.0, %remote, "transport up");
-        }
-        NodeEvent::Down { conn, reason } => {
-            count(&counters.down);
-            match reason {
+    /// Tells the log, and counts.
+    pub(super) fn tell(&self, event: &NodeEvent) {
+        let count = |counter: &AtomicU64| {
+            counter.fetch_add(1, Relaxed);
+        };
+        match event {
+            NodeEvent::Opened { conn, remote } => {
+                count(&self.opened);
+                tracing::debug!(conn = conn.0, %remote, "transport up");
+            }
+            NodeEvent::Down { conn, reason } => {
+                count(&self.down);
                 // What peers wrote into it is quoted, so that no terminal obeys it.
-                Closed::Tls { .. } | Closed::Transport { .. } => {
-                    tracing::debug!(conn = conn.0, reason = ?reason.to_string(), "transport down");
+                tracing::debug!(conn = conn.0, reason = ?reason.to_string(), "transport down");
+            }
+            NodeEvent::Hub(HubEvent::In { conn, uin, device, enrolled }) => {
+                count(&self.let_in);
+                if *enrolled {
+                    count(&self.enrolled);
+                    tracing::info!(conn = conn.0, %uin, %device, "enrolled");
+                } else {
+                    tracing::info!(conn = conn.0, %uin, %device, "signed in");
                 }
-                _ => tracing::debug!(conn = conn.0, %reason, "transport down"),
             }
-        }
-        NodeEvent::Hub(HubEvent::In { conn, uin, device, enrolled }) => {
-            count(&counters.let_in);
-            if *enrolled {
-                count(&counters.enrolled);
-                tracing::info!(conn = conn.0, %uin, %device, "enrolled");
-            } else {
-                tracing::info!(conn = conn.0, %uin, %device, "signed in");
+            NodeEvent::Hub(HubEvent::Refused { conn, remote, code }) => {
+                count(&self.refused);
+                tracing::info!(conn = conn.0, %remote, %code, "refused");
             }
+            NodeEvent::Hub(HubEvent::Closed { conn, remote, why }) => {
+                tracing::info!(conn = conn.0, %remote, %why, "closed");
+            }
+            NodeEvent::Hub(HubEvent::StoreFailed(error)) => self.store_failed(*error),
+            NodeEvent::Hub(HubEvent::Drained) => tracing::info!("drained"),
         }
-        NodeEvent::Hub(HubEvent::Refused { conn, remote, code }) => {
-            count(&counters.refused);
-            tracing::info!(conn = conn.0, %remote, %code, "refused");
+    }
+
+    /// A full disk fails every transaction, and is not filled further by a line for each.
+    fn store_failed(&self, error: StoreError) {
+        let mut said = self.failure_said.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if said.is_none_or(|(last, at)| last != error || now >= at + SAY_AGAIN) {
+            *said = Some((error, now));
+            tracing::error!(%error, "the store failed");
         }
-        NodeEvent::Hub(HubEvent::Closed { conn, remote, why }) => {
-            tracing::info!(conn = conn.0, %remote, %why, "closed");
-        }
-        NodeEvent::Hub(HubEvent::StoreFailed(error)) => tracing::error!(%error, "the store failed"),
-        NodeEvent::Hub(HubEvent::Drained) => tracing::info!("drained"),
     }
 }
