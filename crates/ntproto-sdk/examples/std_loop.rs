@@ -6,11 +6,12 @@
 //! ```
 //!
 //! The connect string and a first invitation are what the server prints when it starts. Each run is a new device
-//! with a new account, which it forgets: its keys and its store are in memory.
+//! with a new account, which it forgets: its keys and its store are in memory. Where registration is open, the code
+//! is `open`.
 
 use std::env;
 use std::error::Error;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::net::{ToSocketAddrs as _, UdpSocket};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -23,7 +24,7 @@ use ntproto_core::tx::TxBuf;
 use ntproto_quic::{DatagramMachine as _, Received, Step, TX_LIMIT};
 use ntproto_sdk::driver::{CallId, Command, Driver, Effect, Server};
 use ntproto_sdk::store::{ClientStore, MemoryStore};
-use ntproto_sdk::{ConnectString, ConversationId, EnrolCode, Uin};
+use ntproto_sdk::{ConnectString, ConversationId, Credential, EnrolCode, Uin};
 
 /// What this program is for.
 enum Job {
@@ -46,6 +47,11 @@ impl Clock {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = env::args().skip(1).collect();
+    client(&args, &mut io::stdout())
+}
+
+/// The client of these arguments; what it has to say goes to `out`.
+pub fn client(args: &[String], out: &mut dyn Write) -> Result<(), Box<dyn Error>> {
     let (connect, code, job) = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [connect, code, "listen"] => (connect, code, Job::Listen { left: u64::MAX }),
         [connect, code, "listen", count] => (connect, code, Job::Listen { left: count.parse()? }),
@@ -55,7 +61,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         _ => return Err("usage: std_loop <connect string> <code> listen [count] | send <uin> <text>".into()),
     };
     let connect: ConnectString = connect.parse()?;
-    let code: EnrolCode = code.parse()?;
+    let enrol = match code {
+        "open" => Credential::Open,
+        code => code.parse::<EnrolCode>()?.into(),
+    };
 
     // All randomness grows from one seed of the operating system's.
     let mut seed = [0; 32];
@@ -68,7 +77,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     server.quic.mtu_discovery = false;
     let keys = DeviceKeys::generate(&mut rng, &RUSTCRYPTO);
     let config = ClientConfig {
-        enrol: Some(code.into()),
+        enrol: Some(enrol),
         device_name: "std_loop".into(),
         ..ClientConfig::new(&RUSTCRYPTO, server.static_key, keys)
     };
@@ -76,7 +85,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let saved = store.load_all()?;
     let mut driver = Driver::new(config, server, saved, clock.0, rng.array(), clock.now());
     driver.command(clock.now(), Command::Call(CallId(0), client::Command::Start));
-    run(driver, &mut store, &clock, job)
+    run(driver, &mut store, &clock, job, out)
 }
 
 /// The loop: drain the machine, wait for the socket or the deadline, tell the machine.
@@ -85,6 +94,7 @@ fn run(
     store: &mut dyn ClientStore,
     clock: &Clock,
     mut job: Job,
+    out: &mut dyn Write,
 ) -> Result<(), Box<dyn Error>> {
     let socket = UdpSocket::bind("[::]:0").or_else(|_| UdpSocket::bind("0.0.0.0:0"))?;
     let mut tx = TxBuf::new(TX_LIMIT);
@@ -100,7 +110,7 @@ fn run(
                         let _ = socket.send_to(datagram, reachable(&socket, transmit.remote)?);
                     }
                 }
-                Step::Effect(effect) => perform(&mut driver, now, effect, store, &mut job)?,
+                Step::Effect(effect) => perform(&mut driver, now, effect, store, &mut job, out)?,
                 Step::Wait(at) => break at,
                 Step::Done => return Ok(()),
             }
@@ -131,6 +141,7 @@ fn perform(
     effect: Effect,
     store: &mut dyn ClientStore,
     job: &mut Job,
+    out: &mut dyn Write,
 ) -> Result<(), Box<dyn Error>> {
     match effect {
         Effect::Store(op, txn) => {
@@ -145,17 +156,23 @@ fn perform(
         Effect::Called(_, result) => {
             result?;
         }
-        Effect::Event(event) => tell(driver, now, event, job)?,
+        Effect::Event(event) => tell(driver, now, event, job, out)?,
     }
     Ok(())
 }
 
 /// The application.
-fn tell(driver: &mut Driver, now: Now, event: ClientEvent, job: &mut Job) -> Result<(), Box<dyn Error>> {
+fn tell(
+    driver: &mut Driver,
+    now: Now,
+    event: ClientEvent,
+    job: &mut Job,
+    out: &mut dyn Write,
+) -> Result<(), Box<dyn Error>> {
     let close = Command::Call(CallId(2), client::Command::Close);
     match event {
         ClientEvent::Online { uin, .. } => {
-            println!("online as {uin}");
+            writeln!(out, "online as {uin}")?;
             // Once: if the connection breaks, the message waits in the outbox.
             if let Job::Send { to, text } = job
                 && !text.is_empty()
@@ -170,13 +187,13 @@ fn tell(driver: &mut Driver, now: Now, event: ClientEvent, job: &mut Job) -> Res
             }
         }
         ClientEvent::Sent { conv_seq, .. } => {
-            println!("stored as number {conv_seq}");
+            writeln!(out, "stored as number {conv_seq}")?;
             driver.command(now, close);
         }
         ClientEvent::SendFailed { why, .. } => return Err(why.into()),
         ClientEvent::Message(inbound) => {
             let message = inbound.message;
-            println!("{}: {}", message.sender, String::from_utf8_lossy(&message.body));
+            writeln!(out, "{}: {}", message.sender, String::from_utf8_lossy(&message.body))?;
             driver.command(now, Command::Confirm(inbound.position));
             if let Job::Listen { left } = job {
                 *left -= 1;
@@ -185,7 +202,7 @@ fn tell(driver: &mut Driver, now: Now, event: ClientEvent, job: &mut Job) -> Res
                 }
             }
         }
-        ClientEvent::Offline { why, retry_in } => eprintln!("offline: {why}; again in {retry_in:?}"),
+        ClientEvent::Offline { why, retry_in } => writeln!(out, "offline: {why}; again in {retry_in:?}")?,
         ClientEvent::Stopped(client::Stopped::Closed) => {}
         ClientEvent::Stopped(why) => return Err(why.to_string().into()),
         _ => {}
