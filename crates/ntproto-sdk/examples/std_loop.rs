@@ -51,7 +51,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// The client of these arguments; what it has to say goes to `out`.
-pub fn client(args: &[String], out: &mut dyn Write) -> Result<(), Box<dyn Error>> {
+pub(crate) fn client(args: &[String], out: &mut dyn Write) -> Result<(), Box<dyn Error>> {
     let (connect, code, job) = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [connect, code, "listen"] => (connect, code, Job::Listen { left: u64::MAX }),
         [connect, code, "listen", count] => (connect, code, Job::Listen { left: count.parse()? }),
