@@ -15,6 +15,8 @@ use ntproto_core::wire::packet::Packet;
 
 use crate::api::ConnId;
 use crate::config::SLOW_CONSUMER;
+use crate::store::Txn;
+use crate::store::txn::Append;
 
 /// A device that was let in.
 #[derive(Clone, Copy)]
@@ -66,6 +68,9 @@ pub(crate) struct Conn {
     pub(crate) requests: usize,
     pub(crate) bytes: usize,
     pub(crate) syncing: bool,
+    /// Its messages in the store, and the last of them: the next one must not overtake it.
+    pub(crate) sends: usize,
+    pub(crate) last_send: Option<ClientMsgId>,
     /// The first message that was told to come again, and until when those after it must wait for it:
     /// else they would overtake it.
     pub(crate) held_for: Option<(ClientMsgId, Instant)>,
@@ -89,6 +94,8 @@ impl Conn {
             requests: 0,
             bytes: 0,
             syncing: false,
+            sends: 0,
+            last_send: None,
             held_for: None,
             behind: None,
             answers: VecDeque::new(),
@@ -105,6 +112,19 @@ impl Conn {
             State::In(session) => Some(session),
             _ => None,
         }
+    }
+
+    /// A message is about to enter the store behind those of its connection that are there.
+    pub(crate) fn chain(&mut self, append: &Append, txn: &mut Txn) {
+        if append.resolve_only {
+            return;
+        }
+        if let Txn::Append(txn) = txn {
+            // A retry of the message itself has nothing to wait for.
+            txn.after = self.last_send.filter(|last| self.sends > 0 && *last != append.client_msg_id);
+        }
+        self.sends += 1;
+        self.last_send = Some(append.client_msg_id);
     }
 
     /// The next timer and its reason.

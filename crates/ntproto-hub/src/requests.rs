@@ -110,7 +110,7 @@ impl Hub {
             return self.fail(now, to, (ErrorCode::Unavailable, "the server is going away"));
         }
         let time = self.clock.now(now.mono);
-        let (what, txn) = match (handler.read)(self, time, &session, packet.body) {
+        let (what, mut txn) = match (handler.read)(self, time, &session, packet.body) {
             Ok(read) => read,
             Err(why) => return self.fail(now, to, why),
         };
@@ -127,6 +127,7 @@ impl Hub {
                     }
                     _ => conn.held_for = None,
                 }
+                conn.chain(append, &mut txn);
             }
             conn.requests += 1;
             conn.bytes += weight;
@@ -158,10 +159,11 @@ impl Hub {
             conn.requests -= 1;
             conn.bytes -= weight;
             conn.syncing &= !matches!(what, What::Sync);
+            conn.sends -= usize::from(matches!(&what, What::Send(append) if !append.resolve_only));
         }
         match (what, result) {
             (what, Err(error)) => {
-                if !error.is_refusal() {
+                if !error.is_refusal() || error == StoreError::OutOfOrder {
                     self.hold_order(now, to.conn, &what);
                 }
                 self.refused_by_store(now, to, error);
@@ -277,7 +279,11 @@ impl Hub {
     fn refused_by_store(&mut self, now: Now, to: Asker, error: StoreError) {
         // What happened to the disk is the operator's business.
         let detail = if error.is_refusal() { error.to_string() } else { "the store failed".into() };
-        let wait = if error.is_refusal() { Duration::ZERO } else { UNAVAILABLE_RETRY };
+        let wait = match error {
+            StoreError::OutOfOrder => RETRY_AFTER,
+            error if error.is_refusal() => Duration::ZERO,
+            _ => UNAVAILABLE_RETRY,
+        };
         let retry_after_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
         let error = v2::Error { code: error.code() as u32, detail, retry_after_ms };
         self.reply(now, to, Kind::Error(to.number), error.encode_to_vec().into());
@@ -316,6 +322,7 @@ fn read_send(hub: &mut Hub, now: UnixMillis, session: &Session, body: Bytes) -> 
         device: session.device,
         conversation,
         client_msg_id,
+        after: None,
         body_hash: hub.keys.provider.sha256(&[&request.body]),
         body: request.body,
         now,

@@ -198,6 +198,9 @@ impl Model {
             }
             (None, false) => {}
         }
+        if append.after.is_some_and(|before| !self.sent.contains_key(&(append.device, before))) {
+            return Err(StoreError::OutOfOrder);
+        }
         let (a, b) = append.conversation.members().ok_or(StoreError::NotFound)?;
         if append.sender != a && append.sender != b {
             return Err(StoreError::Forbidden);
@@ -347,13 +350,22 @@ fn txn() -> impl Strategy<Value = Txn> {
         4 => (via(), new_device(), time()).prop_map(|(via, device, now)| Txn::Enrol { via, device, now }),
         1 => device_id().prop_map(|id| Txn::LookupDevice { key: DeviceKey::Id(id) }),
         1 => (0..7_u8).prop_map(|n| Txn::LookupDevice { key: DeviceKey::Static([n; 32]) }),
-        16 => (uin(), device_id(), conversation(), 0..12_u8, 0..2_u8, time(), prop::bool::weighted(0.1))
-            .prop_map(|(sender, device, conversation, id, body, now, resolve_only)| {
+        16 => (
+            uin(),
+            device_id(),
+            conversation(),
+            (0..12_u8, prop::option::weighted(0.3, 0..12_u8)),
+            0..2_u8,
+            time(),
+            prop::bool::weighted(0.1),
+        )
+            .prop_map(|(sender, device, conversation, (id, after), body, now, resolve_only)| {
                 Txn::Append(Append {
                     sender,
                     device,
                     conversation,
                     client_msg_id: ClientMsgId([id; 16]),
+                    after: after.map(|n| ClientMsgId([n; 16])),
                     body_hash: [body; 32],
                     body: Bytes::from(vec![body; 10]),
                     now,

@@ -82,6 +82,7 @@ fn message(devices: &[DeviceInfo], n: u64) -> Txn {
         device: from.id,
         conversation: ConversationId::direct(from.uin, to.uin),
         client_msg_id: ClientMsgId(id),
+        after: None,
         body_hash: [1; 32],
         body: Bytes::from_static(&[7; BODY]),
         now: UnixMillis(n),

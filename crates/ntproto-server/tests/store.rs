@@ -258,6 +258,7 @@ fn append(from: &DeviceInfo, to: &DeviceInfo, n: u64, size: usize) -> Txn {
         device: from.id,
         conversation: ConversationId::direct(from.uin, to.uin),
         client_msg_id: ClientMsgId(id),
+        after: None,
         body_hash: [n as u8; 32],
         body: Bytes::from(vec![n as u8; size]),
         now: UnixMillis(n),

@@ -110,6 +110,9 @@ pub struct Append {
     pub conversation: ConversationId,
     /// The device's idempotency key.
     pub client_msg_id: ClientMsgId,
+    /// The message this device sent before it, when its outcome was not known yet. If that one was not
+    /// stored, this one is refused: it must not overtake it.
+    pub after: Option<ClientMsgId>,
     /// SHA-256 of the body.
     pub body_hash: [u8; 32],
     /// Opaque.
@@ -320,6 +323,8 @@ pub enum StoreError {
     Conflict,
     /// The idempotency key was given up before its message came.
     Cancelled,
+    /// An earlier message of the device is not stored: that one comes first.
+    OutOfOrder,
     /// The device was revoked.
     Revoked,
     /// No such invitation.
@@ -369,6 +374,7 @@ impl StoreError {
             | Self::LinkExpired
             | Self::LinkUsed
             | Self::KeysInUse => ErrorCode::BadCredential,
+            Self::OutOfOrder => ErrorCode::RetryAfter,
             Self::Expired => ErrorCode::DeadlineExceeded,
             Self::Full | Self::Unavailable => ErrorCode::Unavailable,
             Self::Corrupt => ErrorCode::Internal,
@@ -383,6 +389,7 @@ impl fmt::Display for StoreError {
             Self::Forbidden => "not allowed",
             Self::Conflict => "the idempotency key holds another message",
             Self::Cancelled => "the message was given up before it came",
+            Self::OutOfOrder => "an earlier message comes first",
             Self::Revoked => "the device was revoked",
             Self::InvitationUnknown => "no such invitation",
             Self::InvitationExpired => "the invitation has expired",

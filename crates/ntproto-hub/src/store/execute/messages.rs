@@ -37,6 +37,11 @@ pub(super) fn append(kv: &mut dyn Kv, append: &Append) -> Result<Outcome, StoreE
         return Ok(Outcome::Cancelled);
     }
 
+    if let Some(before) = append.after
+        && kv.get(Table::Sent, &keys::sent(append.device, before))?.is_none()
+    {
+        return Err(StoreError::OutOfOrder);
+    }
     let members = members(append.conversation, append.sender)?;
     for member in members {
         accounts::account(kv, member)?.ok_or(StoreError::NotFound)?;

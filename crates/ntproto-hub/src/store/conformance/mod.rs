@@ -1,0 +1,222 @@
+//! The suite every [`Store`] must pass: what a transaction answers, what stays after opening again.
+//!
+//! ```no_run
+//! # use ntproto_hub::store::conformance::{self, Disk};
+//! # fn my_empty_disk() -> Box<dyn Disk> { unimplemented!() }
+//! conformance::run(&mut || my_empty_disk());
+//! ```
+//!
+//! It panics at the first thing that is not as promised; the message names the case.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
+use ntproto_core::time::UnixMillis;
+use ntproto_core::wire::event::EventType;
+use ntproto_proto::v2;
+use prost::Message;
+
+use super::txn::{Append, DeviceInfo, EnrolVia, InboxPlace, NewDevice};
+use super::{Outcome, Store, StoreError, Txn};
+
+mod accounts;
+mod messages;
+
+/// Where a store lives: it outlives the stores opened on it.
+pub trait Disk {
+    /// Opens the store, for the first time or again. The one opened before has been dropped.
+    fn open(&mut self) -> Box<dyn Store>;
+}
+
+/// Runs every case, each on a disk of its own.
+pub fn run(empty_disk: &mut dyn FnMut() -> Box<dyn Disk>) {
+    for (name, case) in CASES {
+        let mut bench = Bench::new(name, empty_disk());
+        case(&mut bench);
+    }
+}
+
+type Case = fn(&mut Bench);
+
+const CASES: &[(&str, Case)] = &[
+    ("boot keeps the epoch and moves the clock floor ahead", accounts::boot),
+    ("the clock floor never goes back", accounts::clock_floor),
+    ("invitations: uses, expiry, who may", accounts::invitations),
+    ("enrolling again answers the same device", accounts::enrol_again),
+    ("open registration numbers accounts one by one", accounts::open_registration),
+    ("a link adds a device once", accounts::links),
+    ("an account has so many devices", accounts::device_limit),
+    ("devices are found by key and id", accounts::lookup),
+    ("a revoked device stays revoked", accounts::revoke),
+    ("sequence numbers and positions are dense and ordered", messages::order),
+    ("a retry gets the first answer", messages::idempotency),
+    ("a message does not overtake the one before it", messages::overtaking),
+    ("a resolved key is never stored", messages::resolve_only),
+    ("appends that must be refused", messages::append_refusals),
+    ("pages of an inbox", messages::pages),
+    ("cursors that can't be served", messages::too_long),
+    ("delivered watermarks only rise, receipts are coalesced", messages::receipts),
+    ("a refusal leaves its batch standing and no trace", messages::batch),
+    ("a batch that only reads", messages::read_batch),
+    ("everything is there after opening again", messages::reopen),
+];
+
+const NOW: UnixMillis = UnixMillis(1_000_000);
+const LATER: UnixMillis = UnixMillis(2_000_000);
+const EPOCH: [u8; 16] = [0xe1; 16];
+const PLENTY: u32 = 1 << 20;
+
+/// An open store and shorthand for what the cases do with it.
+struct Bench {
+    name: &'static str,
+    disk: Box<dyn Disk>,
+    store: Option<Box<dyn Store>>,
+}
+
+impl Bench {
+    fn new(name: &'static str, mut disk: Box<dyn Disk>) -> Self {
+        let store = Some(disk.open());
+        let mut bench = Self { name, disk, store };
+        bench.ok(Txn::Boot { wall: NOW, epoch: EPOCH });
+        bench
+    }
+
+    fn reopen(&mut self) {
+        self.store = None;
+        self.store = Some(self.disk.open());
+    }
+
+    fn batch(&mut self, batch: &[Txn]) -> Vec<Result<Outcome, StoreError>> {
+        let store = self.store.as_mut().expect("a store is open between reopenings");
+        let answers = store.commit(batch);
+        assert_eq!(answers.len(), batch.len(), "{}: one answer a transaction", self.name);
+        answers
+    }
+
+    fn one(&mut self, txn: Txn) -> Result<Outcome, StoreError> {
+        self.batch(&[txn]).pop().expect("one answer a transaction")
+    }
+
+    #[track_caller]
+    fn ok(&mut self, txn: Txn) -> Outcome {
+        match self.one(txn.clone()) {
+            Ok(outcome) => outcome,
+            Err(error) => panic!("{}: {txn:?} was refused: {error}", self.name),
+        }
+    }
+
+    #[track_caller]
+    fn refused(&mut self, txn: Txn, why: StoreError) {
+        assert_eq!(self.one(txn.clone()), Err(why), "{}: {txn:?}", self.name);
+    }
+
+    /// An account with one device whose keys are made of `n`.
+    fn account(&mut self, n: u8) -> DeviceInfo {
+        enrolled(self.ok(enrol(EnrolVia::Open, n)))
+    }
+
+    fn two(&mut self) -> (DeviceInfo, DeviceInfo, ConversationId) {
+        let (a, b) = (self.account(1), self.account(2));
+        let conversation = ConversationId::direct(a.uin, b.uin);
+        (a, b, conversation)
+    }
+
+    fn page(&mut self, uin: Uin, cursor: u64, limit: u32) -> (Vec<v2::Delta>, u64, bool) {
+        match self.ok(sync(uin, Some(EPOCH), cursor, limit, PLENTY)) {
+            Outcome::Page { epoch, deltas, next, has_more } => {
+                assert_eq!(epoch, EPOCH, "{}", self.name);
+                (deltas, next, has_more)
+            }
+            other => panic!("{}: no page: {other:?}", self.name),
+        }
+    }
+
+    /// Everything in an inbox after `cursor`: position and packet.
+    fn inbox(&mut self, uin: Uin, cursor: u64) -> Vec<(u64, Packet)> {
+        let (deltas, _, has_more) = self.page(uin, cursor, 1_000);
+        assert!(!has_more, "{}: the inboxes of this suite are short", self.name);
+        deltas.into_iter().map(|delta| (delta.position, packet(delta))).collect()
+    }
+}
+
+#[derive(Debug, PartialEq)]
+enum Packet {
+    Message(v2::StoredMessage),
+    Receipt(v2::Receipt),
+}
+
+impl Packet {
+    fn seq(&self) -> u64 {
+        match self {
+            Self::Message(message) => message.conv_seq,
+            Self::Receipt(receipt) => receipt.delivered_seq,
+        }
+    }
+}
+
+fn packet(delta: v2::Delta) -> Packet {
+    let packet = delta.packet.expect("a delta has a packet");
+    match EventType::from_wire(packet.event_type) {
+        Some(EventType::Message) => {
+            Packet::Message(v2::StoredMessage::decode(packet.payload).expect("a message"))
+        }
+        Some(EventType::Receipt) => Packet::Receipt(v2::Receipt::decode(packet.payload).expect("a receipt")),
+        other => panic!("unexpected event type {other:?}"),
+    }
+}
+
+fn new_device(n: u8) -> NewDevice {
+    NewDevice {
+        id: DeviceId([n; 16]),
+        signing_key: [n; 32],
+        static_key: [n ^ 0xff; 32],
+        name: "device".into(),
+    }
+}
+
+fn enrol(via: EnrolVia, n: u8) -> Txn {
+    Txn::Enrol { via, device: new_device(n), now: NOW }
+}
+
+fn invitation(by: Option<Uin>, n: u8, uses: u32, expires: UnixMillis, may_invite: bool) -> Txn {
+    Txn::CreateInvitation { by, code_hash: [n; 32], uses, expires, may_invite }
+}
+
+fn invited(n: u8) -> EnrolVia {
+    EnrolVia::Invitation { code_hash: [n; 32] }
+}
+
+fn link(signer: &DeviceInfo, nonce: u8, expires: UnixMillis) -> EnrolVia {
+    EnrolVia::Link { uin: signer.uin, device_id: signer.id, nonce: [nonce; 16], expires }
+}
+
+fn enrolled(outcome: Outcome) -> DeviceInfo {
+    match outcome {
+        Outcome::Enrolled(device) => device,
+        other => panic!("not enrolled: {other:?}"),
+    }
+}
+
+fn message(from: &DeviceInfo, conversation: ConversationId, id: u8, body: &'static [u8]) -> Append {
+    Append {
+        sender: from.uin,
+        device: from.id,
+        conversation,
+        client_msg_id: ClientMsgId([id; 16]),
+        after: None,
+        body_hash: [body.first().copied().unwrap_or(0); 32],
+        body: Bytes::from_static(body),
+        now: NOW,
+        resolve_only: false,
+    }
+}
+
+fn sync(uin: Uin, epoch: Option<[u8; 16]>, cursor: u64, limit: u32, max_bytes: u32) -> Txn {
+    Txn::SyncPage { uin, epoch, cursor, limit, max_bytes }
+}
+
+fn place(uin: Uin, position: u64) -> InboxPlace {
+    InboxPlace { uin, position, previous: position - 1 }
+}
