@@ -29,4 +29,5 @@ pub use code::{EnrolCode, EnrolCodeError};
 pub use connect_string::{ConnectString, ConnectStringError};
 pub use ntproto_core::client::{Credential, Down, Failure, Misuse, SendOutcome, Stopped, StoreError};
 pub use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, SessionId, Uin};
+pub use ntproto_quic::Closed as TransportFailure;
 pub use profile::Profile;

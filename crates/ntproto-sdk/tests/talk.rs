@@ -220,6 +220,23 @@ fn a_host_that_is_not_found_is_looked_up_again() {
 }
 
 #[test]
+fn a_server_with_another_key_is_not_believed() {
+    let mut world = World::new(31, Link::default());
+    let no = world.add();
+    world.kill(no);
+    world.devices[no].lost.clear();
+    let mut connect = common::identity().connect_string("10.0.0.1");
+    connect.tls_pin[31] ^= 1;
+    world.start_at(no, &connect);
+    world.run_for(Duration::from_secs(5));
+    let lost = &world.devices[no].lost;
+    assert!(matches!(lost[0], ntproto_quic::Closed::Tls { by_peer: false, .. }), "{lost:?}");
+    let down = world.devices[no].count(|e| matches!(e, ClientEvent::Offline { why: Down::Unreachable, .. }));
+    assert!((1..6).contains(&down), "it tries again, ever more slowly: {down}");
+    assert_eq!(world.devices[no].count(|e| matches!(e, ClientEvent::Online { .. })), 0);
+}
+
+#[test]
 fn requests_are_answered() {
     let mut world = pair(24, Link::default());
     let body = v2::DevicesRequest {}.encode_to_vec();

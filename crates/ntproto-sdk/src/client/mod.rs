@@ -28,6 +28,7 @@ use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
 use ntproto_core::time::UnixMillis;
 use ntproto_core::wire::packet::PacketId;
 use ntproto_proto::v2;
+use ntproto_quic::Closed;
 
 use self::calls::{Calls, Reply, Want};
 use self::events::Queue;
@@ -353,6 +354,13 @@ impl Client {
     #[must_use]
     pub fn state(&self) -> State {
         self.shared().status.get()
+    }
+
+    /// Why the transport failed last, since it was online: tells a server that is another than the connect string
+    /// says from one that does not answer.
+    #[must_use]
+    pub fn transport_failure(&self) -> Option<Closed> {
+        self.shared().status.why_lost()
     }
 
     /// Waits until it is connected.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use event_listener::Event as Changed;
 use ntproto_core::client::Down;
 use ntproto_core::ids::{DeviceId, SessionId, Uin};
+use ntproto_quic::Closed;
 
 use super::Identity;
 use super::error::Ended;
@@ -36,6 +37,7 @@ pub enum State {
 struct Inner {
     state: State,
     identity: Option<Identity>,
+    lost: Option<Closed>,
     closed: bool,
 }
 
@@ -48,7 +50,7 @@ pub(super) struct Status {
 impl Status {
     pub(super) fn new(identity: Option<(Uin, DeviceId)>) -> Self {
         let identity = identity.map(|(uin, device)| Identity { uin, device });
-        let inner = Mutex::new(Inner { state: State::Starting, identity, closed: false });
+        let inner = Mutex::new(Inner { state: State::Starting, identity, lost: None, closed: false });
         Self { inner, changed: Changed::new() }
     }
 
@@ -65,6 +67,9 @@ impl Status {
 
     pub(super) fn set(&self, state: State, identity: Option<(Uin, DeviceId)>) {
         self.change(|inner| {
+            if let State::Online { .. } = state {
+                inner.lost = None;
+            }
             inner.state = state;
             if let Some((uin, device)) = identity {
                 inner.identity = Some(Identity { uin, device });
@@ -78,6 +83,15 @@ impl Status {
                 *caught_up = true;
             }
         });
+    }
+
+    /// The transport failed.
+    pub(super) fn lost(&self, reason: Closed) {
+        self.lock().lost = Some(reason);
+    }
+
+    pub(super) fn why_lost(&self) -> Option<Closed> {
+        self.lock().lost.clone()
     }
 
     /// The end; `false` if it had come before.

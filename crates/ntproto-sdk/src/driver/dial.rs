@@ -113,9 +113,14 @@ impl Dial {
         Next::Wait
     }
 
+    /// Whether this connection is one of ours.
+    pub(super) fn is_trying(&self, conn: ConnId) -> bool {
+        self.trying.contains(&conn)
+    }
+
     /// Whether this connection is one of ours; if so it won, and the others end.
     pub(super) fn won(&mut self, now: Now, quic: &mut Endpoint, conn: ConnId) -> bool {
-        let ours = self.trying.contains(&conn);
+        let ours = self.is_trying(conn);
         if ours {
             self.cancel(now, quic, Some(conn));
         }

@@ -200,11 +200,15 @@ impl Driver {
                     self.tell(now, client::Input::Writable(writable));
                 }
             }
-            Event::Closed { conn, .. } if self.conn == Some(conn) => {
+            Event::Closed { conn, reason } if self.conn == Some(conn) => {
                 self.conn = None;
+                self.effects.push_back(Effect::Lost(reason));
                 self.tell(now, client::Input::Disconnected);
             }
-            Event::Closed { conn, .. } => {
+            Event::Closed { conn, reason } => {
+                if self.dial.is_trying(conn) {
+                    self.effects.push_back(Effect::Lost(reason));
+                }
                 let next = self.dial.lost(now, &mut self.quic, &self.server.tls, &self.server.host, conn);
                 self.dialled(now, next);
             }

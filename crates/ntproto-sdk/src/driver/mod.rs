@@ -22,7 +22,7 @@ use ntproto_core::crypto::identity::CertificateError;
 use ntproto_core::crypto::{CryptoProvider, rustcrypto::RUSTCRYPTO};
 use ntproto_core::time::UnixMillis;
 use ntproto_quic::tls::default_provider;
-use ntproto_quic::{ALPN, ClientTls, EndpointConfig, Pin, TlsError, Trust};
+use ntproto_quic::{ALPN, ClientTls, Closed, EndpointConfig, Pin, TlsError, Trust};
 
 pub use machine::Driver;
 
@@ -135,4 +135,7 @@ pub enum Effect {
     },
     /// Tell the application.
     Event(ClientEvent),
+    /// Why the transport failed, or could not be had: for logs, and for a person who wonders. What it means for
+    /// the client follows as an event.
+    Lost(Closed),
 }

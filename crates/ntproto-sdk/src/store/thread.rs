@@ -63,8 +63,8 @@ impl StoreThread {
         let shared = Arc::new(Shared::default());
         let inside = Arc::clone(&shared);
         std::thread::Builder::new().name("ntproto-store".into()).spawn(move || {
+            let _end = End { shared: Arc::clone(&inside), closed: Some(closed) };
             run(&inside, store, done);
-            closed();
         })?;
         Ok(Self(shared))
     }
@@ -113,6 +113,26 @@ impl StoreReader {
         } else {
             // What the question holds may itself want the lock when it is dropped.
             drop(queue);
+        }
+    }
+}
+
+/// The thread's end, be it by a panic: nobody waits for it in vain.
+struct End<F: FnOnce()> {
+    shared: Arc<Shared>,
+    closed: Option<F>,
+}
+
+impl<F: FnOnce()> Drop for End<F> {
+    fn drop(&mut self) {
+        let mut queue = self.shared.lock();
+        queue.closed = true;
+        let left = std::mem::take(&mut queue.jobs);
+        // What a question holds may itself want the lock.
+        drop(queue);
+        drop(left);
+        if let Some(closed) = self.closed.take() {
+            closed();
         }
     }
 }

@@ -211,6 +211,7 @@ pub struct Device {
     pub events: Vec<ClientEvent>,
     pub called: BTreeMap<CallId, Result<RequestId, Misuse>>,
     pub lookups: Vec<(u64, String, u16)>,
+    pub lost: Vec<ntproto_quic::Closed>,
     pub done: bool,
     /// How many effects a poll gave; how often it was polled without giving anything.
     pub polls: u64,
@@ -327,6 +328,7 @@ impl World {
             events: Vec::new(),
             called: BTreeMap::new(),
             lookups: Vec::new(),
+            lost: Vec::new(),
             done: false,
             polls: 0,
             next_call: 0,
@@ -394,8 +396,13 @@ impl World {
 
     /// Starts a device's client from its disk.
     pub fn start(&mut self, no: usize, host: &str) {
+        self.start_at(no, &identity().connect_string(host));
+    }
+
+    /// Starts it with another connect string.
+    pub fn start_at(&mut self, no: usize, connect: &ConnectString) {
         let now = self.now();
-        let server = Server::new(&identity().connect_string(host), now.unix).unwrap();
+        let server = Server::new(connect, now.unix).unwrap();
         let device = &mut self.devices[no];
         let config = ClientConfig {
             enrol: device.enrol.clone(),
@@ -531,6 +538,7 @@ impl World {
                     }
                     Effect::Resolve { id, host, port } => device.lookups.push((id, host, port)),
                     Effect::Event(event) => device.events.push(event),
+                    Effect::Lost(reason) => device.lost.push(reason),
                 },
                 Step::Wait(at) => {
                     device.wake = if device.full { at.filter(|at| *at > now.mono) } else { at };
