@@ -6,7 +6,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ntproto_core::code::ErrorCode;
 use ntproto_core::time::UnixMillis;
 use ntproto_sdk::profile::ProfileError;
-use ntproto_sdk::{Client, Down, Ended, Identity, Options, Profile, RequestError, SendError, State, Stopped};
+use ntproto_sdk::{
+    Client, Down, Ended, Identity, Options, Profile, RequestError, SendError, State, Stopped,
+    TransportFailure,
+};
 
 use crate::exit::{Code, Failure};
 
@@ -144,9 +147,13 @@ impl Session {
     pub(crate) fn unreachable(&self) -> Failure {
         let connect = self.profile.connect();
         let address = format!("{}:{} (UDP)", connect.host, connect.port);
-        let why = match self.client.state() {
-            State::Offline { why: Down::Closed(why), .. } => format!("the connection failed: {why}"),
-            _ => "no answer: does it run, and does UDP reach it?".into(),
+        let why = match (self.client.state(), self.client.transport_failure()) {
+            (_, Some(TransportFailure::Tls { by_peer: false, text, .. })) => {
+                format!("what answers there is not the server of the connect string ({text})")
+            }
+            (State::Offline { why: Down::Closed(why), .. }, _) => format!("the connection failed: {why}"),
+            (_, Some(failure)) => failure.to_string(),
+            (_, None) => "no answer: does it run, and does UDP reach it?".into(),
         };
         Failure::new(Code::Unreachable, format!("the server {address} can't be reached: {why}"))
     }
