@@ -1,1 +1,54 @@
-//! See the crate description.
+//! A deterministic simulator: real clients and the real server in one thread, under a virtual clock,
+//! over hostile networks and disks, all of it from one seed.
+//!
+//! ```text
+//!  scenario ─▶ strikes ─┐
+//!                       ▼
+//!  device ◀─▶ net ◀─▶ world (one heap of events) ◀─▶ server
+//!  client, disk, app                                 hub, store, disk
+//!       └──────────▶ ledger: what really happened ◀──────┘
+//! ```
+//!
+//! A run has two phases. In the first, faults of the classes that the seed switched on strike. Then
+//! they end, and within 90 seconds of virtual time everything must be at rest: nothing waits in an
+//! outbox, every device has every message. What must hold is checked at every event ([`run`] says
+//! what).
+//!
+//! | module | is |
+//! | --- | --- |
+//! | `world`, `heal` | the loop, and the end of a run |
+//! | `scenario`, `fault`, `strike` | what a seed decides, what can go wrong, when it does |
+//! | `net` | byte streams over an unkind network |
+//! | `server`, `device`, `raw` | the processes: the server, devices, strangers |
+//! | `disk`, `app` | what stands below and above a client |
+//! | `ledger` | what really happened, and what follows from it |
+//! | `crypto` | fast primitives, and the watch over keys and nonces |
+//! | `plant` | (feature `planted`) bugs that the simulator must find |
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod app;
+mod crypto;
+mod device;
+mod disk;
+mod draw;
+mod fault;
+mod heal;
+mod ledger;
+mod net;
+#[cfg(feature = "planted")]
+pub mod plant;
+mod raw;
+mod run;
+mod scenario;
+mod schedule;
+mod server;
+mod stats;
+mod strike;
+mod trace;
+mod world;
+
+pub use crypto::Stub;
+pub use fault::{Fault, FaultSet, Plan};
+pub use run::{Options, Run, Simulator, Violation};
+pub use stats::{Stats, Table};

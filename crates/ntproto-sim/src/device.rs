@@ -1,0 +1,515 @@
+//! A user's device: the real client, a disk, an application, and what happens to them.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use ntproto_core::client::{
+    Client, ClientConfig, ClientEvent, Command, Credential, Input, Misuse, Output, RequestId, Saved, Stopped,
+};
+use ntproto_core::code::ErrorCode;
+use ntproto_core::crypto::identity::{DeviceKeys, Link};
+use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
+use ntproto_core::time::UnixMillis;
+use ntproto_core::wire::packet::PacketId;
+use ntproto_proto::v2;
+
+use crate::app::App;
+use crate::disk::ClientDisk;
+use crate::draw::Draw;
+use crate::fault::Fault;
+use crate::ledger::Check;
+use crate::net::{Owner, Way};
+use crate::schedule::{Clock, Time, WALL_START_MS};
+use crate::world::{Ev, MAX_OUTPUTS, World};
+
+/// How long an invitation or a link is good: longer than any run, with clocks a day off.
+const LONG_MS: u64 = 400 * 24 * 3600 * 1000;
+
+/// What outlives a device's process.
+pub(crate) struct Device {
+    pub(crate) user: usize,
+    pub(crate) keys: DeviceKeys,
+    pub(crate) enrol: Option<Credential>,
+    pub(crate) disk: ClientDisk,
+    pub(crate) app: App,
+    pub(crate) process: Option<DeviceProcess>,
+    pub(crate) boots: u32,
+    pub(crate) wall_offset_ms: i64,
+    /// As the server told it.
+    pub(crate) identity: Option<(Uin, DeviceId)>,
+    /// Revoked, for good.
+    pub(crate) dead: bool,
+    /// A copy of it connected: it may be told so.
+    pub(crate) copied: bool,
+    pub(crate) frozen_until: Time,
+    /// Until when each way is cut: to the server, to the client.
+    pub(crate) cut_until: [Time; 2],
+    pub(crate) slow_until: Time,
+    pub(crate) crash_at_sync: bool,
+    /// Tickets it held, and the server's uptime when each was first seen.
+    pub(crate) tickets: Vec<(v2::Ticket, u64)>,
+    /// What it said first on its last connection, for those who listen.
+    pub(crate) overheard: (usize, Vec<u8>),
+    seed_for_planted: [u8; 32],
+}
+
+/// A running client.
+pub(crate) struct DeviceProcess {
+    pub(crate) client: Client,
+    pub(crate) clock: Clock,
+    pub(crate) conn: Option<usize>,
+    pub(crate) armed: Option<Time>,
+    pub(crate) boot: u32,
+    pub(crate) online: bool,
+    pub(crate) caught_up: bool,
+    stopped: bool,
+    commit_scheduled: bool,
+    spoke: bool,
+    /// Questions without an answer.
+    pub(crate) asked: BTreeSet<RequestId>,
+}
+
+impl Device {
+    pub(crate) fn new(user: usize, keys: DeviceKeys, seed: [u8; 32]) -> Self {
+        Self {
+            user,
+            keys,
+            enrol: None,
+            disk: ClientDisk::default(),
+            app: App::default(),
+            process: None,
+            boots: 0,
+            wall_offset_ms: 0,
+            identity: None,
+            dead: false,
+            copied: false,
+            frozen_until: Time(0),
+            cut_until: [Time(0); 2],
+            slow_until: Time(0),
+            crash_at_sync: false,
+            tickets: Vec::new(),
+            overheard: (0, Vec::new()),
+            seed_for_planted: seed,
+        }
+    }
+
+    /// Its process, if this very one still runs.
+    pub(crate) fn running(&mut self, boot: u32) -> Option<&mut DeviceProcess> {
+        self.process.as_mut().filter(|p| p.boot == boot)
+    }
+}
+
+impl World {
+    /// Starts a device's process from what its disk holds.
+    pub(crate) fn start_device(&mut self, d: usize) -> Check {
+        if self.devices[d].process.is_some() || self.devices[d].dead {
+            return Ok(());
+        }
+        let time = self.schedule.now();
+        if self.devices[d].identity.is_none() && !self.prepare_enrolment(d) {
+            self.schedule.at(time.plus_ms(300), Ev::DeviceStart { d });
+            return Ok(());
+        }
+        let seed = self.device_seed(d);
+        let origin = 1 + self.rng.below(1 << 40);
+        let device = &mut self.devices[d];
+        device.boots += 1;
+        let clock = Clock::new(time, origin, device.wall_offset_ms);
+        let saved = device.disk.saved();
+        let mut config = ClientConfig::new(self.provider, *self.server.keys.current().public(), device.keys.duplicate());
+        config.enrol.clone_from(&device.enrol);
+        config.device_name = format!("device {d}");
+        self.trace.add("start", &[d as u64, u64::from(device.boots), saved.cursor, saved.outbox.len() as u64], &[]);
+        device.process = Some(DeviceProcess {
+            client: Client::new(config, saved, seed, clock.now(time)),
+            clock,
+            conn: None,
+            armed: None,
+            boot: device.boots,
+            online: false,
+            caught_up: false,
+            stopped: false,
+            commit_scheduled: false,
+            spoke: false,
+            asked: BTreeSet::new(),
+        });
+        self.call_device(d, Command::Start).map_err(|e| format!("device {d} does not start: {e}"))?;
+        self.drain_device(d)
+    }
+
+    fn device_seed(&mut self, d: usize) -> [u8; 32] {
+        #[cfg(feature = "planted")]
+        if self.planted(crate::plant::Plant::NonceReuse) {
+            return self.devices[d].seed_for_planted;
+        }
+        let _ = self.devices[d].seed_for_planted;
+        self.rng.array()
+    }
+
+    /// Sees to it that a device has something to come in with. Returns whether it does.
+    fn prepare_enrolment(&mut self, d: usize) -> bool {
+        if self.devices[d].enrol.is_some() {
+            return true;
+        }
+        // A further device: signed for by one of its user's that is in.
+        let user = self.devices[d].user;
+        let nonce = self.rng.array();
+        let signer = self.devices.iter().find(|other| other.user == user && !other.dead && other.identity.is_some());
+        let Some((signer, (uin, device_id))) = signer.and_then(|s| Some((s, s.identity?))) else { return false };
+        let link = Link { uin, device_id, nonce, expires: UnixMillis(WALL_START_MS + LONG_MS) };
+        self.devices[d].enrol = Some(Credential::Link(link.sign(self.provider, &signer.keys)));
+        true
+    }
+
+    pub(crate) fn call_device(&mut self, d: usize, command: Command) -> Result<RequestId, Misuse> {
+        let time = self.schedule.now();
+        let process = self.devices[d].process.as_mut().ok_or(Misuse::State)?;
+        process.client.call(process.clock.now(time), command)
+    }
+
+    /// Hands a device an input and sees to what comes of it.
+    pub(crate) fn device_input(&mut self, d: usize, input: Input<'_>) -> Check {
+        let time = self.schedule.now();
+        let Some(process) = &mut self.devices[d].process else { return Ok(()) };
+        process.client.handle(process.clock.now(time), input);
+        self.drain_device(d)
+    }
+
+    /// Does what a device wants until it waits.
+    pub(crate) fn drain_device(&mut self, d: usize) -> Check {
+        let time = self.schedule.now();
+        for _ in 0..MAX_OUTPUTS {
+            let deaf = self.scenario.on(Fault::Backpressure) && !self.healed && self.net_rng.chance(10);
+            let Some(process) = &mut self.devices[d].process else { return Ok(()) };
+            let (conn, boot) = (process.conn, process.boot);
+            let now = process.clock.now(time);
+            self.tx.clear();
+            let tx = (!deaf && conn.is_some()).then_some(&mut self.tx);
+            let output = process.client.poll_output(now, tx);
+            if process.stopped && !matches!(output, Output::Wait { .. } | Output::Store(..)) {
+                return Err(format!("device {d} stopped, and goes on with {output:?}"));
+            }
+            match output {
+                Output::Transmit { channel } => {
+                    let data = self.tx.as_slice().to_vec();
+                    let conn = conn.ok_or("bytes without a connection")?;
+                    if !std::mem::replace(&mut process.spoke, true) {
+                        self.devices[d].overheard = (conn, data.clone());
+                    }
+                    self.send(conn, Way::ToServer, channel, data)?;
+                }
+                Output::Connect { attempt } => {
+                    if conn.is_some() {
+                        return Err(format!("device {d} wants a second connection"));
+                    }
+                    self.trace.add("connect", &[d as u64, u64::from(attempt)], &[]);
+                    let conn = self.connect(Owner::Device(d, boot));
+                    if let Some(process) = &mut self.devices[d].process {
+                        process.conn = Some(conn);
+                        process.spoke = false;
+                    }
+                }
+                Output::Disconnect(code) => {
+                    self.trace.add("disconnect", &[d as u64, code as u64], &[]);
+                    let conn = process.conn.take();
+                    if let Some(conn) = conn {
+                        self.let_go(conn, Way::ToServer, false);
+                    }
+                }
+                Output::Store(op, txn) => {
+                    self.trace.add("device store", &[d as u64, op.0], &[]);
+                    if self.devices[d].disk.submit(op, txn) {
+                        let at = self.disk_delay(d);
+                        self.schedule.at(at, Ev::DeviceDisk { d, boot });
+                    }
+                }
+                Output::Event(event) => self.device_event(d, event)?,
+                Output::Wait { at, .. } => {
+                    let at = at.map(|at| process.clock.when(at));
+                    if at.is_some_and(|at| at <= time) {
+                        return Err(format!("device {d} waits for what has passed"));
+                    }
+                    if at.is_some() && at != process.armed {
+                        self.schedule.at(at.unwrap_or(time), Ev::DeviceTimer { d, boot });
+                    }
+                    process.armed = at;
+                    if deaf && conn.is_some() {
+                        self.schedule.at(time.plus_ms(5), Ev::DevicePoll { d, boot });
+                    }
+                    return Ok(());
+                }
+            }
+        }
+        Err(format!("device {d} never waits"))
+    }
+
+    fn disk_delay(&mut self, d: usize) -> Time {
+        let now = self.schedule.now();
+        let slow = now < self.devices[d].slow_until;
+        let micros = if slow { self.rng.skewed(10_000, 3_000_000) } else { self.rng.skewed(20, 10_000) };
+        Time(now.0 + micros)
+    }
+
+    /// The next stage of a device's disk.
+    pub(crate) fn device_disk(&mut self, d: usize, boot: u32) -> Check {
+        if self.devices[d].running(boot).is_none() {
+            return Ok(());
+        }
+        if !self.devices[d].disk.is_dirty() {
+            self.devices[d].disk.write();
+            let at = self.disk_delay(d);
+            self.schedule.at(at, Ev::DeviceDisk { d, boot });
+            if std::mem::take(&mut self.devices[d].crash_at_sync) {
+                let now = self.schedule.now();
+                let between = Time(now.0 + self.rng.below(at.0 - now.0 + 1));
+                self.schedule.at(between, Ev::DeviceCrash { d });
+            }
+            return Ok(());
+        }
+        let mut wrong = Ok(());
+        let ledger = &mut self.ledger;
+        let done = self.devices[d].disk.sync(|txn| {
+            if wrong.is_ok() {
+                wrong = ledger.device_disk(txn);
+            }
+        });
+        wrong?;
+        self.note_ticket(d);
+        if self.devices[d].disk.len() > 0 {
+            let at = self.disk_delay(d);
+            self.schedule.at(at, Ev::DeviceDisk { d, boot });
+        }
+        for (op, result) in done {
+            self.device_input(d, Input::StoreDone(op, result))?;
+        }
+        Ok(())
+    }
+
+    /// Remembers a device's ticket, for those who would steal it.
+    fn note_ticket(&mut self, d: usize) {
+        let uptime = self.server.uptime(self.schedule.now());
+        let device = &mut self.devices[d];
+        if let Some(ticket) = device.disk.ticket()
+            && device.tickets.last().is_none_or(|(last, _)| last != ticket)
+        {
+            device.tickets.push((ticket.clone(), uptime));
+        }
+    }
+
+    /// The power of a device fails.
+    pub(crate) fn crash_device(&mut self, d: usize) -> Check {
+        let Some(process) = self.devices[d].process.take() else { return Ok(()) };
+        self.fired(Fault::ClientCrash);
+        self.stats.client_crashes += 1;
+        let unsynced = self.devices[d].disk.unsynced();
+        self.stats.client_crashes_between += u64::from(unsynced > 0);
+        let kept = self.rng.below(unsynced as u64 + 1) as usize;
+        self.trace.add("device crash", &[d as u64, unsynced as u64, kept as u64], &[]);
+        if let Some(conn) = process.conn {
+            let silent = self.rng.chance(30);
+            self.let_go(conn, Way::ToServer, silent);
+        }
+        self.end_process(d, kept)?;
+        let restart = self.schedule.now().plus_ms(self.rng.skewed(50, 15_000));
+        self.schedule.at(restart, Ev::DeviceStart { d });
+        Ok(())
+    }
+
+    /// What is left of a device whose process ended: its disks.
+    fn end_process(&mut self, d: usize, kept: usize) -> Check {
+        self.devices[d].process = None;
+        self.devices[d].app.crash();
+        let mut wrong = Ok(());
+        let ledger = &mut self.ledger;
+        self.devices[d].disk.crash(kept, |txn| {
+            if wrong.is_ok() {
+                wrong = ledger.device_disk(txn);
+            }
+        });
+        wrong
+    }
+
+    /// The application's commit.
+    pub(crate) fn app_commit(&mut self, d: usize, boot: u32) -> Check {
+        let Some(process) = self.devices[d].running(boot) else { return Ok(()) };
+        process.commit_scheduled = false;
+        if let Some(position) = self.devices[d].app.commit() {
+            match self.call_device(d, Command::Confirm(position)) {
+                Ok(_) => {}
+                Err(Misuse::State) => return Ok(()),
+                Err(e) => return Err(format!("device {d} does not confirm: {e}")),
+            }
+        }
+        self.drain_device(d)
+    }
+
+    /// The application sends a message, or tries again later.
+    pub(crate) fn app_send(&mut self, mut d: usize) -> Check {
+        let now = self.schedule.now();
+        if self.devices[d].dead {
+            let living: Vec<usize> = (0..self.devices.len()).filter(|d| !self.devices[*d].dead).collect();
+            d = *self.rng.pick(&living);
+        }
+        let peers: Vec<Uin> = self.peers(d);
+        let me = self.devices[d].identity;
+        let (Some((me, _)), false, Some(_)) = (me, peers.is_empty(), &self.devices[d].process) else {
+            self.schedule.at(now.plus_ms(400), Ev::AppSend { d });
+            return Ok(());
+        };
+        let conversation = ConversationId::direct(me, *self.rng.pick(&peers));
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&(self.ledger.messages.len() as u64).to_be_bytes());
+        id[8..].copy_from_slice(&self.rng.array::<8>());
+        let id = ClientMsgId(id);
+        let large = self.rng.below(200) == 0;
+        let size = if large { self.rng.between(10_000, 100_000) } else { self.rng.below(self.scenario.max_body) };
+        let mut body = vec![0; size as usize];
+        let fill = self.rng.u64().to_le_bytes();
+        body.iter_mut().zip(fill.iter().cycle()).for_each(|(b, f)| *b = *f);
+        let body = Bytes::from(body);
+        let deadline = (self.scenario.on(Fault::Deadlines) && !self.healed && self.rng.chance(25)).then(|| {
+            self.fired(Fault::Deadlines);
+            std::time::Duration::from_millis(self.rng.skewed(20, 20_000))
+        });
+        let command = Command::Send { conversation, client_msg_id: Some(id), body: body.clone(), deadline };
+        match self.call_device(d, command) {
+            Ok(_) => {
+                self.trace.add("send", &[d as u64, self.ledger.messages.len() as u64, size], &[]);
+                self.ledger.send(d, conversation, id, body);
+                self.unsent -= 1;
+                self.drain_device(d)
+            }
+            Err(Misuse::State) => {
+                self.schedule.at(now.plus_ms(400), Ev::AppSend { d });
+                Ok(())
+            }
+            Err(e) => Err(format!("device {d} can't send: {e}")),
+        }
+    }
+
+    /// Accounts a device may write to.
+    fn peers(&self, d: usize) -> Vec<Uin> {
+        let user = self.devices[d].user;
+        let mut peers: Vec<Uin> =
+            self.devices.iter().filter(|o| o.user != user).filter_map(|o| o.identity.map(|(uin, _)| uin)).collect();
+        peers.dedup();
+        peers
+    }
+
+    /// The application asks the server something.
+    pub(crate) fn app_ask(&mut self, d: usize, packet: PacketId, body: Bytes) -> Check {
+        if let Ok(request) = self.call_device(d, Command::Request { packet, body, deadline: None }) {
+            if let Some(process) = &mut self.devices[d].process {
+                process.asked.insert(request);
+            }
+            self.drain_device(d)?;
+        }
+        Ok(())
+    }
+
+    /// The client tells its application something.
+    fn device_event(&mut self, d: usize, event: ClientEvent) -> Check {
+        let time = self.schedule.now();
+        self.trace.event(d, &event);
+        let Some(process) = &mut self.devices[d].process else { return Ok(()) };
+        let boot = process.boot;
+        match event {
+            ClientEvent::Online { uin, device, .. } => {
+                process.online = true;
+                process.caught_up = false;
+                if self.devices[d].identity.replace((uin, device)).is_some_and(|was| was != (uin, device)) {
+                    return Err(format!("device {d} is somebody else now"));
+                }
+            }
+            ClientEvent::CaughtUp => process.caught_up = true,
+            ClientEvent::Offline { .. } => {
+                process.online = false;
+                process.caught_up = false;
+            }
+            ClientEvent::Stopped(why) => return self.device_stopped(d, why),
+            ClientEvent::Queued { client_msg_id, .. } => self.ledger.queued(&client_msg_id)?,
+            ClientEvent::Sent { client_msg_id, conversation, conv_seq, .. } => {
+                self.ledger.sent(&client_msg_id, conversation, conv_seq)?;
+            }
+            ClientEvent::SendExpired { .. } => {}
+            ClientEvent::SendFailed { client_msg_id, .. } => self.ledger.failed(&client_msg_id)?,
+            ClientEvent::Message(inbound) => {
+                let index = self.ledger.shown(&inbound)?;
+                if self.ledger.messages[index].device == d {
+                    return Err(format!("device {d} was shown its own message {index}"));
+                }
+                if self.devices[d].app.message(&inbound).map_err(|e| format!("device {d}: {e}"))? {
+                    self.stats.shown += 1;
+                }
+                if let Some(process) = self.devices[d].running(boot)
+                    && !std::mem::replace(&mut process.commit_scheduled, true)
+                {
+                    let at = time.plus_ms(self.rng.skewed(1, 2_000));
+                    self.schedule.at(at, Ev::AppCommit { d, boot });
+                }
+            }
+            ClientEvent::Receipt(receipt) => {
+                let conversation = ConversationId::from_slice(&receipt.conversation).ok_or("a receipt for nothing")?;
+                let log = self.ledger.logs.get(&conversation).map_or(0, Vec::len);
+                if receipt.delivered_seq > log as u64 {
+                    return Err(format!("a receipt for {} of {log} messages", receipt.delivered_seq));
+                }
+            }
+            ClientEvent::Response { request, .. } => {
+                if !process.asked.remove(&request) {
+                    return Err(format!("device {d} was answered what it did not ask, or twice"));
+                }
+            }
+            ClientEvent::Other(packet) => return Err(format!("device {d} got {packet:?}")),
+            ClientEvent::Push(packet) => return Err(format!("device {d} was pushed {packet:?}")),
+        }
+        Ok(())
+    }
+
+    /// A client will not go on by itself. Its user starts it again, where that makes sense.
+    fn device_stopped(&mut self, d: usize, why: Stopped) -> Check {
+        let revoked = self.revoked(d);
+        let device = &mut self.devices[d];
+        if let Some(process) = &mut device.process {
+            process.stopped = true;
+            process.online = false;
+        }
+        let enrolled = device.identity.is_some();
+        match why {
+            Stopped::Refused(ErrorCode::Revoked) if revoked => {
+                device.dead = true;
+                return Ok(());
+            }
+            Stopped::Superseded if device.copied => self.fired(Fault::Supersede),
+            Stopped::Store(_) | Stopped::Closed => {}
+            Stopped::Refused(ErrorCode::BadCredential) if !enrolled => {
+                // Its invitation or link is of no use, for instance because its signer was revoked.
+                if matches!(device.enrol, Some(Credential::Link(_))) {
+                    device.enrol = None;
+                }
+            }
+            other => return Err(format!("device {d} stopped: {other}")),
+        }
+        let at = self.schedule.now().plus_ms(self.rng.between(200, 4_000));
+        self.schedule.at(at, Ev::DeviceRestart { d });
+        Ok(())
+    }
+
+    /// The user starts a stopped client again.
+    pub(crate) fn restart_device(&mut self, d: usize) -> Check {
+        if self.devices[d].process.as_ref().is_some_and(|p| p.stopped) {
+            if let Some(conn) = self.devices[d].process.as_ref().and_then(|p| p.conn) {
+                self.let_go(conn, Way::ToServer, false);
+            }
+            let unsynced = self.devices[d].disk.unsynced();
+            // A process that ends by itself closes its store: what was written is kept.
+            self.end_process(d, unsynced)?;
+        }
+        self.start_device(d)
+    }
+
+    /// What a device's disk owes: for the end of a run.
+    pub(crate) fn saved(&self, d: usize) -> Saved {
+        self.devices[d].disk.saved()
+    }
+}

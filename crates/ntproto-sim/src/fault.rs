@@ -1,0 +1,194 @@
+//! What can go wrong, and which of it does in a seed.
+
+use std::fmt;
+
+/// Which machines are put together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// Client machines and the hub over simulated reliable byte streams: fast.
+    Streams,
+    /// The same over real QUIC and real TLS, with a link that loses datagrams.
+    Quic,
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Streams => "streams",
+            Self::Quic => "quic",
+        })
+    }
+}
+
+macro_rules! faults {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $streams:literal, $quic:literal;)*) => {
+        /// A class of faults, on or off in a seed.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[non_exhaustive]
+        #[repr(u8)]
+        pub enum Fault {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Fault {
+            /// Every class.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// Its name on the command line.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                }
+            }
+
+            /// Whether a plan knows it.
+            #[must_use]
+            pub const fn in_plan(self, plan: Plan) -> bool {
+                match (self, plan) {
+                    $((Self::$name, Plan::Streams) => $streams, (Self::$name, Plan::Quic) => $quic,)*
+                }
+            }
+        }
+    };
+}
+
+faults! {
+    /// Delays of up to 5 s now and then.
+    Delay = "delay", true, true;
+    /// Bytes arrive in pieces of any size.
+    Chunks = "chunks", true, false;
+    /// A stream stands still for a while, the others do not.
+    Stall = "stall", true, false;
+    /// Connections are reset, what was in flight is gone; a side may learn it late or never.
+    Reset = "reset", true, false;
+    /// A reset leaves part of what was in flight, cut anywhere.
+    Truncate = "truncate", true, false;
+    /// One direction of a device's network is cut.
+    OneWay = "one-way", true, true;
+    /// A device's network is cut, and new connections fail.
+    Partition = "partition", true, true;
+    /// A bit flips on the way.
+    BitFlip = "bit-flip", true, true;
+    /// A bit flips and the checksum is made to match.
+    ForgedCrc = "forged-crc", true, false;
+    /// Windows are small and the receiver is slow.
+    Backpressure = "backpressure", true, false;
+    /// Datagrams are lost, up to 30 %.
+    Loss = "loss", false, true;
+    /// Datagrams come twice.
+    Duplicate = "duplicate", false, true;
+    /// Datagrams overtake each other.
+    Reorder = "reorder", false, true;
+    /// Datagrams are cut short.
+    ShortDatagram = "short-datagram", false, true;
+    /// A device's address changes.
+    Rebind = "rebind", false, true;
+    /// The server's power fails, between write and fsync for preference.
+    ServerCrash = "server-crash", true, true;
+    /// The server's fsync fails.
+    SyncFails = "sync-fails", true, true;
+    /// The server's disk is full for a while.
+    DiskFull = "disk-full", true, true;
+    /// The server's fsync takes seconds.
+    SlowDisk = "slow-disk", true, true;
+    /// A device's power fails, between write and fsync for preference.
+    ClientCrash = "client-crash", true, true;
+    /// A device's disk is full, slow, or fails its fsync.
+    ClientDisk = "client-disk", true, true;
+    /// Wall clocks are off by up to ten minutes.
+    Skew = "clock-skew", true, true;
+    /// A device's wall clock jumps by up to a day.
+    ClockJump = "clock-jump", true, true;
+    /// The server's wall clock is set back, or forward, while it is down.
+    ClockBack = "clock-back", true, true;
+    /// A process stands still for a while.
+    Freeze = "freeze", true, true;
+    /// Tickets live for seconds.
+    ShortTickets = "short-tickets", true, true;
+    /// A device is revoked.
+    Revoke = "revoke", true, true;
+    /// A copy of a device connects.
+    Supersede = "supersede", true, true;
+    /// Somebody comes with a stolen, expired or revoked credential.
+    Thief = "thief", true, false;
+    /// Somebody repeats a handshake that was overheard, or sends noise.
+    Replay = "replay", true, false;
+    /// Messages have deadlines.
+    Deadlines = "deadlines", true, true;
+    /// Keys and tickets are renewed for no reason.
+    Renewal = "renewal", true, true;
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A set of classes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FaultSet(u64);
+
+impl FaultSet {
+    /// No class.
+    pub const NONE: Self = Self(0);
+
+    /// With `fault` added.
+    #[must_use]
+    pub const fn with(self, fault: Fault) -> Self {
+        Self(self.0 | 1 << fault as u8)
+    }
+
+    /// With `fault` taken out.
+    #[must_use]
+    pub const fn without(self, fault: Fault) -> Self {
+        Self(self.0 & !(1 << fault as u8))
+    }
+
+    /// Whether `fault` is in it.
+    #[must_use]
+    pub const fn contains(self, fault: Fault) -> bool {
+        self.0 & (1 << fault as u8) != 0
+    }
+
+    /// Its members.
+    pub fn iter(self) -> impl Iterator<Item = Fault> {
+        Fault::ALL.iter().copied().filter(move |f| self.contains(*f))
+    }
+
+    /// Reads names with commas between them.
+    ///
+    /// # Errors
+    /// A name that is none.
+    pub fn parse(names: &str) -> Result<Self, String> {
+        names.split(',').filter(|n| !n.is_empty()).try_fold(Self::NONE, |set, name| {
+            match Fault::ALL.iter().find(|f| f.name() == name) {
+                Some(fault) => Ok(set.with(*fault)),
+                None => Err(format!("no fault class is named {name:?}")),
+            }
+        })
+    }
+}
+
+impl fmt::Display for FaultSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.iter().map(Fault::name).collect();
+        f.write_str(&names.join(","))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_set_survives_the_command_line() {
+        let set = FaultSet::NONE.with(Fault::Delay).with(Fault::Renewal).with(Fault::BitFlip).without(Fault::BitFlip);
+        assert_eq!(set.to_string(), "delay,renewal");
+        assert_eq!(FaultSet::parse(&set.to_string()).unwrap(), set);
+        assert!(FaultSet::parse("delay,typo").is_err());
+        assert!(Fault::ALL.len() <= 64);
+    }
+}

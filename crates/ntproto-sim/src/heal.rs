@@ -1,0 +1,175 @@
+//! The end of the faults, and what must be so soon after.
+
+use crate::draw::Draw;
+use crate::ledger::Check;
+use crate::net::{End, Way};
+use crate::scenario::HEAL_WITHIN;
+use crate::schedule::Time;
+use crate::world::{Ev, World};
+
+/// How often it is looked whether all is at rest.
+const LOOK_EVERY_MS: u64 = 250;
+
+impl World {
+    /// The faults end.
+    pub(crate) fn heal(&mut self) -> Check {
+        self.healed = true;
+        let now = self.schedule.now();
+        self.trace.add("heal", &[], &[]);
+        self.server.disk.store.set_capacity(usize::MAX);
+        self.server.slow_until = now;
+        self.server.crash_at_sync = false;
+        for device in &mut self.devices {
+            device.disk.full = false;
+            device.disk.fail_next_sync = false;
+            device.slow_until = now;
+            device.crash_at_sync = false;
+        }
+        self.scenario.delay.1 = self.scenario.delay.1.min(100_000);
+        for conn in 0..self.conns.len() {
+            let state = &self.conns[conn];
+            let half = (state.client == End::Up) != (state.server == End::Up);
+            if half || state.tampered {
+                // A network that works tells who talks to nobody.
+                for way in [Way::ToServer, Way::ToClient] {
+                    let at = now.plus_ms(self.rng.between(1, 1_000));
+                    self.schedule.at(at, Ev::Gone { conn, way });
+                }
+            }
+        }
+        self.schedule.at(now.plus_ms(LOOK_EVERY_MS), Ev::Check);
+        Ok(())
+    }
+
+    /// Looks whether all is at rest; if not, again later.
+    pub(crate) fn look(&mut self) -> Check {
+        let now = self.schedule.now();
+        match self.unrest() {
+            None => {
+                self.stats.healed_after_ms = now.since(self.scenario.heal).as_millis() as u64;
+                self.end()
+            }
+            Some(why) if now > self.scenario.heal.after(HEAL_WITHIN) => {
+                Err(format!("not at rest {} s after the faults ended: {why}", HEAL_WITHIN.as_secs()))
+            }
+            Some(_) => {
+                self.schedule.at(now.plus_ms(LOOK_EVERY_MS), Ev::Check);
+                Ok(())
+            }
+        }
+    }
+
+    /// Why it is not at rest.
+    fn unrest(&self) -> Option<String> {
+        if self.server.process.is_none() {
+            return Some("the server is down".into());
+        }
+        if self.unsent > 0 {
+            return Some(format!("{} messages are not handed over", self.unsent));
+        }
+        for (d, device) in self.devices.iter().enumerate().filter(|(_, d)| !d.dead) {
+            let Some(process) = &device.process else { return Some(format!("device {d} is down")) };
+            let why = if !process.online {
+                "is offline".into()
+            } else if process.client.outbox_len() > 0 {
+                format!("has {} messages in its outbox", process.client.outbox_len())
+            } else if !process.caught_up {
+                "has not caught up".into()
+            } else if !device.disk.is_idle() {
+                "writes".into()
+            } else if !device.app.is_idle() {
+                "has an application at work".into()
+            } else if !process.asked.is_empty() {
+                "waits for answers".into()
+            } else if let Some(missing) = self.missing(d) {
+                missing
+            } else if device.disk.owes() {
+                "owes receipts".into()
+            } else {
+                continue;
+            };
+            return Some(format!("device {d} {why}"));
+        }
+        self.unmarked()
+    }
+
+    /// A message a device should have been shown and was not, or the other way round.
+    fn missing(&self, d: usize) -> Option<String> {
+        let (uin, _) = self.devices[d].identity?;
+        for (conversation, log) in &self.ledger.logs {
+            let mine = conversation.members().is_some_and(|(a, b)| a == uin || b == uin);
+            let shown = self.devices[d].app.shown(*conversation);
+            if !mine {
+                if shown.is_empty() {
+                    continue;
+                }
+                return Some(format!("was shown the conversation {conversation} of others"));
+            }
+            let expected = log.iter().zip(1u64..).filter(|(m, _)| self.ledger.messages[**m].device != d);
+            let mut shown = shown.iter();
+            for (_, seq) in expected {
+                match shown.next() {
+                    Some(got) if *got == seq => {}
+                    got => return Some(format!("has {got:?} where {seq} of {conversation} belongs")),
+                }
+            }
+            if let Some(extra) = shown.next() {
+                return Some(format!("has {extra} of {conversation}, which is not there"));
+            }
+        }
+        None
+    }
+
+    /// A receipt that is missing.
+    fn unmarked(&self) -> Option<String> {
+        for (conversation, log) in &self.ledger.logs {
+            let (a, b) = conversation.members()?;
+            for member in [a, b] {
+                let is_theirs = |d: usize| self.devices[d].identity.is_some_and(|(uin, _)| uin == member);
+                let last = log.iter().zip(1u64..).filter(|(m, _)| !is_theirs(self.ledger.messages[**m].device)).last();
+                let mark = self.ledger.marks.get(&(*conversation, member)).copied().unwrap_or(0);
+                if let Some((_, last)) = last
+                    && mark < last
+                {
+                    return Some(format!("{member} has {last} of {conversation} and said {mark}"));
+                }
+            }
+        }
+        None
+    }
+
+    /// At rest: what must be true now.
+    fn end(&mut self) -> Check {
+        self.ledger.settled(|d| !self.devices[d].dead)?;
+        let Some(process) = &self.server.process else { return Err("no server at the end".into()) };
+        let mut known = 0;
+        for conn in self.counted.open() {
+            known += 1;
+            if self.conns[conn].server != End::Up {
+                return Err(format!("connection {conn} ended and its end was never told"));
+            }
+        }
+        if process.hub.connections() > known {
+            return Err(format!("the server holds {} connections of {known}", process.hub.connections()));
+        }
+        if process.hub.in_store() > 64 {
+            return Err(format!("{} transactions never ended", process.hub.in_store()));
+        }
+        for (d, device) in self.devices.iter().enumerate().filter(|(_, d)| !d.dead) {
+            let saved = self.saved(d);
+            if !saved.outbox.is_empty() {
+                return Err(format!("device {d} has {} messages left on its disk", saved.outbox.len()));
+            }
+            let sessions = process.sessions.values().filter(|id| device.identity.is_some_and(|(_, own)| own == **id));
+            if sessions.count() == 0 {
+                return Err(format!("device {d} is online at nobody's"));
+            }
+        }
+        self.stats.acknowledged = self.ledger.acknowledged() as u64;
+        self.stats.messages = self.ledger.durable() as u64;
+        self.stats.seals = self.provider.seals() as u64;
+        self.stats.virtual_ms = self.schedule.now().since(Time(0)).as_millis() as u64;
+        self.finish();
+        Ok(())
+    }
+}

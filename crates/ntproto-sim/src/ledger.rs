@@ -1,0 +1,229 @@
+//! What really happened, kept by nobody who can crash, and what must follow from it.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use ntproto_core::client::{ClientTxn, Inbound, SendOutcome};
+use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
+use ntproto_hub::store::txn::Append;
+use ntproto_hub::store::{Outcome, Txn};
+
+/// Nothing is wrong, or what is.
+pub(crate) type Check<T = ()> = Result<T, String>;
+
+/// What a message's sender was told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// Nothing yet; after a crash it may or may not exist.
+    Nothing,
+    /// It is on the local disk.
+    Queued,
+    /// The server has it.
+    Sent,
+    /// The server does not and will not have it.
+    Failed,
+}
+
+/// A message an application wanted sent.
+pub(crate) struct Message {
+    pub(crate) device: usize,
+    pub(crate) conversation: ConversationId,
+    pub(crate) id: ClientMsgId,
+    pub(crate) body: Bytes,
+    pub(crate) told: Told,
+    /// Its place in the log, when it is durable.
+    stored: Option<u64>,
+    /// It left its device's outbox as failed; a crash may have kept that from the application.
+    given_up: bool,
+}
+
+/// The ledger of a run.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    pub(crate) messages: Vec<Message>,
+    by_id: BTreeMap<ClientMsgId, usize>,
+    /// Every durable message of a conversation, in order.
+    pub(crate) logs: BTreeMap<ConversationId, Vec<usize>>,
+    /// Written to the server's disk, not synced.
+    written: Vec<(Txn, Outcome)>,
+    /// Durable watermarks.
+    pub(crate) marks: BTreeMap<(ConversationId, Uin), u64>,
+    /// The id the server gave to each device, and its account.
+    pub(crate) devices: BTreeMap<DeviceId, (usize, Uin)>,
+}
+
+impl Ledger {
+    /// An application sends a message.
+    pub(crate) fn send(&mut self, device: usize, conversation: ConversationId, id: ClientMsgId, body: Bytes) {
+        self.by_id.insert(id, self.messages.len());
+        self.messages.push(Message { device, conversation, id, body, told: Told::Nothing, stored: None, given_up: false });
+    }
+
+    fn find(&mut self, id: &ClientMsgId) -> Check<&mut Message> {
+        let index = self.by_id.get(id).ok_or_else(|| format!("message {id} was never sent"))?;
+        Ok(&mut self.messages[*index])
+    }
+
+    /// The server's disk was written. Nothing of it may be seen before [`synced`](Self::synced).
+    pub(crate) fn wrote(&mut self, txn: &Txn, outcome: &Outcome) {
+        self.written.push((txn.clone(), outcome.clone()));
+    }
+
+    /// What was written is durable.
+    pub(crate) fn synced(&mut self) -> Check {
+        for (txn, outcome) in std::mem::take(&mut self.written) {
+            match (txn, outcome) {
+                (Txn::Append(append), Outcome::Appended { conv_seq, duplicate: false, .. }) => {
+                    self.stored(&append, conv_seq)?;
+                }
+                (Txn::Delivered { .. }, Outcome::Delivered { receipts }) => {
+                    for placed in receipts {
+                        let conversation = ConversationId::from_slice(&placed.receipt.conversation)
+                            .ok_or("a receipt without a conversation")?;
+                        let mark =
+                            self.marks.entry((conversation, Uin(placed.receipt.member))).or_default();
+                        if placed.receipt.delivered_seq <= *mark {
+                            return Err(format!("the watermark of {conversation} did not rise"));
+                        }
+                        *mark = placed.receipt.delivered_seq;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// What was written is gone.
+    pub(crate) fn lost(&mut self) {
+        self.written.clear();
+    }
+
+    /// Messages that were written and are not durable.
+    pub(crate) fn count_written(&self) -> usize {
+        self.written
+            .iter()
+            .filter(|(txn, outcome)| {
+                matches!((txn, outcome), (Txn::Append(_), Outcome::Appended { duplicate: false, .. }))
+            })
+            .count()
+    }
+
+    fn stored(&mut self, append: &Append, conv_seq: u64) -> Check {
+        let index = *self
+            .by_id
+            .get(&append.client_msg_id)
+            .ok_or_else(|| format!("the server stored {}, which nobody sent", append.client_msg_id))?;
+        let log = self.logs.entry(append.conversation).or_default();
+        if conv_seq != log.len() as u64 + 1 {
+            return Err(format!("conv_seq {conv_seq} after {} messages of {}", log.len(), append.conversation));
+        }
+        log.push(index);
+        let message = &mut self.messages[index];
+        if let Some(first) = message.stored.replace(conv_seq) {
+            return Err(format!("message {index} was stored twice, at {first} and at {conv_seq}"));
+        }
+        if message.told == Told::Failed || message.given_up {
+            return Err(format!("message {index} was stored after its sender was told it never would be"));
+        }
+        let sender = self.devices.get(&append.device).map(|(device, _)| *device);
+        if message.conversation != append.conversation || message.body != append.body || sender != Some(message.device) {
+            return Err(format!("message {index} was stored as something else"));
+        }
+        Ok(())
+    }
+
+    /// A sender was told that its message is on its disk.
+    pub(crate) fn queued(&mut self, id: &ClientMsgId) -> Check {
+        let message = self.find(id)?;
+        if message.told == Told::Nothing {
+            message.told = Told::Queued;
+            return Ok(());
+        }
+        Err(format!("message {id} was queued twice"))
+    }
+
+    /// A sender was told that the server has its message.
+    pub(crate) fn sent(&mut self, id: &ClientMsgId, conversation: ConversationId, conv_seq: u64) -> Check {
+        let message = self.find(id)?;
+        if message.stored != Some(conv_seq) || message.conversation != conversation {
+            return Err(format!("message {id} was acknowledged at {conv_seq} but is {:?} on the disk", message.stored));
+        }
+        match std::mem::replace(&mut message.told, Told::Sent) {
+            Told::Nothing | Told::Queued => Ok(()),
+            Told::Sent | Told::Failed => Err(format!("message {id} was settled twice")),
+        }
+    }
+
+    /// A sender was told that the server will never have its message.
+    pub(crate) fn failed(&mut self, id: &ClientMsgId) -> Check {
+        let message = self.find(id)?;
+        if let Some(at) = message.stored {
+            return Err(format!("message {id} was called failed but is stored at {at}"));
+        }
+        match std::mem::replace(&mut message.told, Told::Failed) {
+            Told::Nothing | Told::Queued => Ok(()),
+            Told::Sent | Told::Failed => Err(format!("message {id} was settled twice")),
+        }
+    }
+
+    /// A device's disk holds a transaction. What it settles there, the application may never be told
+    /// when the device crashes now.
+    pub(crate) fn device_disk(&mut self, txn: &ClientTxn) -> Check {
+        let ClientTxn::Apply(apply) = txn else { return Ok(()) };
+        for settled in &apply.settled {
+            let stored = self.find(&settled.client_msg_id)?.stored;
+            match &settled.outcome {
+                SendOutcome::Stored { conv_seq, .. } if stored != Some(*conv_seq) => {
+                    return Err(format!("{} leaves the outbox and is not stored", settled.client_msg_id));
+                }
+                SendOutcome::Failed(_) if stored.is_some() => {
+                    return Err(format!("{} leaves the outbox as failed and is stored", settled.client_msg_id));
+                }
+                SendOutcome::Failed(_) => self.find(&settled.client_msg_id)?.given_up = true,
+                SendOutcome::Stored { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A device was shown a message. Returns its number.
+    pub(crate) fn shown(&mut self, inbound: &Inbound) -> Check<usize> {
+        let shown = &inbound.message;
+        let place = shown.conv_seq.checked_sub(1).ok_or("conv_seq 0")? as usize;
+        let index = *self
+            .logs
+            .get(&inbound.conversation)
+            .and_then(|log| log.get(place))
+            .ok_or_else(|| format!("{} of {} was shown but is not durable", shown.conv_seq, inbound.conversation))?;
+        let message = &self.messages[index];
+        let sender = DeviceId::from_slice(&shown.sender_device).and_then(|id| self.devices.get(&id));
+        let same = message.id.0[..] == shown.client_msg_id[..]
+            && message.body == shown.body
+            && inbound.conversation.0[..] == shown.conversation[..]
+            && sender == Some(&(message.device, Uin(shown.sender)));
+        if same { Ok(index) } else { Err(format!("message {index} was shown as something else")) }
+    }
+
+    /// Messages the server acknowledged to their senders.
+    pub(crate) fn acknowledged(&self) -> usize {
+        self.messages.iter().filter(|m| m.told == Told::Sent).count()
+    }
+
+    /// Messages that are durable at the server.
+    pub(crate) fn durable(&self) -> usize {
+        self.messages.iter().filter(|m| m.stored.is_some()).count()
+    }
+
+    /// After the drain: every message that was queued was stored, or failed. `alive` says whether its
+    /// sender still is.
+    pub(crate) fn settled(&self, alive: impl Fn(usize) -> bool) -> Check {
+        for (index, message) in self.messages.iter().enumerate() {
+            let lost = message.stored.is_none() && !message.given_up && matches!(message.told, Told::Queued | Told::Sent);
+            if lost && alive(message.device) {
+                return Err(format!("message {index} was {:?} and is lost", message.told));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,135 @@
+//! One run from one seed.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::crypto::Watch;
+use crate::fault::{FaultSet, Plan};
+use crate::scenario::Scenario;
+use crate::stats::Stats;
+use crate::trace::Trace;
+use crate::world::World;
+
+/// How to run seeds.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Which machines.
+    pub plan: Plan,
+    /// Classes that are left out.
+    pub without: FaultSet,
+    /// Print what happens.
+    pub trace: bool,
+    /// A bug to find.
+    #[cfg(feature = "planted")]
+    pub plant: Option<crate::plant::Plant>,
+}
+
+impl Options {
+    /// Everything on.
+    #[must_use]
+    pub const fn new(plan: Plan) -> Self {
+        Self {
+            plan,
+            without: FaultSet::NONE,
+            trace: false,
+            #[cfg(feature = "planted")]
+            plant: None,
+        }
+    }
+}
+
+/// Something that must hold did not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// When, by the virtual clock, in microseconds.
+    pub at: u64,
+    /// What.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at {}.{:06} s: {}", self.at / 1_000_000, self.at % 1_000_000, self.what)
+    }
+}
+
+impl std::error::Error for Violation {}
+
+/// What a run amounted to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The seed.
+    pub seed: u64,
+    /// Classes that were on.
+    pub faults: FaultSet,
+    /// Equal for equal runs.
+    pub hash: u64,
+    /// Numbers.
+    pub stats: Stats,
+    /// What went wrong, if anything did.
+    pub violation: Option<Violation>,
+}
+
+/// Runs seeds, one after the other.
+///
+/// Checked in every run: what is acknowledged is durable, and is delivered to every device of both
+/// members, once for each device and idempotency key, in the order of the conversation, whose
+/// numbers have no gap; what is called failed is stored nowhere; what is opened is what was sealed,
+/// and no key sees a nonce twice; nobody comes in with a ticket that is expired, revoked or another
+/// device's; an altered frame ends its connection; each connection ends once, each client stops once;
+/// no machine writes where it must not, waits for the past or never waits; nothing panics.
+///
+/// ```
+/// use ntproto_sim::{Options, Plan, Simulator};
+/// let run = Simulator::new().run(1, &Options::new(Plan::Streams));
+/// assert_eq!(run.violation, None);
+/// assert!(run.stats.messages >= 100);
+/// ```
+pub struct Simulator {
+    provider: &'static Watch,
+}
+
+impl Default for Simulator {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Simulator {
+    /// A simulator. It keeps a few hundred bytes for as long as the program runs: make one a thread.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { provider: Watch::leak() }
+    }
+
+    /// Runs a seed. The same seed and options give the same run, byte for byte.
+    pub fn run(&mut self, seed: u64, options: &Options) -> Run {
+        let scenario = Scenario::draw(seed, options.plan, options.without);
+        let faults = scenario.faults;
+        let mut world = World::new(seed, scenario, self.provider, Trace::new(options.trace));
+        #[cfg(feature = "planted")]
+        world.set_plant(options.plant);
+        let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
+        let at = world.now().0;
+        let what = match ended {
+            Ok(Ok(())) => None,
+            Ok(Err(what)) => Some(what),
+            Err(panic) => Some(format!("panic: {}", panic_text(&*panic))),
+        };
+        Run {
+            seed,
+            faults,
+            stats: world.stats,
+            hash: world.trace.finish(),
+            violation: what.map(|what| Violation { at, what }),
+        }
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (_, Some(text)) => text,
+        _ => "without words",
+    }
+}

@@ -1,0 +1,95 @@
+//! What a seed decides before anything happens.
+
+use std::time::Duration;
+
+use ntproto_core::rng::Rng;
+
+use crate::draw::{Draw, rng};
+use crate::fault::{Fault, FaultSet, Plan};
+use crate::schedule::Time;
+
+/// Chance in percent that a class is on in a seed. Twice the fifth that is asked for.
+const ON: u64 = 40;
+/// Chance in percent that a seed uses the real primitives.
+const REAL_CRYPTO: u64 = 10;
+/// Messages of a seed at least.
+pub(crate) const MIN_MESSAGES: u64 = 110;
+/// Messages of a seed at most.
+const MAX_MESSAGES: u64 = 200;
+/// How long everything must be at rest after the faults end.
+pub(crate) const HEAL_WITHIN: Duration = Duration::from_secs(90);
+
+/// The circumstances of a run.
+pub(crate) struct Scenario {
+    /// Devices of each user.
+    pub(crate) users: Vec<usize>,
+    /// Messages that are sent.
+    pub(crate) messages: usize,
+    /// Classes that may strike.
+    pub(crate) faults: FaultSet,
+    /// When they end.
+    pub(crate) heal: Time,
+    pub(crate) real_crypto: bool,
+    pub(crate) open_registration: bool,
+    pub(crate) ticket_lifetime: Duration,
+    /// Delay of the link, in microseconds.
+    pub(crate) delay: (u64, u64),
+    /// Bytes of a stream in flight before its sender must wait.
+    pub(crate) window: usize,
+    /// What a machine may write at once.
+    pub(crate) tx_limit: usize,
+    /// Delays of the server's disk, in microseconds: write and sync.
+    pub(crate) disk: (u64, u64),
+    /// The largest body.
+    pub(crate) max_body: u64,
+}
+
+impl Scenario {
+    pub(crate) fn draw(seed: u64, plan: Plan, without: FaultSet) -> Self {
+        let mut r = rng(seed, "scenario");
+        // Every class is drawn, known or not: leaving one out does not disturb the others.
+        let faults = Fault::ALL.iter().fold(FaultSet::NONE, |set, fault| {
+            let on = r.chance(ON) && fault.in_plan(plan) && !without.contains(*fault);
+            if on { set.with(*fault) } else { set }
+        });
+        let on = |fault| faults.contains(fault);
+        let users = match r.below(10) {
+            0..=3 => 2,
+            4..=7 => r.between(3, 5),
+            _ => r.between(6, 10),
+        };
+        let users = (0..users).map(|_| devices(&mut r)).collect();
+        let near = r.between(200, 40_000);
+        Self {
+            users,
+            messages: r.between(MIN_MESSAGES, MAX_MESSAGES) as usize,
+            heal: Time(r.between(40_000_000, 120_000_000)),
+            real_crypto: r.chance(REAL_CRYPTO),
+            open_registration: r.chance(50),
+            ticket_lifetime: if on(Fault::ShortTickets) {
+                Duration::from_millis(r.between(8_000, 40_000))
+            } else {
+                Duration::from_secs(900)
+            },
+            delay: (near, near + r.skewed(100, 150_000)),
+            window: if on(Fault::Backpressure) { r.between(512, 8_192) as usize } else { 64 * 1024 },
+            tx_limit: *r.pick(&[1_200, 4_096, 16_384, 65_536]),
+            disk: (r.between(20, 500), r.skewed(100, 30_000)),
+            max_body: *r.pick(&[16, 64, 256, 1_024, 4_096]),
+            faults,
+        }
+    }
+
+    pub(crate) fn on(&self, fault: Fault) -> bool {
+        self.faults.contains(fault)
+    }
+}
+
+fn devices(r: &mut Rng) -> usize {
+    match r.below(10) {
+        0..=4 => 1,
+        5..=7 => 2,
+        8 => 3,
+        _ => 4,
+    }
+}

@@ -1,0 +1,180 @@
+//! What runs amounted to.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::fault::{Fault, FaultSet, Plan};
+
+/// Numbers of one run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Classes that struck.
+    pub fired: FaultSet,
+    /// Events.
+    pub events: u64,
+    /// Messages that became durable at the server.
+    pub messages: u64,
+    /// Messages whose sender was told so.
+    pub acknowledged: u64,
+    /// Messages shown to applications.
+    pub shown: u64,
+    /// Connections asked for.
+    pub connections: u64,
+    /// Bytes written by the machines.
+    pub bytes: u64,
+    /// Frames sealed.
+    pub seals: u64,
+    /// Frames altered on the way.
+    pub flips: u64,
+    /// Power cuts of the server.
+    pub server_crashes: u64,
+    /// Those between the write and the fsync of messages.
+    pub server_crashes_between: u64,
+    /// Messages that were between them.
+    pub messages_between: u64,
+    /// Power cuts of devices.
+    pub client_crashes: u64,
+    /// Those between write and fsync.
+    pub client_crashes_between: u64,
+    /// Virtual time.
+    pub virtual_ms: u64,
+    /// From the end of the faults until all was at rest.
+    pub healed_after_ms: u64,
+}
+
+/// Numbers of many runs.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    runs: u64,
+    sum: Stats,
+    fired: Vec<u64>,
+    fewest_messages: u64,
+    slowest_heal_ms: u64,
+}
+
+impl Table {
+    /// Adds a run.
+    pub fn add(&mut self, stats: &Stats) {
+        self.fired.resize(Fault::ALL.len(), 0);
+        for fault in stats.fired.iter() {
+            self.fired[fault as usize] += 1;
+        }
+        self.fewest_messages =
+            if self.runs == 0 { stats.messages } else { self.fewest_messages.min(stats.messages) };
+        self.slowest_heal_ms = self.slowest_heal_ms.max(stats.healed_after_ms);
+        self.runs += 1;
+        let sum = &mut self.sum;
+        sum.events += stats.events;
+        sum.messages += stats.messages;
+        sum.acknowledged += stats.acknowledged;
+        sum.shown += stats.shown;
+        sum.connections += stats.connections;
+        sum.bytes += stats.bytes;
+        sum.seals += stats.seals;
+        sum.flips += stats.flips;
+        sum.server_crashes += stats.server_crashes;
+        sum.server_crashes_between += stats.server_crashes_between;
+        sum.messages_between += stats.messages_between;
+        sum.client_crashes += stats.client_crashes;
+        sum.client_crashes_between += stats.client_crashes_between;
+        sum.virtual_ms += stats.virtual_ms;
+    }
+
+    /// Adds what others counted.
+    pub fn merge(&mut self, other: &Self) {
+        if other.runs == 0 {
+            return;
+        }
+        self.fired.resize(Fault::ALL.len(), 0);
+        for (mine, theirs) in self.fired.iter_mut().zip(&other.fired) {
+            *mine += theirs;
+        }
+        self.fewest_messages =
+            if self.runs == 0 { other.fewest_messages } else { self.fewest_messages.min(other.fewest_messages) };
+        self.slowest_heal_ms = self.slowest_heal_ms.max(other.slowest_heal_ms);
+        self.runs += other.runs;
+        let (sum, other) = (&mut self.sum, &other.sum);
+        sum.events += other.events;
+        sum.messages += other.messages;
+        sum.acknowledged += other.acknowledged;
+        sum.shown += other.shown;
+        sum.connections += other.connections;
+        sum.bytes += other.bytes;
+        sum.seals += other.seals;
+        sum.flips += other.flips;
+        sum.server_crashes += other.server_crashes;
+        sum.server_crashes_between += other.server_crashes_between;
+        sum.messages_between += other.messages_between;
+        sum.client_crashes += other.client_crashes;
+        sum.client_crashes_between += other.client_crashes_between;
+        sum.virtual_ms += other.virtual_ms;
+    }
+
+    /// Runs so far.
+    #[must_use]
+    pub const fn runs(&self) -> u64 {
+        self.runs
+    }
+
+    /// The fewest messages a run stored.
+    #[must_use]
+    pub const fn fewest_messages(&self) -> u64 {
+        self.fewest_messages
+    }
+
+    /// Classes of a plan that struck in fewer runs than a fifth.
+    #[must_use]
+    pub fn too_rare(&self, plan: Plan, without: FaultSet) -> Vec<Fault> {
+        let due = |f: &Fault| f.in_plan(plan) && !without.contains(*f);
+        let rare = |f: &Fault| self.fired.get(*f as usize).is_none_or(|n| n * 5 < self.runs);
+        Fault::ALL.iter().copied().filter(|f| due(f) && rare(f)).collect()
+    }
+
+    /// The table, with how long the runs took by the real clock.
+    #[must_use]
+    pub fn show(&self, plan: Plan, took: Duration) -> String {
+        let mut text = String::from("class            seeds   share\n");
+        for fault in Fault::ALL.iter().filter(|f| f.in_plan(plan)) {
+            let n = self.fired.get(*fault as usize).copied().unwrap_or(0);
+            text += &format!("{fault:<15} {n:>6} {:>6.1}%\n", n as f64 * 100.0 / self.runs.max(1) as f64);
+        }
+        text + &self.summary(took)
+    }
+
+    fn summary(&self, took: Duration) -> String {
+        let sum = &self.sum;
+        let each = |n: u64| n as f64 / self.runs.max(1) as f64;
+        format!(
+            "\n{} seeds of plan, {:.1} a second\n\
+             messages: {} durable, {} acknowledged, {} shown; {:.0} a seed, at least {}\n\
+             server power cuts: {}, of them {} between write and fsync, of {} messages\n\
+             device power cuts: {}, of them {} between write and fsync\n\
+             connections: {}, frames sealed: {}, altered: {}\n\
+             virtual time: {:.1} h; slowest rest after the faults: {:.1} s; {:.0} events a seed\n",
+            self.runs,
+            self.runs as f64 / took.as_secs_f64().max(1e-9),
+            sum.messages,
+            sum.acknowledged,
+            sum.shown,
+            each(sum.messages),
+            self.fewest_messages,
+            sum.server_crashes,
+            sum.server_crashes_between,
+            sum.messages_between,
+            sum.client_crashes,
+            sum.client_crashes_between,
+            sum.connections,
+            sum.seals,
+            sum.flips,
+            sum.virtual_ms as f64 / 3_600_000.0,
+            self.slowest_heal_ms as f64 / 1000.0,
+            each(sum.events),
+        )
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} runs", self.runs)
+    }
+}
