@@ -78,13 +78,28 @@ pub(super) struct Session {
     pub(super) refresh_at: Option<Instant>,
     /// What the connection under way authenticates with.
     pub(super) used_ticket: bool,
-    /// A refusal was answered at once with something better; the next one waits.
-    pub(super) retried: bool,
+    /// What was mended since the last grant: a mend that did not help is not tried again at once.
+    mended: [bool; Mend::ALL],
+}
+
+/// What can be done about a refusal at once.
+#[derive(Clone, Copy)]
+pub(super) enum Mend {
+    /// Take over the server's clock.
+    Clock,
+    /// Come with the device's keys instead of the ticket.
+    Ticket,
+    /// Come with a new ephemeral key.
+    Ephemeral,
+}
+
+impl Mend {
+    const ALL: usize = 3;
 }
 
 impl Session {
     pub(super) fn new(config: ClientConfig, enrolled: bool, ticket: Option<v2::Ticket>) -> Self {
-        Self { config, enrolled, ticket, offset_ms: 0, refresh_at: None, used_ticket: false, retried: false }
+        Self { config, enrolled, ticket, offset_ms: 0, refresh_at: None, used_ticket: false, mended: [false; Mend::ALL] }
     }
 
     fn server_time(&self, unix: UnixMillis) -> u64 {
@@ -96,9 +111,20 @@ impl Session {
         self.offset_ms = i64::try_from(i128::from(server_time_ms) - i128::from(unix.0)).unwrap_or(0);
     }
 
-    /// Forgets the ticket. Returns whether there was one.
-    pub(super) fn drop_ticket(&mut self) -> bool {
-        self.ticket.take().is_some()
+    /// Whether something is tried for the first time since the last grant.
+    pub(super) fn mend(&mut self, mend: Mend) -> bool {
+        !core::mem::replace(&mut self.mended[mend as usize], true)
+    }
+
+    /// It is in.
+    pub(super) const fn granted(&mut self) {
+        self.enrolled = true;
+        self.mended = [false; Mend::ALL];
+    }
+
+    /// Forgets the ticket.
+    pub(super) fn drop_ticket(&mut self) {
+        self.ticket = None;
     }
 
     /// Keeps a ticket and sets the time to renew it: two thirds of its lifetime, a little earlier at

@@ -565,6 +565,17 @@ fn refusals_are_mended_or_final() {
     w.call(Command::Start).unwrap();
     assert_eq!(w.credentials.len(), 2, "the server's clock is adopted and it is tried at once");
 
+    let mut w =
+        World::with(Saved { identity: Some((ME, DEVICE)), ticket: Some(ticket(T0 + 10_000_000)), ..Default::default() });
+    w.auth = [ErrorCode::ClockSkew, ErrorCode::TicketExpired].into();
+    w.call(Command::Start).unwrap();
+    assert_eq!(w.credentials, ["ticket", "ticket", "known device"], "one mend does not stand in for another");
+
+    let mut w = World::with(Saved::default());
+    w.auth = [ErrorCode::ClockSkew, ErrorCode::ClockSkew].into();
+    w.call(Command::Start).unwrap();
+    assert_eq!(w.credentials.len(), 2, "what did not help is not tried again at once");
+
     for code in
         [ErrorCode::Revoked, ErrorCode::BadCredential, ErrorCode::RegistrationClosed, ErrorCode::Version]
     {

@@ -6,6 +6,7 @@ use ntproto_proto::v2;
 
 use super::{CONNECT_TIMEOUT, Client, FAREWELL, Link, Op, SETTLED_AFTER};
 use crate::client::requests::Waiting;
+use crate::client::session::Mend;
 use crate::client::{ClientEvent, ClientTxn, Down, Failure, Output, Stopped};
 use crate::code::ErrorCode;
 use crate::endpoint::client::{self as conn, ClientEndpoint};
@@ -64,8 +65,7 @@ impl Client {
         };
         let uin = Uin(grant.uin);
         self.session.adopt_clock(now.unix, grant.server_time_ms);
-        self.session.enrolled = true;
-        self.session.retried = false;
+        self.session.granted();
         self.inbox.set_identity(uin, device);
         if !self.identity_saved {
             self.identity_saved = true;
@@ -85,20 +85,21 @@ impl Client {
         self.store(ClientTxn::SaveTicket(Some(ticket)), Op::Other);
     }
 
-    /// The server refused. What can be mended is mended and tried at once, one time.
+    /// The server refused. What can be mended is mended and tried at once, each thing one time.
     pub(super) fn refused(&mut self, now: Now, refusal: &v2::Refusal) {
         let code = ErrorCode::from_wire(refusal.code);
-        let mended = match code {
+        let mend = match code {
             Some(ErrorCode::ClockSkew) => {
                 self.session.adopt_clock(now.unix, refusal.server_time_ms);
-                true
+                Mend::Clock
             }
             Some(ErrorCode::TicketExpired | ErrorCode::BadCredential) if self.session.used_ticket => {
                 self.store(ClientTxn::SaveTicket(None), Op::Other);
-                self.session.drop_ticket()
+                self.session.drop_ticket();
+                Mend::Ticket
             }
-            // The ephemeral key is new with every attempt.
-            Some(ErrorCode::Replay) => true,
+            // It is new with every attempt.
+            Some(ErrorCode::Replay) => Mend::Ephemeral,
             Some(
                 code @ (ErrorCode::BadCredential
                 | ErrorCode::Revoked
@@ -110,9 +111,9 @@ impl Client {
                 self.stop(now, Stopped::Refused(code));
                 return;
             }
-            _ => false,
+            _ => return,
         };
-        if mended && !core::mem::replace(&mut self.session.retried, true) {
+        if self.session.mend(mend) {
             self.out.push_back(Output::Disconnect(ErrorCode::Normal));
             self.connect(now);
         }
