@@ -168,7 +168,7 @@ pub enum ClientEvent {
         /// When the next attempt is made.
         retry_in: Duration,
     },
-    /// Over for good. Comes once, last.
+    /// Over for good. Comes once, last, when the disk has answered everything.
     Stopped(Stopped),
     /// The message is on the local disk and will be sent.
     Queued {

@@ -640,6 +640,36 @@ fn closing_says_goodbye_and_stops_once() {
 }
 
 #[test]
+fn stopped_comes_last_after_the_disk_has_answered() {
+    let mut w = World::online();
+    let request = w.send(1, Some(Duration::from_secs(2)));
+    w.slow_disk = true;
+    w.push(1, 0, from_friend(1));
+    w.events.clear();
+    w.call(Command::Close).unwrap();
+    assert!(w.events.is_empty(), "the disk is at work: {:?}", w.events);
+    w.later(5_000);
+    assert!(!w.took(|e| matches!(e, ClientEvent::SendExpired { request: r, .. } if *r == request)));
+    w.complete();
+    w.run();
+    assert!(matches!(w.events[..], [ClientEvent::Message(_), ClientEvent::Stopped(Stopped::Closed)]), "{:?}", w.events);
+    w.later(60_000);
+    assert_eq!(w.events.len(), 2);
+}
+
+#[test]
+fn an_end_by_the_server_takes_the_transport_down() {
+    for code in [ErrorCode::Superseded, ErrorCode::Revoked] {
+        let mut w = World::online();
+        let now = w.now();
+        w.server.as_mut().unwrap().call(now, &mut w.rng, server::Command::Close(code)).unwrap();
+        w.serve();
+        w.run();
+        assert!(w.server.is_none(), "{code}");
+    }
+}
+
+#[test]
 fn a_failing_disk_stops_it_and_loses_nothing() {
     let mut w = World::online();
     w.slow_disk = true;

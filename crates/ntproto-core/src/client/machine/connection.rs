@@ -123,12 +123,14 @@ impl Client {
     pub(super) fn closed(&mut self, now: Now, why: Closed) {
         self.offline();
         let Link::Up(endpoint) = core::mem::replace(&mut self.link, Link::None) else { return };
-        if why == Closed::Peer(Some(ErrorCode::Superseded)) {
-            self.stop(now, Stopped::Superseded);
-            return;
-        }
-        if matches!(why, Closed::Peer(Some(ErrorCode::Revoked))) {
-            self.stop(now, Stopped::Refused(ErrorCode::Revoked));
+        let stopped = match why {
+            Closed::Peer(Some(ErrorCode::Superseded)) => Some(Stopped::Superseded),
+            Closed::Peer(Some(ErrorCode::Revoked)) => Some(Stopped::Refused(ErrorCode::Revoked)),
+            _ => None,
+        };
+        if let Some(stopped) = stopped {
+            self.out.push_back(Output::Disconnect(why.code()));
+            self.stop(now, stopped);
             return;
         }
         let retry_in = self.backoff.next(&mut self.rng);
@@ -154,9 +156,6 @@ impl Client {
             (None, Some(at)) => Link::Backoff(at),
             _ => Link::None,
         };
-        if let Some(why) = self.stopped {
-            self.event(ClientEvent::Stopped(why));
-        }
     }
 
     pub(super) fn down(&mut self, now: Now, why: Down) {
@@ -179,7 +178,17 @@ impl Client {
         }
     }
 
-    /// The end. Told once its last words have left.
+    /// Tells the end, once: its last words have left and the disk has answered.
+    pub(super) fn conclude(&mut self) {
+        if let (Some(why), Link::None) = (self.stopped, &self.link)
+            && self.ops.is_empty()
+            && !core::mem::replace(&mut self.told_stopped, true)
+        {
+            self.event(ClientEvent::Stopped(why));
+        }
+    }
+
+    /// The end. Nothing new is begun.
     pub(super) fn stop(&mut self, now: Now, why: Stopped) {
         if self.stopped.is_some() {
             return;
@@ -195,9 +204,8 @@ impl Client {
             farewell @ Link::Farewell(..) => self.link = farewell,
             Link::Connecting(_) => {
                 self.out.push_back(Output::Disconnect(ErrorCode::Normal));
-                self.event(ClientEvent::Stopped(why));
             }
-            Link::None | Link::Backoff(_) => self.event(ClientEvent::Stopped(why)),
+            Link::None | Link::Backoff(_) => {}
         }
     }
 

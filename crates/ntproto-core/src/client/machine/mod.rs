@@ -66,6 +66,7 @@ pub struct Client {
     link: Link,
     started: bool,
     stopped: Option<Stopped>,
+    told_stopped: bool,
     backoff: Backoff,
     settled_at: Option<Instant>,
     paused_until: Option<Instant>,
@@ -98,6 +99,7 @@ impl Client {
             link: Link::None,
             started: false,
             stopped: None,
+            told_stopped: false,
             backoff,
             settled_at: None,
             paused_until: None,
@@ -251,7 +253,7 @@ impl Client {
             (self.settled_at, WaitReason::Settled),
             (self.session.refresh_at.filter(|_| self.online), WaitReason::TicketRefresh),
             (self.requests.deadline(), WaitReason::Deadline),
-            (self.outbox.deadline(), WaitReason::Deadline),
+            (self.outbox.deadline().filter(|_| self.stopped.is_none()), WaitReason::Deadline),
             (self.paused_until, WaitReason::RetryAfter),
         ]
         .into_iter()
@@ -287,7 +289,9 @@ impl Client {
         while let Some((request, failure)) = self.requests.expired(now.mono) {
             self.event(ClientEvent::Response { request, result: Err(failure) });
         }
-        while let Some(expiry) = self.outbox.expired(now.mono) {
+        while self.stopped.is_none()
+            && let Some(expiry) = self.outbox.expired(now.mono)
+        {
             match expiry {
                 Expiry::Unsent(order) => self.resolve(order, SendOutcome::Failed(Failure::DeadlineExceeded)),
                 Expiry::Unknown(order, client_msg_id) => {
@@ -308,7 +312,11 @@ impl Client {
         if matches!(&self.link, Link::Farewell(endpoint, ..) if !endpoint.has_pending()) {
             self.after_farewell(true);
         }
-        self.pump(now);
+        if self.stopped.is_none() {
+            self.pump(now);
+        } else {
+            self.conclude();
+        }
     }
 
     fn next_request(&mut self) -> RequestId {
