@@ -687,6 +687,15 @@ fn a_failing_disk_stops_it_and_loses_nothing() {
     w.client.handle(w.now(), Input::StoreDone(op, Err(StoreError::Full)));
     w.run();
     assert!(w.took(|e| matches!(e, ClientEvent::SendFailed { request: r, why: Failure::Store(StoreError::Full), .. } if *r == request)));
+
+    // A disk that failed may hold the message all the same: nothing is said of it before a restart.
+    let mut w = World::online();
+    w.slow_disk = true;
+    w.send(1, None);
+    let (op, _) = w.disk.pop_front().unwrap();
+    w.client.handle(w.now(), Input::StoreDone(op, Err(StoreError::Failed)));
+    w.run();
+    assert!(matches!(w.events[..], [ClientEvent::Stopped(Stopped::Store(StoreError::Failed))]), "{:?}", w.events);
 }
 
 #[test]

@@ -141,9 +141,10 @@ pub struct Saved {
 /// The local disk failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreError {
-    /// No room left.
+    /// No room left: the transaction is not on the disk, and never will be.
     Full,
-    /// Anything else; the store is not written to again.
+    /// Anything else; whether the transaction is on the disk shows when it is opened again, and until
+    /// then the store is not written to.
     Failed,
 }
 

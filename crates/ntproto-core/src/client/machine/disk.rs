@@ -22,7 +22,7 @@ impl Client {
                     self.event(ClientEvent::Queued { request: RequestId(order), client_msg_id });
                 }
             }
-            (Op::Enqueue(order), Err(e)) => {
+            (Op::Enqueue(order), Err(e @ StoreError::Full)) => {
                 let settled = self.outbox.settle(order, SendOutcome::Failed(Failure::Store(e)));
                 self.outbox.remove(order);
                 if let Some(settled) = settled {
@@ -31,8 +31,9 @@ impl Client {
                 }
             }
             (Op::Apply(apply), Ok(())) => self.applied(apply),
-            // What was taken over is not on the disk: only a restart from the disk is safe.
-            (Op::Apply(_) | Op::Other, Err(e)) => self.stop(now, Stopped::Store(e)),
+            // What was taken over is not on the disk, or what was refused may be: only a restart from
+            // the disk is safe.
+            (_, Err(e)) => self.stop(now, Stopped::Store(e)),
             (Op::Other, Ok(())) => {}
         }
     }
