@@ -116,10 +116,15 @@ impl World {
         device.boots += 1;
         let clock = Clock::new(time, origin, device.wall_offset_ms);
         let saved = device.disk.saved();
-        let mut config = ClientConfig::new(self.provider, *self.server.keys.current().public(), device.keys.duplicate());
+        let mut config =
+            ClientConfig::new(self.provider, *self.server.keys.current().public(), device.keys.duplicate());
         config.enrol.clone_from(&device.enrol);
         config.device_name = format!("device {d}");
-        self.trace.add("start", &[d as u64, u64::from(device.boots), saved.cursor, saved.outbox.len() as u64], &[]);
+        self.trace.add(
+            "start",
+            &[d as u64, u64::from(device.boots), saved.cursor, saved.outbox.len() as u64],
+            &[],
+        );
         device.process = Some(DeviceProcess {
             client: Client::new(config, saved, seed, clock.now(time)),
             clock,
@@ -154,8 +159,11 @@ impl World {
         // A further device: signed for by one of its user's that is in.
         let user = self.devices[d].user;
         let nonce = self.rng.array();
-        let signer = self.devices.iter().find(|other| other.user == user && !other.dead && other.identity.is_some());
-        let Some((signer, (uin, device_id))) = signer.and_then(|s| Some((s, s.identity?))) else { return false };
+        let signer =
+            self.devices.iter().find(|other| other.user == user && !other.dead && other.identity.is_some());
+        let Some((signer, (uin, device_id))) = signer.and_then(|s| Some((s, s.identity?))) else {
+            return false;
+        };
         let link = Link { uin, device_id, nonce, expires: UnixMillis(WALL_START_MS + LONG_MS) };
         self.devices[d].enrol = Some(Credential::Link(link.sign(self.provider, &signer.keys)));
         true
@@ -187,7 +195,8 @@ impl World {
             let tx = (!deaf && conn.is_some()).then_some(&mut self.tx);
             let output = process.client.poll_output(now, tx);
             if process.stopped && !matches!(output, Output::Wait { .. } | Output::Store(..)) {
-                return Err(format!("device {d} stopped, and goes on with {output:?}"));
+                let what = format!("{output:?}");
+                return Err(format!("device {d} stopped, and goes on with {:.60}", what));
             }
             match output {
                 Output::Transmit { channel } => {
@@ -263,6 +272,10 @@ impl World {
                 let now = self.schedule.now();
                 let between = Time(now.0 + self.rng.below(at.0 - now.0 + 1));
                 self.schedule.at(between, Ev::DeviceCrash { d });
+            }
+            #[cfg(feature = "planted")]
+            for (op, result) in self.devices[d].disk.early_answers() {
+                self.device_input(d, Input::StoreDone(op, result))?;
             }
             return Ok(());
         }
@@ -362,15 +375,17 @@ impl World {
         id[8..].copy_from_slice(&self.rng.array::<8>());
         let id = ClientMsgId(id);
         let large = self.rng.below(200) == 0;
-        let size = if large { self.rng.between(10_000, 100_000) } else { self.rng.below(self.scenario.max_body) };
+        let size =
+            if large { self.rng.between(10_000, 100_000) } else { self.rng.below(self.scenario.max_body) };
         let mut body = vec![0; size as usize];
         let fill = self.rng.u64().to_le_bytes();
         body.iter_mut().zip(fill.iter().cycle()).for_each(|(b, f)| *b = *f);
         let body = Bytes::from(body);
-        let deadline = (self.scenario.on(Fault::Deadlines) && !self.healed && self.rng.chance(25)).then(|| {
-            self.fired(Fault::Deadlines);
-            std::time::Duration::from_millis(self.rng.skewed(20, 20_000))
-        });
+        let deadline =
+            (self.scenario.on(Fault::Deadlines) && !self.healed && self.rng.chance(25)).then(|| {
+                self.fired(Fault::Deadlines);
+                std::time::Duration::from_millis(self.rng.skewed(20, 20_000))
+            });
         let command = Command::Send { conversation, client_msg_id: Some(id), body: body.clone(), deadline };
         match self.call_device(d, command) {
             Ok(_) => {
@@ -390,8 +405,12 @@ impl World {
     /// Accounts a device may write to.
     fn peers(&self, d: usize) -> Vec<Uin> {
         let user = self.devices[d].user;
-        let mut peers: Vec<Uin> =
-            self.devices.iter().filter(|o| o.user != user).filter_map(|o| o.identity.map(|(uin, _)| uin)).collect();
+        let mut peers: Vec<Uin> = self
+            .devices
+            .iter()
+            .filter(|o| o.user != user)
+            .filter_map(|o| o.identity.map(|(uin, _)| uin))
+            .collect();
         peers.dedup();
         peers
     }
@@ -449,7 +468,8 @@ impl World {
                 }
             }
             ClientEvent::Receipt(receipt) => {
-                let conversation = ConversationId::from_slice(&receipt.conversation).ok_or("a receipt for nothing")?;
+                let conversation =
+                    ConversationId::from_slice(&receipt.conversation).ok_or("a receipt for nothing")?;
                 let log = self.ledger.logs.get(&conversation).map_or(0, Vec::len);
                 if receipt.delivered_seq > log as u64 {
                     return Err(format!("a receipt for {} of {log} messages", receipt.delivered_seq));
@@ -460,15 +480,17 @@ impl World {
                     return Err(format!("device {d} was answered what it did not ask, or twice"));
                 }
             }
-            ClientEvent::Other(packet) => return Err(format!("device {d} got {packet:?}")),
-            ClientEvent::Push(packet) => return Err(format!("device {d} was pushed {packet:?}")),
+            ClientEvent::Other(packet) => {
+                return Err(format!("device {d} got a change of type {}", packet.event_type));
+            }
+            ClientEvent::Push(packet) => return Err(format!("device {d} was pushed {:?}", packet.id)),
         }
         Ok(())
     }
 
     /// A client will not go on by itself. Its user starts it again, where that makes sense.
     fn device_stopped(&mut self, d: usize, why: Stopped) -> Check {
-        let revoked = self.revoked(d);
+        let revoked = self.ledger.is_revoked(d);
         let device = &mut self.devices[d];
         if let Some(process) = &mut device.process {
             process.stopped = true;

@@ -11,7 +11,7 @@ pub(crate) type Done = Vec<(OpId, Result<(), StoreError>)>;
 /// The device's store. Transactions wait, are written together, and are durable after a sync.
 #[derive(Default)]
 pub(crate) struct ClientDisk {
-    durable: Saved,
+    pub(crate) durable: Saved,
     /// Written, in order, not synced.
     written: Vec<(OpId, ClientTxn)>,
     refused: Done,
@@ -26,6 +26,8 @@ pub(crate) struct ClientDisk {
     /// Planted: see [`Plant`](crate::plant::Plant).
     #[cfg(feature = "planted")]
     pub(crate) plant: Option<crate::plant::Plant>,
+    #[cfg(feature = "planted")]
+    pub(crate) late: Option<ClientTxn>,
 }
 
 impl ClientDisk {
@@ -51,11 +53,23 @@ impl ClientDisk {
         self.waiting.len() + self.written.len()
     }
 
+    /// Answers to what is only written: a planted bug.
+    #[cfg(feature = "planted")]
+    pub(crate) fn early_answers(&self) -> Done {
+        match self.plant {
+            Some(crate::plant::Plant::DeviceAcksEarly) => {
+                self.written.iter().map(|(op, _)| (*op, Ok(()))).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// Writes what waits. A sync must follow.
     pub(crate) fn write(&mut self) {
         for (op, txn) in self.waiting.drain(..) {
             // What only shrinks the store goes through on a full disk.
-            let grows = matches!(txn, ClientTxn::Enqueue(_) | ClientTxn::Apply(_) | ClientTxn::SaveIdentity(..));
+            let grows =
+                matches!(txn, ClientTxn::Enqueue(_) | ClientTxn::Apply(_) | ClientTxn::SaveIdentity(..));
             if self.failed {
                 self.refused.push((op, Err(StoreError::Failed)));
             } else if self.full && grows {

@@ -185,7 +185,11 @@ mod tests {
 
     #[test]
     fn a_set_survives_the_command_line() {
-        let set = FaultSet::NONE.with(Fault::Delay).with(Fault::Renewal).with(Fault::BitFlip).without(Fault::BitFlip);
+        let set = FaultSet::NONE
+            .with(Fault::Delay)
+            .with(Fault::Renewal)
+            .with(Fault::BitFlip)
+            .without(Fault::BitFlip);
         assert_eq!(set.to_string(), "delay,renewal");
         assert_eq!(FaultSet::parse(&set.to_string()).unwrap(), set);
         assert!(FaultSet::parse("delay,typo").is_err());

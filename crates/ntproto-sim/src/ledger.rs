@@ -1,6 +1,6 @@
 //! What really happened, kept by nobody who can crash, and what must follow from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use ntproto_core::client::{ClientTxn, Inbound, SendOutcome};
@@ -48,15 +48,30 @@ pub(crate) struct Ledger {
     written: Vec<(Txn, Outcome)>,
     /// Durable watermarks.
     pub(crate) marks: BTreeMap<(ConversationId, Uin), u64>,
+    /// Devices whose revocation is durable.
+    pub(crate) revoked: BTreeSet<DeviceId>,
     /// The id the server gave to each device, and its account.
     pub(crate) devices: BTreeMap<DeviceId, (usize, Uin)>,
 }
 
 impl Ledger {
+    /// Whether a device's revocation is durable; the server may not have been told yet.
+    pub(crate) fn is_revoked(&self, d: usize) -> bool {
+        self.revoked.iter().any(|id| self.devices.get(id).is_some_and(|(device, _)| *device == d))
+    }
+
     /// An application sends a message.
     pub(crate) fn send(&mut self, device: usize, conversation: ConversationId, id: ClientMsgId, body: Bytes) {
         self.by_id.insert(id, self.messages.len());
-        self.messages.push(Message { device, conversation, id, body, told: Told::Nothing, stored: None, given_up: false });
+        self.messages.push(Message {
+            device,
+            conversation,
+            id,
+            body,
+            told: Told::Nothing,
+            stored: None,
+            given_up: false,
+        });
     }
 
     fn find(&mut self, id: &ClientMsgId) -> Check<&mut Message> {
@@ -76,17 +91,25 @@ impl Ledger {
                 (Txn::Append(append), Outcome::Appended { conv_seq, duplicate: false, .. }) => {
                     self.stored(&append, conv_seq)?;
                 }
-                (Txn::Delivered { .. }, Outcome::Delivered { receipts }) => {
+                (Txn::Delivered { watermarks, .. }, Outcome::Delivered { receipts }) => {
                     for placed in receipts {
                         let conversation = ConversationId::from_slice(&placed.receipt.conversation)
                             .ok_or("a receipt without a conversation")?;
-                        let mark =
-                            self.marks.entry((conversation, Uin(placed.receipt.member))).or_default();
+                        let seq = placed.receipt.delivered_seq;
+                        if !watermarks.iter().any(|(c, claimed)| *c == conversation && seq <= *claimed) {
+                            return Err(format!(
+                                "a receipt for {seq} of {conversation}, which nobody claimed"
+                            ));
+                        }
+                        let mark = self.marks.entry((conversation, Uin(placed.receipt.member))).or_default();
                         if placed.receipt.delivered_seq <= *mark {
                             return Err(format!("the watermark of {conversation} did not rise"));
                         }
                         *mark = placed.receipt.delivered_seq;
                     }
+                }
+                (Txn::RevokeDevice { device_id, .. }, Outcome::Revoked { .. }) => {
+                    self.revoked.insert(device_id);
                 }
                 _ => {}
             }
@@ -116,7 +139,11 @@ impl Ledger {
             .ok_or_else(|| format!("the server stored {}, which nobody sent", append.client_msg_id))?;
         let log = self.logs.entry(append.conversation).or_default();
         if conv_seq != log.len() as u64 + 1 {
-            return Err(format!("conv_seq {conv_seq} after {} messages of {}", log.len(), append.conversation));
+            return Err(format!(
+                "conv_seq {conv_seq} after {} messages of {}",
+                log.len(),
+                append.conversation
+            ));
         }
         log.push(index);
         let message = &mut self.messages[index];
@@ -127,7 +154,10 @@ impl Ledger {
             return Err(format!("message {index} was stored after its sender was told it never would be"));
         }
         let sender = self.devices.get(&append.device).map(|(device, _)| *device);
-        if message.conversation != append.conversation || message.body != append.body || sender != Some(message.device) {
+        if message.conversation != append.conversation
+            || message.body != append.body
+            || sender != Some(message.device)
+        {
             return Err(format!("message {index} was stored as something else"));
         }
         Ok(())
@@ -147,7 +177,10 @@ impl Ledger {
     pub(crate) fn sent(&mut self, id: &ClientMsgId, conversation: ConversationId, conv_seq: u64) -> Check {
         let message = self.find(id)?;
         if message.stored != Some(conv_seq) || message.conversation != conversation {
-            return Err(format!("message {id} was acknowledged at {conv_seq} but is {:?} on the disk", message.stored));
+            return Err(format!(
+                "message {id} was acknowledged at {conv_seq} but is {:?} on the disk",
+                message.stored
+            ));
         }
         match std::mem::replace(&mut message.told, Told::Sent) {
             Told::Nothing | Told::Queued => Ok(()),
@@ -178,7 +211,10 @@ impl Ledger {
                     return Err(format!("{} leaves the outbox and is not stored", settled.client_msg_id));
                 }
                 SendOutcome::Failed(_) if stored.is_some() => {
-                    return Err(format!("{} leaves the outbox as failed and is stored", settled.client_msg_id));
+                    return Err(format!(
+                        "{} leaves the outbox as failed and is stored",
+                        settled.client_msg_id
+                    ));
                 }
                 SendOutcome::Failed(_) => self.find(&settled.client_msg_id)?.given_up = true,
                 SendOutcome::Stored { .. } => {}
@@ -191,11 +227,10 @@ impl Ledger {
     pub(crate) fn shown(&mut self, inbound: &Inbound) -> Check<usize> {
         let shown = &inbound.message;
         let place = shown.conv_seq.checked_sub(1).ok_or("conv_seq 0")? as usize;
-        let index = *self
-            .logs
-            .get(&inbound.conversation)
-            .and_then(|log| log.get(place))
-            .ok_or_else(|| format!("{} of {} was shown but is not durable", shown.conv_seq, inbound.conversation))?;
+        let index =
+            *self.logs.get(&inbound.conversation).and_then(|log| log.get(place)).ok_or_else(|| {
+                format!("{} of {} was shown but is not durable", shown.conv_seq, inbound.conversation)
+            })?;
         let message = &self.messages[index];
         let sender = DeviceId::from_slice(&shown.sender_device).and_then(|id| self.devices.get(&id));
         let same = message.id.0[..] == shown.client_msg_id[..]
@@ -219,7 +254,9 @@ impl Ledger {
     /// sender still is.
     pub(crate) fn settled(&self, alive: impl Fn(usize) -> bool) -> Check {
         for (index, message) in self.messages.iter().enumerate() {
-            let lost = message.stored.is_none() && !message.given_up && matches!(message.told, Told::Queued | Told::Sent);
+            let lost = message.stored.is_none()
+                && !message.given_up
+                && matches!(message.told, Told::Queued | Told::Sent);
             if lost && alive(message.device) {
                 return Err(format!("message {index} was {:?} and is lost", message.told));
             }

@@ -40,8 +40,14 @@ struct Arguments {
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments>, String> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut a =
-        Arguments { seeds: 100, from: 1, one: None, threads, shrink: true, options: Options::new(Plan::Streams) };
+    let mut a = Arguments {
+        seeds: 100,
+        from: 1,
+        one: None,
+        threads,
+        shrink: true,
+        options: Options::new(Plan::Streams),
+    };
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} wants a value"));
         let number = |text: String| text.parse::<u64>().map_err(|_| format!("{text:?} is no number"));

@@ -10,7 +10,7 @@ use ntproto_core::binding::{Binding, TransportId};
 use ntproto_core::client;
 use ntproto_core::endpoint;
 use ntproto_core::wire::channel::{Channel, ChannelSet};
-use ntproto_core::wire::frame::{HEADER_LEN, Header, TRAILER_LEN, append_checksum};
+use ntproto_core::wire::frame::{FrameType, HEADER_LEN, Header, TRAILER_LEN, append_checksum};
 use ntproto_hub::{self as hub, ConnId};
 
 use crate::draw::Draw;
@@ -18,6 +18,9 @@ use crate::fault::Fault;
 use crate::ledger::Check;
 use crate::schedule::Time;
 use crate::world::{Ev, World};
+
+/// An altered frame must have ended its connection within this: farewells take up to two seconds.
+const TO_END_MS: u64 = 5_000;
 
 /// Who holds the client's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +57,18 @@ impl Way {
     }
 }
 
+/// What was done to bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flip {
+    None,
+    /// The receiver must end the connection once it has all of the frame.
+    Fatal,
+    /// The receiver reads another length.
+    Length,
+    /// It means nothing.
+    Idle,
+}
+
 /// Bytes on their way.
 struct Segment {
     arrival: Time,
@@ -72,6 +87,8 @@ struct Lane {
     last_arrival: Time,
     stalled_until: Time,
     closed_window: bool,
+    /// A length was altered: its receiver may wait for bytes that never come.
+    deaf: bool,
 }
 
 /// A connection.
@@ -102,6 +119,11 @@ impl Conn {
 
     fn last_arrival(&self, way: Way) -> Time {
         self.lanes[way.index()].iter().map(|l| l.last_arrival).max().unwrap_or_default()
+    }
+
+    /// Whether bytes are in flight.
+    pub(crate) fn busy(&self) -> bool {
+        self.lanes.iter().flatten().any(|lane| lane.in_flight > 1)
     }
 
     /// Bytes in flight are gone.
@@ -255,14 +277,20 @@ impl World {
             }
             return Ok(());
         }
-        let flipped = self.flip(conn, &mut data);
+        let flip = self.flip(&mut data);
+        if flip != Flip::None {
+            self.conns[conn].tampered = true;
+            self.trace.add("flip", &[conn as u64, way.index() as u64, channel as u64, flip as u64], &[]);
+        }
         let cut = self.cut_until(conn, way);
         if cut > now {
-            self.fired(if self.cut_until(conn, Way::ToServer) > now && self.cut_until(conn, Way::ToClient) > now {
-                Fault::Partition
-            } else {
-                Fault::OneWay
-            });
+            self.fired(
+                if self.cut_until(conn, Way::ToServer) > now && self.cut_until(conn, Way::ToClient) > now {
+                    Fault::Partition
+                } else {
+                    Fault::OneWay
+                },
+            );
         }
         let mut arrival = Time(now.0 + self.delay());
         if !self.healed && self.scenario.on(Fault::Stall) && self.net_rng.chance(2) {
@@ -273,6 +301,8 @@ impl World {
         let size = data.len();
         let window = self.scenario.window;
         let lane = self.conns[conn].lane(way, channel);
+        let flipped = flip == Flip::Fatal && !lane.deaf;
+        lane.deaf |= flip == Flip::Length;
         if cut > now {
             arrival = arrival.max(Time(cut.0 + (arrival.0 - now.0)));
         }
@@ -308,7 +338,9 @@ impl World {
             Way::ToClient => {
                 if let Some(process) = &mut self.server.process {
                     let now = process.clock.now(time);
-                    process.hub.handle(now, hub::Input::Writable { conn: ConnId(conn as u64), channels: set });
+                    process
+                        .hub
+                        .handle(now, hub::Input::Writable { conn: ConnId(conn as u64), channels: set });
                 }
             }
         }
@@ -386,9 +418,13 @@ impl World {
             self.schedule.at(back, Ev::Writable { conn, way });
         }
         if caught {
-            self.schedule.at(now.plus_ms(5_000), Ev::MustBeOver { conn, way });
+            self.schedule.at(now.plus_ms(TO_END_MS), Ev::MustBeOver { conn, way });
         }
-        self.trace.add("bytes", &[conn as u64, way.index() as u64, channel as u64, piece.len() as u64], &piece);
+        self.trace.add(
+            "bytes",
+            &[conn as u64, way.index() as u64, channel as u64, piece.len() as u64],
+            &piece,
+        );
         self.receive(conn, way, channel, &piece)
     }
 
@@ -407,12 +443,20 @@ impl World {
     }
 
     /// A frame of it was altered and has arrived whole: its receiver must have ended it.
-    pub(crate) fn must_be_over(&self, conn: usize, way: Way) -> Check {
-        let far = match way {
-            Way::ToServer => self.conns[conn].server,
-            Way::ToClient => self.conns[conn].client,
+    pub(crate) fn must_be_over(&mut self, conn: usize, way: Way) -> Check {
+        let (far, frozen) = match (way, self.device_of(conn)) {
+            (Way::ToServer, _) => (self.conns[conn].server, self.server.frozen_until),
+            (Way::ToClient, Some(d)) => (self.conns[conn].client, self.devices[d].frozen_until),
+            // A stranger may not even read.
+            (Way::ToClient, None) => return Ok(()),
         };
         if far == End::Down {
+            return Ok(());
+        }
+        // Whoever stood still gets its time for last words.
+        let due = frozen.plus_ms(TO_END_MS);
+        if due > self.schedule.now() {
+            self.schedule.at(due, Ev::MustBeOver { conn, way });
             return Ok(());
         }
         Err(format!("connection {conn} lives on after a frame {way:?} was altered"))
@@ -446,30 +490,29 @@ impl World {
         self.schedule.at(Time(at.0 + 1), Ev::Gone { conn, way: from });
     }
 
-    /// The network ends a connection.
-    pub(crate) fn reset(&mut self, conn: usize) {
+    /// The network ends a connection. `truncate`: part of what is in flight makes it, cut anywhere.
+    pub(crate) fn reset(&mut self, conn: usize, truncate: bool) {
         let now = self.schedule.now();
         for way in [Way::ToServer, Way::ToClient] {
-            if self.scenario.on(Fault::Truncate) && self.net_rng.chance(60) {
-                // Part of what is in flight makes it, cut anywhere.
-                let lanes = &mut self.conns[conn].lanes[way.index()];
-                let mut cut = false;
-                for lane in lanes {
-                    if let Some(last) = lane.segments.back_mut().filter(|s| s.data.len() - s.taken > 1) {
-                        let keep = last.taken + self.net_rng.below((last.data.len() - last.taken) as u64) as usize;
-                        lane.in_flight -= last.data.len() - keep;
-                        last.data.truncate(keep);
-                        last.flipped = false;
-                        cut = true;
-                    }
+            let lanes = &mut self.conns[conn].lanes[way.index()];
+            let mut cut = false;
+            for lane in lanes.iter_mut().filter(|_| truncate) {
+                if let Some(last) = lane.segments.back_mut().filter(|s| s.data.len() - s.taken > 1) {
+                    let keep =
+                        last.taken + self.net_rng.below((last.data.len() - last.taken) as u64) as usize;
+                    lane.in_flight -= last.data.len() - keep;
+                    last.data.truncate(keep);
+                    last.flipped = false;
+                    cut = true;
                 }
-                if cut {
-                    self.fired(Fault::Truncate);
-                }
+            }
+            let mut at = now.plus_ms(self.net_rng.skewed(0, 3_000)).max(self.cut_until(conn, way));
+            if cut {
+                self.fired(Fault::Truncate);
+                at = at.max(self.conns[conn].last_arrival(way).plus_ms(1));
             } else if self.net_rng.chance(50) {
                 self.conns[conn].drop_bytes(way);
             }
-            let at = now.plus_ms(self.net_rng.skewed(0, 3_000)).max(self.cut_until(conn, way));
             self.schedule.at(at, Ev::Gone { conn, way });
         }
     }
@@ -500,13 +543,12 @@ impl World {
         }
     }
 
-    /// Perhaps flips a bit of what was just written. Returns whether its receiver must end the
-    /// connection once it has all of it.
-    fn flip(&mut self, conn: usize, data: &mut [u8]) -> bool {
+    /// Perhaps flips a bit of what was just written.
+    fn flip(&mut self, data: &mut [u8]) -> Flip {
         let forge = self.scenario.on(Fault::ForgedCrc);
         let plain = self.scenario.on(Fault::BitFlip);
         if self.healed || !(forge || plain) || self.flips_left == 0 || !self.net_rng.chance(3) {
-            return false;
+            return Flip::None;
         }
         // The frame to be altered: any of those written together.
         let mut frames = Vec::new();
@@ -521,11 +563,10 @@ impl World {
             at = end;
         }
         if frames.is_empty() {
-            return false;
+            return Flip::None;
         }
         self.flips_left -= 1;
         self.stats.flips += 1;
-        self.conns[conn].tampered = true;
         let (start, end) = *self.net_rng.pick(&frames);
         let repair = forge && (!plain || self.net_rng.chance(50));
         let limit = if repair { end - TRAILER_LEN } else { end };
@@ -539,7 +580,12 @@ impl World {
         } else {
             self.fired(Fault::BitFlip);
         }
-        // An altered length makes the receiver wait for bytes that may never come.
-        !(start + 4..start + 8).contains(&byte)
+        // A handshake frame travels in the clear: nothing vouches for its flags, and nothing reads them.
+        let idle = repair && byte == start + 2 && data[start + 1] <= FrameType::AuthResp as u8;
+        match byte - start {
+            4..8 => Flip::Length,
+            _ if idle => Flip::Idle,
+            _ => Flip::Fatal,
+        }
     }
 }

@@ -54,7 +54,18 @@ impl World {
         let clock = Clock::new(self.schedule.now(), 1 + self.rng.below(1 << 30), 0);
         let rng = Rng::new(self.rng.array());
         self.trace.add(why, &[r as u64], &[]);
-        self.raws.push(Raw { keys, speech, endpoint: None, rng, clock, conn: 0, copies, repeats: None, why, armed: None });
+        self.raws.push(Raw {
+            keys,
+            speech,
+            endpoint: None,
+            rng,
+            clock,
+            conn: 0,
+            copies,
+            repeats: None,
+            why,
+            armed: None,
+        });
         self.raws[r].conn = self.connect(Owner::Raw(r));
         let leave = self.schedule.now().plus_ms(self.rng.between(1_000, 15_000));
         self.schedule.at(leave, Ev::RawLeaves { r });
@@ -183,8 +194,12 @@ impl World {
 
     /// Its connection brings something.
     pub(crate) fn raw_input(&mut self, r: usize, input: Input<'_>) {
-        let now = self.raws[r].clock.now(self.schedule.now());
-        if let Some(endpoint) = &mut self.raws[r].endpoint {
+        let raw = &mut self.raws[r];
+        let now = raw.clock.now(self.schedule.now());
+        if let (Input::TransportClosed, Speech::Bytes(bytes)) = (&input, &mut raw.speech) {
+            bytes.clear();
+        }
+        if let Some(endpoint) = &mut raw.endpoint {
             endpoint.handle(now, input);
         }
     }
@@ -195,7 +210,11 @@ impl World {
         let conn = self.raws[r].conn;
         if let Speech::Bytes(bytes) = &mut self.raws[r].speech {
             let bytes = std::mem::take(bytes);
-            return if bytes.is_empty() { Ok(()) } else { self.send(conn, Way::ToServer, Channel::Control, bytes) };
+            return if bytes.is_empty() {
+                Ok(())
+            } else {
+                self.send(conn, Way::ToServer, Channel::Control, bytes)
+            };
         }
         for _ in 0..MAX_OUTPUTS {
             let raw = &mut self.raws[r];
@@ -212,8 +231,13 @@ impl World {
                         return Err(format!("{} was let in", raw.why));
                     }
                     let kind = Kind::Request(1);
-                    let packet =
-                        Packet { id: PacketId::DEVICES, kind, deadline_ms: None, trace: None, body: Bytes::new() };
+                    let packet = Packet {
+                        id: PacketId::DEVICES,
+                        kind,
+                        deadline_ms: None,
+                        trace: None,
+                        body: Bytes::new(),
+                    };
                     let _ = endpoint.call(now, Command::Send(Channel::Message, packet));
                 }
                 Output::Event(Event::Closed(_)) => {

@@ -89,8 +89,11 @@ impl Table {
         for (mine, theirs) in self.fired.iter_mut().zip(&other.fired) {
             *mine += theirs;
         }
-        self.fewest_messages =
-            if self.runs == 0 { other.fewest_messages } else { self.fewest_messages.min(other.fewest_messages) };
+        self.fewest_messages = if self.runs == 0 {
+            other.fewest_messages
+        } else {
+            self.fewest_messages.min(other.fewest_messages)
+        };
         self.slowest_heal_ms = self.slowest_heal_ms.max(other.slowest_heal_ms);
         self.runs += other.runs;
         let (sum, other) = (&mut self.sum, &other.sum);

@@ -21,7 +21,7 @@ const SKEW_MS: u64 = 600 * 1000;
 /// How often a class strikes in a seed that has it, at least and at most.
 const fn strikes(fault: Fault) -> (u64, u64) {
     match fault {
-        Fault::Reset => (2, 12),
+        Fault::Reset | Fault::Truncate => (2, 8),
         Fault::OneWay | Fault::Partition => (1, 4),
         Fault::ServerCrash => (1, 5),
         Fault::ClientCrash => (1, 8),
@@ -76,7 +76,8 @@ impl World {
         let now = self.schedule.now();
         let d = self.victim();
         match fault {
-            Fault::Reset => self.strike_reset(),
+            Fault::Reset => self.strike_reset(false),
+            Fault::Truncate => self.strike_reset(true),
             Fault::OneWay => {
                 let way = self.rng.below(2) as usize;
                 self.devices[d].cut_until[way] = self.within(500, 45_000);
@@ -129,7 +130,9 @@ impl World {
                 }
             }
             Fault::ClockBack => {
-                let by = self.rng.skewed(1_000, DAY_MS) as i64;
+                // Up to two minutes back, an expired ticket could look good again.
+                let far = *self.rng.pick(&[120_000, DAY_MS]);
+                let by = self.rng.skewed(1_000, far) as i64;
                 let by = if self.rng.chance(70) { -by } else { by };
                 self.fired(Fault::ClockBack);
                 return self.crash_server(Some(by));
@@ -154,14 +157,21 @@ impl World {
         Ok(())
     }
 
-    fn strike_reset(&mut self) {
+    fn strike_reset(&mut self, truncate: bool) {
         let up: Vec<usize> = (0..self.conns.len())
             .filter(|c| self.conns[*c].client == End::Up && self.conns[*c].server == End::Up)
+            .filter(|c| !truncate || self.conns[*c].busy())
             .collect();
         if !up.is_empty() {
             let conn = *self.rng.pick(&up);
-            self.fired(Fault::Reset);
-            self.reset(conn);
+            if !truncate {
+                self.fired(Fault::Reset);
+            }
+            self.reset(conn, truncate);
+        } else if truncate {
+            // Nothing is on its way now.
+            let soon = self.schedule.now().plus_ms(self.rng.between(1, 200));
+            self.schedule.at(soon, Ev::Strike { fault: Fault::Truncate });
         }
     }
 
@@ -177,7 +187,9 @@ impl World {
             .filter(|(by, of)| {
                 let user = self.devices[*by].user;
                 let alive = (0..self.devices.len())
-                    .filter(|d| self.devices[*d].user == user && !self.devices[*d].dead && !self.condemned[*d])
+                    .filter(|d| {
+                        self.devices[*d].user == user && !self.devices[*d].dead && !self.condemned[*d]
+                    })
                     .count();
                 alive >= 2 && !self.condemned[*of] && by != of
             })
@@ -207,7 +219,8 @@ impl World {
             }
             3 => {
                 self.fired(Fault::Renewal);
-                let body = v2::InviteRequest { uses: 1, lifetime_ms: 1_000, may_invite: false }.encode_to_vec();
+                let body =
+                    v2::InviteRequest { uses: 1, lifetime_ms: 1_000, may_invite: false }.encode_to_vec();
                 return self.app_ask(d, PacketId::INVITE, body.into());
             }
             _ => {

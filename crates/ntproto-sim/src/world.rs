@@ -247,7 +247,9 @@ impl World {
     /// Until when the process an event is for stands still.
     fn frozen(&self, event: Ev) -> Option<Time> {
         match event {
-            Ev::Opened { .. } | Ev::ServerTimer { .. } | Ev::ServerDisk { .. } => Some(self.server.frozen_until),
+            Ev::Opened { .. } | Ev::ServerTimer { .. } | Ev::ServerDisk { .. } => {
+                Some(self.server.frozen_until)
+            }
             Ev::Gone { conn, way } | Ev::Deliver { conn, way, .. } => match (way, self.conns[conn].owner) {
                 (Way::ToServer, _) => Some(self.server.frozen_until),
                 (Way::ToClient, Owner::Device(d, _)) => Some(self.devices[d].frozen_until),
@@ -338,6 +340,7 @@ impl World {
                 self.drain_server()
             }
             None => {
+                self.server.disk.crash(false, &mut self.ledger)?;
                 self.schedule.at(now.plus_ms(500), Ev::ServerStart);
                 Ok(())
             }
@@ -361,6 +364,9 @@ impl World {
         let between = self.server.disk.crash(keep, &mut self.ledger)?;
         self.stats.messages_between += between as u64;
         self.stats.server_crashes_between += u64::from(between > 0);
+        for d in 0..self.devices.len() {
+            self.revoked[d] |= self.ledger.is_revoked(d);
+        }
         self.trace.add("server crash", &[between as u64, u64::from(keep)], &[]);
         self.server.wall_offset_ms += clock.unwrap_or(0);
         self.counted.forget();
@@ -558,9 +564,12 @@ impl World {
     fn note_revoked(&mut self, device: DeviceId) -> Check {
         let Some((d, _)) = self.ledger.devices.get(&device).copied() else { return Ok(()) };
         self.revoked[d] = true;
-        let still = self.server.process.as_ref().and_then(|p| p.sessions.iter().find(|(_, in_)| **in_ == device));
+        let still =
+            self.server.process.as_ref().and_then(|p| p.sessions.iter().find(|(_, in_)| **in_ == device));
         match still {
-            Some((ConnId(conn), _)) => Err(format!("device {d} is revoked and still in on connection {conn}")),
+            Some((ConnId(conn), _)) => {
+                Err(format!("device {d} is revoked and still in on connection {conn}"))
+            }
             None => Ok(()),
         }
     }

@@ -36,7 +36,8 @@ impl Absorber {
 
     fn take(&mut self, word: u64) {
         let [a, b, c, d] = self.lanes;
-        self.lanes = [b ^ fold(a ^ word, MIX[0]), c.rotate_left(23) ^ word, d.wrapping_add(fold(c, MIX[1])), a];
+        self.lanes =
+            [b ^ fold(a ^ word, MIX[0]), c.rotate_left(23) ^ word, d.wrapping_add(fold(c, MIX[1])), a];
     }
 
     pub(crate) fn push(&mut self, mut bytes: &[u8]) {
@@ -143,8 +144,14 @@ impl CryptoProvider for Stub {
         signature
     }
 
-    fn ed25519_verify(&self, public: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> Result<(), CryptoError> {
-        let good = signature[..32] == hash(3, &[public, message]) && signature[32..] == hash(4, &[public, message]);
+    fn ed25519_verify(
+        &self,
+        public: &[u8; 32],
+        message: &[u8],
+        signature: &[u8; 64],
+    ) -> Result<(), CryptoError> {
+        let good =
+            signature[..32] == hash(3, &[public, message]) && signature[32..] == hash(4, &[public, message]);
         if good { Ok(()) } else { Err(CryptoError) }
     }
 

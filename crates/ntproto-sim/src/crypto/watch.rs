@@ -86,7 +86,12 @@ impl CryptoProvider for Watch {
         self.inner().ed25519_sign(seed, message)
     }
 
-    fn ed25519_verify(&self, public: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> Result<(), CryptoError> {
+    fn ed25519_verify(
+        &self,
+        public: &[u8; 32],
+        message: &[u8],
+        signature: &[u8; 64],
+    ) -> Result<(), CryptoError> {
         self.inner().ed25519_verify(public, message, signature)
     }
 
@@ -109,7 +114,11 @@ impl CryptoProvider for Watch {
     fn aes256gcm(&self, key: &Secret<32>) -> Box<dyn AeadKey> {
         let mut absorber = Absorber::new(20);
         absorber.push(key.expose());
-        Box::new(Watched { id: absorber.short(), inner: self.inner().aes256gcm(key), seen: Arc::clone(&self.seen) })
+        Box::new(Watched {
+            id: absorber.short(),
+            inner: self.inner().aes256gcm(key),
+            seen: Arc::clone(&self.seen),
+        })
     }
 }
 
