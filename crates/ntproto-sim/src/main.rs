@@ -167,7 +167,7 @@ fn worker(a: &Arguments, next: &AtomicU64, failed: &AtomicBool, found: &mpsc::Se
         }
         let run = simulator.run(seed, &a.options);
         table.add(&run.stats);
-        let differs = seed % TWICE_EVERY == 0 && simulator.run(seed, &a.options) != run;
+        let differs = seed.is_multiple_of(TWICE_EVERY) && simulator.run(seed, &a.options) != run;
         if run.violation.is_some() || differs {
             failures += 1;
             failed.store(true, Ordering::Relaxed);

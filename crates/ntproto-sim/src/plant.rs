@@ -125,12 +125,12 @@ impl PlantedStore {
     fn change(&mut self, txn: &Txn) -> Txn {
         let mut txn = txn.clone();
         match (&mut txn, self.plant) {
-            (Txn::Append(append), Some(Plant::DedupSkipped)) if !append.resolve_only => {
-                if !self.seen.insert((append.device, append.client_msg_id)) {
-                    self.count += 1;
-                    append.client_msg_id.0[0] ^= 0x80;
-                    append.client_msg_id.0[15] ^= self.count as u8;
-                }
+            (Txn::Append(append), Some(Plant::DedupSkipped))
+                if !append.resolve_only && !self.seen.insert((append.device, append.client_msg_id)) =>
+            {
+                self.count += 1;
+                append.client_msg_id.0[0] ^= 0x80;
+                append.client_msg_id.0[15] ^= self.count as u8;
             }
             (Txn::Delivered { watermarks, .. }, Some(Plant::WatermarkTooHigh)) => {
                 watermarks.iter_mut().for_each(|(_, seq)| *seq = u64::MAX);

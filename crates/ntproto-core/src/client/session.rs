@@ -99,7 +99,15 @@ impl Mend {
 
 impl Session {
     pub(super) fn new(config: ClientConfig, enrolled: bool, ticket: Option<v2::Ticket>) -> Self {
-        Self { config, enrolled, ticket, offset_ms: 0, refresh_at: None, used_ticket: false, mended: [false; Mend::ALL] }
+        Self {
+            config,
+            enrolled,
+            ticket,
+            offset_ms: 0,
+            refresh_at: None,
+            used_ticket: false,
+            mended: [false; Mend::ALL],
+        }
     }
 
     fn server_time(&self, unix: UnixMillis) -> u64 {

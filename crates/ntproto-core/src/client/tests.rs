@@ -565,8 +565,11 @@ fn refusals_are_mended_or_final() {
     w.call(Command::Start).unwrap();
     assert_eq!(w.credentials.len(), 2, "the server's clock is adopted and it is tried at once");
 
-    let mut w =
-        World::with(Saved { identity: Some((ME, DEVICE)), ticket: Some(ticket(T0 + 10_000_000)), ..Default::default() });
+    let mut w = World::with(Saved {
+        identity: Some((ME, DEVICE)),
+        ticket: Some(ticket(T0 + 10_000_000)),
+        ..Default::default()
+    });
     w.auth = [ErrorCode::ClockSkew, ErrorCode::TicketExpired].into();
     w.call(Command::Start).unwrap();
     assert_eq!(w.credentials, ["ticket", "ticket", "known device"], "one mend does not stand in for another");
@@ -652,7 +655,11 @@ fn stopped_comes_last_after_the_disk_has_answered() {
     assert!(!w.took(|e| matches!(e, ClientEvent::SendExpired { request: r, .. } if *r == request)));
     w.complete();
     w.run();
-    assert!(matches!(w.events[..], [ClientEvent::Message(_), ClientEvent::Stopped(Stopped::Closed)]), "{:?}", w.events);
+    assert!(
+        matches!(w.events[..], [ClientEvent::Message(_), ClientEvent::Stopped(Stopped::Closed)]),
+        "{:?}",
+        w.events
+    );
     w.later(60_000);
     assert_eq!(w.events.len(), 2);
 }
@@ -695,7 +702,11 @@ fn a_failing_disk_stops_it_and_loses_nothing() {
     let (op, _) = w.disk.pop_front().unwrap();
     w.client.handle(w.now(), Input::StoreDone(op, Err(StoreError::Failed)));
     w.run();
-    assert!(matches!(w.events[..], [ClientEvent::Stopped(Stopped::Store(StoreError::Failed))]), "{:?}", w.events);
+    assert!(
+        matches!(w.events[..], [ClientEvent::Stopped(Stopped::Store(StoreError::Failed))]),
+        "{:?}",
+        w.events
+    );
 }
 
 #[test]

@@ -126,7 +126,7 @@ impl CryptoProvider for Stub {
     fn x25519(&self, secret: &Secret<32>, public: &[u8; 32]) -> Result<Secret<32>, CryptoError> {
         let (point, rest) = public.split_first_chunk().ok_or(CryptoError)?;
         let point = u64::from_le_bytes(*point);
-        if point < 2 || point >= PRIME || rest.iter().any(|b| *b != 0) {
+        if !(2..PRIME).contains(&point) || rest.iter().any(|b| *b != 0) {
             return Err(CryptoError);
         }
         Ok(Secret::new(hash(1, &[&power(point, exponent(secret)).to_le_bytes()])))
