@@ -7,6 +7,8 @@ use crate::scenario::HEAL_WITHIN;
 use crate::schedule::Time;
 use crate::world::{Ev, World};
 
+/// Messages that are durable at the end, at least.
+const AT_LEAST: usize = 100;
 /// How often it is looked whether all is at rest.
 const LOOK_EVERY_MS: u64 = 250;
 
@@ -24,6 +26,14 @@ impl World {
             device.disk.fail_next_sync = false;
             device.slow_until = now;
             device.crash_at_sync = false;
+        }
+        // Deadlines and full disks may have left too few messages.
+        let lacking = AT_LEAST.saturating_sub(self.ledger.durable() + self.unsent);
+        self.unsent += lacking;
+        for _ in 0..lacking {
+            let d = self.rng.below(self.devices.len() as u64) as usize;
+            let at = now.plus_ms(self.rng.between(1, 2_000));
+            self.schedule.at(at, Ev::AppSend { d });
         }
         self.scenario.delay.1 = self.scenario.delay.1.min(100_000);
         for conn in 0..self.conns.len() {
