@@ -39,6 +39,11 @@ impl Requests {
         self.app < MAX_REQUESTS
     }
 
+    /// Whether no answer is awaited.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// Gives a request its id. Ids wrap around zero; far fewer than 2³² wait at once.
     pub(super) fn add(&mut self, waiting: Waiting, deadline: Option<Instant>) -> u32 {
         loop {

@@ -14,6 +14,7 @@ use ntproto_quic::{ConnId, DatagramMachine, Endpoint, Event, Input, Output, Rece
 
 use super::dial::{Dial, Next};
 use super::pipe::Pipe;
+use super::probe::Probe;
 use super::{Command, Effect, Server};
 
 /// The buffer for one transmit of the core: some frames of its usual size (a larger one comes alone).
@@ -28,6 +29,7 @@ pub struct Driver {
     /// The connection that won, from Connected to Closed or Disconnect.
     conn: Option<ConnId>,
     pipe: Pipe,
+    probe: Probe,
     frame: TxBuf,
     effects: VecDeque<Effect>,
     /// Whether the core may have something to say.
@@ -64,6 +66,7 @@ impl Driver {
             dial: Dial::default(),
             conn: None,
             pipe: Pipe::default(),
+            probe: Probe::new(now.mono),
             frame: TxBuf::new(TRANSMIT_LIMIT),
             effects: VecDeque::new(),
             stirred: true,
@@ -157,6 +160,11 @@ impl Driver {
         }
     }
 
+    /// Whether the server owes an answer: to a request, or to the sign-in.
+    fn is_owed(&self) -> bool {
+        self.conn.is_some() && (self.client.awaits_answer() || !self.client.is_online())
+    }
+
     // ── the connection ──────────────────────────────────────────────────────────────────────────
 
     fn hang_up(&mut self, now: Now, code: ErrorCode) {
@@ -243,6 +251,7 @@ impl DatagramMachine for Driver {
     type Effect = Effect;
 
     fn datagram(&mut self, now: Now, received: Received<'_>) {
+        self.probe.heard(now.mono);
         self.quic.handle(now, Input::Datagram(received));
         self.hear(now);
     }
@@ -253,6 +262,11 @@ impl DatagramMachine for Driver {
         self.dialled(now, next);
         if self.wake.is_some_and(|at| at <= now.mono) {
             self.tell(now, client::Input::Timeout);
+        }
+        if let Some(conn) = self.conn
+            && self.probe.due(now.mono, self.is_owed())
+        {
+            self.quic.with(now, conn, |c| c.ping());
         }
         self.hear(now);
     }
@@ -309,7 +323,9 @@ impl DatagramMachine for Driver {
                 Output::Wait { .. } if self.stirred => {}
                 Output::Wait { .. } if self.stopped && self.quic.is_flushed() => return Step::Done,
                 Output::Wait { at, .. } => {
-                    return Step::Wait(earliest(earliest(at, self.wake), self.dial.deadline()));
+                    let probe = self.probe.deadline(self.is_owed());
+                    let own = earliest(earliest(self.wake, self.dial.deadline()), probe);
+                    return Step::Wait(earliest(at, own));
                 }
             }
         }

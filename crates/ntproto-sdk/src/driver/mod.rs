@@ -14,6 +14,7 @@
 mod dial;
 mod machine;
 mod pipe;
+mod probe;
 
 use std::net::SocketAddr;
 

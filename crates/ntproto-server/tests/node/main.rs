@@ -87,6 +87,21 @@ fn what_was_acknowledged_survives_a_power_cut() {
 }
 
 #[test]
+fn an_answer_that_a_kill_swallowed_is_missed_soon() {
+    let (mut world, a, b) = couple(16);
+    world.server.hold = true;
+    world.send(a, b, b"taken by QUIC, lost by the server");
+    // Long enough that nothing of the client's is unacknowledged.
+    world.run_for(Duration::from_millis(300));
+    world.kill_server();
+    world.server.hold = false;
+    world.start_server();
+    let killed = world.at;
+    world.run_until("stored after all", |w| w.sent(a) == 1);
+    assert!(world.at - killed < 3_000_000, "{} us", world.at - killed);
+}
+
+#[test]
 fn a_client_resumes_where_it_stopped() {
     let (mut world, a, b) = couple(4);
     world.send(a, b, b"one");

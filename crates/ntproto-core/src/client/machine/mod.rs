@@ -135,6 +135,12 @@ impl Client {
         self.outbox.len()
     }
 
+    /// Whether the server owes it an answer.
+    #[must_use]
+    pub fn awaits_answer(&self) -> bool {
+        self.online && !self.requests.is_empty()
+    }
+
     /// Takes what the host brings. Never fails: noise ends the connection, as an event.
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
         match input {
