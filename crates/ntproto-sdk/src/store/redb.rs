@@ -9,8 +9,8 @@ use ntproto_core::client::{ClientTxn, Inbound, OutboxEntry, Saved, SendOutcome, 
 use ntproto_core::ids::{ClientMsgId, ConversationId};
 use redb::backends::FileBackend;
 use redb::{
-    CommitError, Database, DatabaseError, ReadOnlyTable, ReadableDatabase as _, ReadableTable, StorageError,
-    TableDefinition, TableError, TransactionError, WriteTransaction,
+    CommitError, Database, DatabaseError, ReadOnlyTable, ReadableDatabase as _, ReadableTable,
+    StorageBackend, StorageError, TableDefinition, TableError, TransactionError, WriteTransaction,
 };
 
 use super::kv::{Kv, MIGRATIONS, Table, Visit, migrate};
@@ -44,19 +44,13 @@ impl RedbStore {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let file = options.open(path).map_err(OpenError::Io)?;
-        let database = FileBackend::new(file)
-            .and_then(|file| Database::builder().set_cache_size(CACHE_SIZE).create_with_backend(file))
-            .map_err(|error| match error {
-                DatabaseError::DatabaseAlreadyOpen => OpenError::InUse,
-                DatabaseError::Storage(StorageError::Io(error))
-                    if error.kind() == io::ErrorKind::InvalidData =>
-                {
-                    OpenError::Foreign
-                }
-                DatabaseError::Storage(StorageError::Io(error)) => OpenError::Io(error),
-                other => OpenError::Damaged(other.to_string()),
-            })?;
-        let damaged = |error: Fault| OpenError::Damaged(error.text);
+        Self::over(FileBackend::new(file).map_err(open_error)?)
+    }
+
+    /// A store over anything that stores bytes.
+    pub(super) fn over(backend: impl StorageBackend) -> Result<Self, OpenError> {
+        let mut builder = Database::builder();
+        let database = builder.set_cache_size(CACHE_SIZE).create_with_backend(backend).map_err(open_error)?;
         let txn = begin(&database).map_err(damaged)?;
         migrate(&mut Writer::new(&txn).map_err(damaged)?, MIGRATIONS)?;
         txn.commit().map_err(|e| damaged(e.into()))?;
@@ -71,6 +65,21 @@ impl RedbStore {
         }
         query(&Reader(tables))
     }
+}
+
+fn open_error(error: DatabaseError) -> OpenError {
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => OpenError::InUse,
+        DatabaseError::Storage(StorageError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
+            OpenError::Foreign
+        }
+        DatabaseError::Storage(StorageError::Io(error)) => OpenError::Io(error),
+        other => OpenError::Damaged(other.to_string()),
+    }
+}
+
+fn damaged(fault: Fault) -> OpenError {
+    OpenError::Damaged(fault.text)
 }
 
 fn begin(database: &Database) -> Result<WriteTransaction, Fault> {

@@ -1,9 +1,12 @@
 #![allow(clippy::unwrap_used)]
+use std::io;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use ntproto_core::client::{Apply, ClientTxn, Inbound, OutboxEntry, SendOutcome, Settled, StoreError};
 use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
+use ntproto_core::rng::Rng;
 use ntproto_proto::v2;
 use proptest::prelude::*;
 
@@ -89,14 +92,136 @@ fn what_a_power_cut_leaves_opens() {
     }
 }
 
-#[cfg(target_os = "linux")]
+/// A disk in memory that loses what was not synced, and may be full or fail.
+#[derive(Clone, Debug, Default)]
+struct Disk(Arc<Mutex<Platter>>);
+
+#[derive(Debug, Default)]
+struct Platter {
+    bytes: Vec<u8>,
+    synced: Vec<u8>,
+    /// Since the last sync.
+    writes: Vec<(usize, Vec<u8>)>,
+    capacity: Option<usize>,
+    fail_sync: bool,
+}
+
+impl Disk {
+    fn with<R>(&self, f: impl FnOnce(&mut Platter) -> R) -> R {
+        f(&mut self.0.lock().unwrap())
+    }
+
+    /// The power goes: of what was not synced, each write stays or is lost.
+    fn cut(&self, rng: &mut Rng) -> Self {
+        self.with(|p| {
+            let mut bytes = p.synced.clone();
+            bytes.resize(p.bytes.len(), 0);
+            for (at, data) in p.writes.iter().filter(|_| rng.below(2) == 0) {
+                if at + data.len() <= bytes.len() {
+                    bytes[*at..at + data.len()].copy_from_slice(data);
+                }
+            }
+            Self(Arc::new(Mutex::new(Platter { synced: bytes.clone(), bytes, ..Platter::default() })))
+        })
+    }
+}
+
+impl ::redb::StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.with(|p| p.bytes.len() as u64))
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.with(|p| out.copy_from_slice(&p.bytes[offset as usize..][..out.len()]));
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.with(|p| {
+            if p.capacity.is_some_and(|capacity| len as usize > capacity) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            p.bytes.resize(len as usize, 0);
+            Ok(())
+        })
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.with(|p| {
+            if p.fail_sync {
+                return Err(io::Error::other("the disk is worn out"));
+            }
+            p.synced.clone_from(&p.bytes);
+            p.writes.clear();
+            Ok(())
+        })
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.with(|p| {
+            p.bytes[offset as usize..][..data.len()].copy_from_slice(data);
+            p.writes.push((offset as usize, data.to_vec()));
+        });
+        Ok(())
+    }
+}
+
 #[test]
 fn a_full_disk_is_told_and_nothing_is_half_done() {
-    // /dev/full takes no bytes: redb's first write fails as a full disk does.
-    match RedbStore::open(std::path::Path::new("/dev/full")) {
-        Err(OpenError::Io(_) | OpenError::Damaged(_) | OpenError::Foreign) => {}
-        Err(other) => panic!("{other:?}"),
-        Ok(mut store) => assert!(store.commit(&[ClientTxn::Confirm(1)]).is_err()),
+    let disk = Disk::default();
+    let mut store = RedbStore::over(disk.clone()).unwrap();
+    store.commit(&[ClientTxn::Enqueue(entry(1, 100))]).unwrap();
+    disk.with(|p| p.capacity = Some(p.bytes.len()));
+    let mut order = 2;
+    let error = loop {
+        match store.commit(&[ClientTxn::Enqueue(entry(order, 200_000)), ClientTxn::Confirm(1)]) {
+            Ok(()) => order += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error, StoreError::Full);
+    // Room alone does not help: what the disk took of it is not known before it is opened again.
+    disk.with(|p| p.capacity = None);
+    assert_eq!(store.commit(&[ClientTxn::Confirm(1)]), Err(StoreError::Full));
+    drop(store);
+    let mut store = RedbStore::over(disk).unwrap();
+    let saved = store.load().unwrap();
+    assert_eq!((saved.outbox.len() as u64, saved.last_order), (order - 1, order - 1));
+    store.commit(&[ClientTxn::Enqueue(entry(order, 200_000))]).unwrap();
+}
+
+#[test]
+fn a_failed_sync_is_the_end_until_opened_again() {
+    let disk = Disk::default();
+    let mut store = RedbStore::over(disk.clone()).unwrap();
+    disk.with(|p| p.fail_sync = true);
+    assert_eq!(store.commit(&[ClientTxn::Enqueue(entry(1, 10))]), Err(StoreError::Failed));
+    disk.with(|p| p.fail_sync = false);
+    assert_eq!(store.commit(&[ClientTxn::Enqueue(entry(2, 10))]), Err(StoreError::Failed));
+}
+
+#[test]
+fn a_power_cut_at_any_moment_keeps_what_was_committed() {
+    let mut rng = Rng::new([8; 32]);
+    let disk = Disk::default();
+    let mut store = RedbStore::over(disk.clone()).unwrap();
+    for order in 1..=60 {
+        store.commit(&[ClientTxn::Enqueue(entry(order, 3000))]).unwrap();
+        // Between two commits, and in the middle of the next.
+        let between = RedbStore::over(disk.cut(&mut rng)).unwrap().load().unwrap();
+        assert_eq!(between.last_order, order);
+        disk.with(|p| p.fail_sync = true);
+        assert!(store.commit(&[ClientTxn::Enqueue(entry(order + 1, 3000))]).is_err());
+        disk.with(|p| p.fail_sync = false);
+        let within = RedbStore::over(disk.cut(&mut rng)).unwrap().load().unwrap();
+        assert!([order, order + 1].contains(&within.last_order), "{} at {order}", within.last_order);
+        assert_eq!(within.outbox.len() as u64, within.last_order);
+        drop(store);
+        let cut = disk.cut(&mut rng);
+        disk.with(|p| *p = std::mem::take(&mut *cut.0.lock().unwrap()));
+        store = RedbStore::over(disk.clone()).unwrap();
+        // Whether the interrupted one is there is the disk's to say; from here on it is in both.
+        store.commit(&[ClientTxn::Enqueue(entry(order + 1, 3000))]).unwrap();
     }
 }
 
