@@ -226,6 +226,23 @@ fn one_stream_at_a_time_and_what_is_not_confirmed_is_told_again() {
 }
 
 #[test]
+fn a_page_read_for_a_dropped_stream_is_not_lost() {
+    let (mut world, a, b) = pair(14);
+    for n in 0..20 {
+        world.block_on(a.send(uin(&b), n.to_string())).unwrap();
+    }
+    for _ in 0..50 {
+        // Begins to read from the disk, and is gone before the answer.
+        let mut events = b.events().unwrap();
+        let _ = poll_once(pin!(events.next()));
+    }
+    let mut events = b.events().unwrap();
+    let got = world.block_on(messages(&mut events, 20));
+    let bodies: Vec<_> = got.iter().map(|m| String::from_utf8_lossy(&m.stored.body).into_owned()).collect();
+    assert_eq!(bodies, (0..20).map(|n| n.to_string()).collect::<Vec<_>>());
+}
+
+#[test]
 fn close_leaves_everything_on_the_disk_and_the_disk_free() {
     let mut world = World::new(8, Link::default());
     let dir = tempfile::tempdir().unwrap();

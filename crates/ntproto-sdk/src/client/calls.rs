@@ -47,11 +47,11 @@ struct Slot {
 }
 
 impl Slot {
-    fn settle(&mut self, reply: Reply) {
+    /// Keeps the reply. The waker is for after the lock: whatever it runs or drops may want the lock too.
+    #[must_use]
+    fn settle(&mut self, reply: Reply) -> Option<Waker> {
         self.reply = Some(reply);
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
+        self.waker.take()
     }
 }
 
@@ -76,7 +76,7 @@ pub(super) struct Waiting<'a> {
 
 impl Calls {
     fn lock(&self) -> MutexGuard<'_, Table> {
-        // A panic elsewhere (a waker's) leaves it whole.
+        // Whoever panics with the lock held leaves the table whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -91,14 +91,19 @@ impl Calls {
 
     /// The driver took a call, or refused it.
     pub(super) fn called(&self, id: CallId, result: Result<RequestId, Misuse>) {
+        wake(self.called_locked(id, result));
+    }
+
+    fn called_locked(&self, id: CallId, result: Result<RequestId, Misuse>) -> Option<Waker> {
         let mut table = self.lock();
-        let Some(slot) = table.slots.get_mut(&id) else { return };
+        let slot = table.slots.get_mut(&id)?;
         match result {
             Err(misuse) => slot.settle(Reply::Refused(misuse)),
             Ok(_) if slot.want == Want::Taken => slot.settle(Reply::Taken),
             Ok(request) => {
                 slot.request = Some(request);
                 table.by_request.insert(request, id);
+                None
             }
         }
     }
@@ -126,22 +131,35 @@ impl Calls {
             },
             _ => return,
         };
+        wake(self.settle(*request, reply, last));
+    }
+
+    fn settle(&self, request: RequestId, reply: Reply, last: bool) -> Option<Waker> {
         let mut table = self.lock();
-        let Some(id) = table.by_request.get(request).copied() else { return };
-        let Some(slot) = table.slots.get_mut(&id) else { return };
-        if last || slot.want == Want::Queued {
-            slot.settle(reply);
-            table.by_request.remove(request);
+        let id = *table.by_request.get(&request)?;
+        let slot = table.slots.get_mut(&id)?;
+        if !last && slot.want != Want::Queued {
+            return None;
         }
+        let waker = slot.settle(reply);
+        table.by_request.remove(&request);
+        waker
     }
 
     /// Nothing comes any more.
     pub(super) fn end(&self, why: &Ended) {
         let mut table = self.lock();
         table.by_request.clear();
-        for slot in table.slots.values_mut().filter(|slot| slot.reply.is_none()) {
-            slot.settle(Reply::Ended(why.clone()));
-        }
+        let waiting = table.slots.values_mut().filter(|slot| slot.reply.is_none());
+        let wakers: Vec<_> = waiting.map(|slot| slot.settle(Reply::Ended(why.clone()))).collect();
+        drop(table);
+        wakers.into_iter().for_each(wake);
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
     }
 }
 
@@ -149,15 +167,16 @@ impl Waiting<'_> {
     /// What came of it.
     pub(super) async fn reply(self) -> Reply {
         poll_fn(|cx| {
+            let waker = cx.waker().clone();
             let mut table = self.calls.lock();
             let slot = table.slots.get_mut(&self.id).expect("the slot goes when its Waiting is dropped");
-            match slot.reply.take() {
-                Some(reply) => Poll::Ready(reply),
-                None => {
-                    slot.waker = Some(cx.waker().clone());
-                    Poll::Pending
-                }
+            if let Some(reply) = slot.reply.take() {
+                return Poll::Ready(reply);
             }
+            let old = slot.waker.replace(waker);
+            drop(table);
+            drop(old);
+            Poll::Pending
         })
         .await
     }
@@ -166,8 +185,11 @@ impl Waiting<'_> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let mut table = self.calls.lock();
-        if let Some(request) = table.slots.remove(&self.id).and_then(|slot| slot.request) {
+        let slot = table.slots.remove(&self.id);
+        if let Some(request) = slot.as_ref().and_then(|slot| slot.request) {
             table.by_request.remove(&request);
         }
+        drop(table);
+        drop(slot);
     }
 }

@@ -101,6 +101,8 @@ struct State {
     items: VecDeque<Event>,
     /// Whether somebody has the stream.
     taken: bool,
+    /// Counts the streams there were: a page read for an earlier one is not for this one.
+    stream: u64,
     /// The last message in `items`, or before them.
     last: Option<Place>,
     /// There are messages on the disk behind `last`.
@@ -113,11 +115,12 @@ struct State {
     waker: Option<Waker>,
 }
 
-impl State {
-    fn wake(&mut self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
+/// Unlocks, then wakes: whatever a waker runs or drops may want the lock too.
+fn wake(mut state: MutexGuard<'_, State>) {
+    let waker = state.waker.take();
+    drop(state);
+    if let Some(waker) = waker {
+        waker.wake();
     }
 }
 
@@ -127,7 +130,7 @@ pub(super) struct Queue(Mutex<State>);
 
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic elsewhere (a waker's) leaves it whole.
+        // Whoever panics with the lock held leaves it whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -143,7 +146,7 @@ impl Queue {
             state.last = Some(place);
             state.items.push_back(Event::Message(inbound.into()));
         }
-        state.wake();
+        wake(state);
     }
 
     /// Anything else.
@@ -165,7 +168,7 @@ impl Queue {
         } else {
             state.lagged = true;
         }
-        state.wake();
+        wake(state);
     }
 
     /// The end.
@@ -175,11 +178,15 @@ impl Queue {
             state.ended = true;
             state.items.push_back(Event::Ended(why));
         }
-        state.wake();
+        wake(state);
     }
 
-    fn page(&self, page: Option<Vec<(Place, Inbound)>>) {
+    /// A page that was read for this stream.
+    fn page(&self, stream: u64, page: Option<Vec<(Place, Inbound)>>) {
         let mut state = self.lock();
+        if state.stream != stream {
+            return;
+        }
         state.reading = false;
         let page = page.unwrap_or_default();
         if page.len() >= PAGE {
@@ -195,10 +202,11 @@ impl Queue {
             state.items.push_back(Event::CaughtUp);
         }
         state.items.extend(end);
-        state.wake();
+        wake(state);
     }
 
     fn poll(self: &Arc<Self>, cx: &mut Context<'_>, store: &StoreReader) -> Poll<Option<Event>> {
+        let waker = cx.waker().clone();
         let mut state = self.lock();
         // Room for a page, even if everything else goes on.
         let read = state.behind && !state.reading && !state.ended && state.items.len() + PAGE <= MAX_EVENTS;
@@ -206,7 +214,7 @@ impl Queue {
             state.behind = false;
             state.reading = true;
             let after = state.last.unwrap_or(Place::START);
-            let reading = Reading(Some(Arc::clone(self)));
+            let reading = Reading { queue: Some(Arc::clone(self)), stream: state.stream };
             // The guard of an unrun question takes the lock.
             drop(state);
             store.read_always(move |store| reading.done(store.unconfirmed(after, PAGE).ok()));
@@ -221,26 +229,31 @@ impl Queue {
         if state.ended {
             return Poll::Ready(None);
         }
-        state.waker = Some(cx.waker().clone());
+        let old = state.waker.replace(waker);
+        drop(state);
+        drop(old);
         Poll::Pending
     }
 }
 
 /// A page being read; one that is never run, because the store is closed, counts as read.
-struct Reading(Option<Arc<Queue>>);
+struct Reading {
+    queue: Option<Arc<Queue>>,
+    stream: u64,
+}
 
 impl Reading {
     fn done(mut self, page: Option<Vec<(Place, Inbound)>>) {
-        if let Some(queue) = self.0.take() {
-            queue.page(page);
+        if let Some(queue) = self.queue.take() {
+            queue.page(self.stream, page);
         }
     }
 }
 
 impl Drop for Reading {
     fn drop(&mut self) {
-        if let Some(queue) = self.0.take() {
-            queue.page(None);
+        if let Some(queue) = self.queue.take() {
+            queue.page(self.stream, None);
         }
     }
 }
@@ -284,11 +297,16 @@ impl Stream for Events {
 impl Drop for Events {
     fn drop(&mut self) {
         let mut state = self.inner.shared.events.lock();
-        state.taken = false;
-        state.last = None;
-        state.lagged = false;
-        state.caught_up = false;
-        state.waker = None;
-        state.items.retain(|event| matches!(event, Event::Ended(_)));
+        let end = state.items.pop_back().filter(|event| matches!(event, Event::Ended(_)));
+        // The next stream begins anew: with what is on the disk.
+        let fresh = State {
+            stream: state.stream + 1,
+            ended: state.ended,
+            items: end.into_iter().collect(),
+            ..State::default()
+        };
+        let old = std::mem::replace(&mut *state, fresh);
+        drop(state);
+        drop(old);
     }
 }
