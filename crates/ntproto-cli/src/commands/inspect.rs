@@ -20,7 +20,7 @@ const MAX_INPUT: u64 = 16 * MAX_PAYLOAD as u64;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  ntp inspect 0203000000000008000000000000000100000000000000055bb62e35
+  ntp inspect 020300000000002c000000000000000100000000000000010909090909090909090909083160ed07056813811ff62dbf201f84de198ab8fe267b91e7d519674a
   xxd -p frame.bin | ntp inspect
   ntp inspect --key 0707…07 --iv 0909…09 - < frame.hex
   ntp inspect --json - < frame.hex | jq '.lines[] | select(.kind == \"bad\")'

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ntproto_core::client::MAX_BODY;
+use ntproto_core::code::ErrorCode;
 use ntproto_sdk::{ClientMsgId, Event, SendError, SendOptions, Sent, State, Uin};
 use serde_json::json;
 
@@ -63,6 +64,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let body = body(&args.text)?;
     session::block_on(async {
         let session = Session::open(&args.profile).await?;
+        if session.client.identity().is_some_and(|me| me.uin == args.to) {
+            return Err(Failure::usage(format!("{} is this very account: name another", args.to)));
+        }
         let result =
             if args.queue { queue(args, &session, body).await } else { send(args, &session, body).await };
         session.close().await;
@@ -109,8 +113,19 @@ async fn send(args: &Args, session: &Session, body: Bytes) -> Result<Fate, Failu
         Err(SendError::DeadlineExceeded) if !matches!(session.client.state(), State::Online { .. }) => {
             Err(session.unreachable())
         }
+        Err(SendError::Refused(code, detail)) => Err(refused(args, code, &detail)),
         Err(e) => Err(e.into()),
     }
+}
+
+/// What the server's refusal means here.
+fn refused(args: &Args, code: Option<ErrorCode>, detail: &str) -> Failure {
+    let text = match code {
+        Some(ErrorCode::NotFound) => format!("there is no account {}", args.to),
+        Some(code) => format!("the server refuses the message: {code} {detail}"),
+        None => format!("the server refuses the message: {detail}"),
+    };
+    Failure::new(Code::Refused, text.trim_end())
 }
 
 async fn queue(args: &Args, session: &Session, body: Bytes) -> Result<Fate, Failure> {
@@ -121,7 +136,10 @@ async fn queue(args: &Args, session: &Session, body: Bytes) -> Result<Fate, Fail
             match event {
                 Event::Sent(sent) if sent.client_msg_id == id => return Ok(Fate::Sent(sent)),
                 Event::SendFailed { client_msg_id, why } if client_msg_id == id => {
-                    return Err(Failure::new(Code::Refused, why.to_string()));
+                    return Err(match why {
+                        ntproto_sdk::Failure::Refused(code, detail) => refused(args, code, &detail),
+                        other => Failure::failed(other.to_string()),
+                    });
                 }
                 Event::Ended(why) => return Err(why.into()),
                 _ => {}

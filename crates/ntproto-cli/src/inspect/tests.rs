@@ -254,3 +254,12 @@ mod noise {
         }
     }
 }
+
+/// The frame that the tests of the command line and the help use.
+#[test]
+fn the_frame_in_the_help() {
+    let frame = seal(Channel::Control, FrameType::Heartbeat, &[0, 0, 0, 0, 0, 0, 0, 5]);
+    let hex = crate::output::hex(&frame);
+    assert_eq!(hex, include_str!("../../tests/heartbeat.hex").trim());
+    assert!(include_str!("../commands/inspect.rs").contains(&hex));
+}
