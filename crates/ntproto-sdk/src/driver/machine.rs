@@ -37,6 +37,8 @@ pub struct Driver {
     wake: Option<Instant>,
     confirm: Confirm,
     stopped: bool,
+    /// The last handle is gone, and with it whoever answers for the store.
+    deserted: bool,
 }
 
 /// Confirmations: one under way, the latest waits.
@@ -73,6 +75,7 @@ impl Driver {
             wake: None,
             confirm: Confirm::default(),
             stopped: false,
+            deserted: false,
         }
     }
 
@@ -158,6 +161,11 @@ impl Driver {
             let _ = self.client.call(now, client::Command::Confirm(position));
             self.listen(now);
         }
+    }
+
+    /// Whether the client has stopped, or would have if anybody were left to answer for its disk.
+    fn is_over(&self) -> bool {
+        self.stopped || (self.deserted && self.conn.is_none())
     }
 
     /// Whether the server owes an answer: to a request, or to the sign-in.
@@ -306,8 +314,10 @@ impl DatagramMachine for Driver {
     }
 
     fn commands_closed(&mut self, now: Now) {
-        // One that has stopped by itself refuses.
+        // One that has stopped by itself refuses. Nobody is left to bring the disk's answers either, so its
+        // word that it has stopped may never come.
         let _ = self.client.call(now, client::Command::Close);
+        self.deserted = true;
         self.listen(now);
     }
 
@@ -321,7 +331,7 @@ impl DatagramMachine for Driver {
                 Output::Transmit(transmit) => return Step::Transmit(transmit),
                 Output::Event(event) => self.quic_event(now, event),
                 Output::Wait { .. } if self.stirred => {}
-                Output::Wait { .. } if self.stopped && self.quic.is_flushed() => return Step::Done,
+                Output::Wait { .. } if self.is_over() && self.quic.is_flushed() => return Step::Done,
                 Output::Wait { at, .. } => {
                     let probe = self.probe.deadline(self.is_owed());
                     let own = earliest(earliest(self.wake, self.dial.deadline()), probe);
