@@ -12,6 +12,6 @@ const WRITE: &str = "NTPROTO_WRITE_VECTORS";
 
 /// Writes the vectors; with `check`, compares them.
 pub(crate) fn run(root: &Path, check: bool) -> Result<(), String> {
-    let test = cargo(root, ["test", "--quiet", "--package", "ntproto-tests", "--test", "vectors"]);
+    let test = cargo(root, ["test", "--quiet", "--workspace", "--test", "vectors"]);
     if check { test.done() } else { test.env(WRITE, "1").done() }
 }

@@ -11,9 +11,9 @@
 //! | --- | --- |
 //! | [`log`] | the messages of one conversation, in order |
 //! | [`editor`] | the input line |
-//! | [`model`], [`update`] | the state, and what changes it |
+//! | [`model`], [`mod@update`] | the state, and what changes it |
 //! | [`layout`] | messages as rows of a width |
-//! | [`view`] | rows and state on the screen |
+//! | [`mod@view`] | rows and state on the screen |
 //! | [`terminal`] | the screen taken over and always given back |
 
 mod editor;
