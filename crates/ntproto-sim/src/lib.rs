@@ -11,7 +11,7 @@
 //!
 //! A run has two phases. In the first, faults of the classes that the seed switched on strike. Then
 //! they end, and within 90 seconds of virtual time everything must be at rest: nothing waits in an
-//! outbox, every device has every message. What must hold is checked at every event ([`run`] says
+//! outbox, every device has every message. What must hold is checked at every event (`run.rs` says
 //! what).
 //!
 //! | module | is |
