@@ -17,6 +17,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::wire::channel::Channel;
+use crate::wire::crc::crc32c;
 
 /// The version byte.
 pub const VERSION: u8 = 2;
@@ -255,7 +256,7 @@ pub fn decode(input: &[u8], max_payload: usize) -> Result<Decoded<'_>, FrameErro
     let (Some(payload), Some(crc)) = (rest.get(..len), rest.get(len..len + TRAILER_LEN)) else {
         return Ok(Decoded::NeedMore(total));
     };
-    if crc32c::crc32c(&input[..HEADER_LEN + len]).to_be_bytes() != *crc {
+    if crc32c(&input[..HEADER_LEN + len]).to_be_bytes() != *crc {
         return Err(FrameError::Checksum);
     }
     Ok(Decoded::Frame { header, payload, consumed: total })
@@ -272,7 +273,7 @@ pub fn encode(kind: u8, flags: Flags, channel: Channel, seq: u64, payload: &[u8]
 
 /// Appends the checksum of everything from `start` on.
 pub fn append_checksum(out: &mut Vec<u8>, start: usize) {
-    let crc = crc32c::crc32c(&out[start..]);
+    let crc = crc32c(&out[start..]);
     out.extend_from_slice(&crc.to_be_bytes());
 }
 

@@ -5,6 +5,7 @@
 //! ```
 
 pub mod channel;
+mod crc;
 pub mod event;
 pub mod frame;
 pub mod packet;
