@@ -14,7 +14,7 @@ use ntproto_core::rng::Rng;
 use ntproto_sdk::{Client, Event, Events, SendOptions, Uin};
 use tokio::task::JoinHandle;
 
-use common::{Server, anywhere, client, folder, hurry};
+use common::{Server, client, hurry};
 
 const KILLS: u64 = 20;
 const CLIENTS: usize = 4;
@@ -89,14 +89,13 @@ async fn twenty_kills_lose_and_double_nothing() {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_be_bytes());
     let mut rng = Rng::new(bytes);
-    let (_dir, dir) = folder();
-    let mut server = Server::start(&dir, anywhere());
-    let listen = server.listening;
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = Server::open(dir.path());
 
     // In a ring: each sends to the next, so every conversation has one sender.
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
-        clients.push(client(&server.connect, rng.array()).await);
+        clients.push(client(&server, rng.array()).await);
     }
     hurry(&clients).await;
     let load = Arc::new(Load {
@@ -121,8 +120,8 @@ async fn twenty_kills_lose_and_double_nothing() {
         tokio::time::sleep(Duration::from_millis(LIFE.start + rng.below(LIFE.end - LIFE.start))).await;
         loaded += usize::from(load.under_way.load(Relaxed) > 0);
         let before = load.ledger.lock().unwrap().acknowledged.len();
-        server.kill_nine();
-        server = Server::start(&dir, listen);
+        server.kill();
+        server.restart();
         hurry(&clients).await;
         answered = before;
     }

@@ -1,10 +1,12 @@
-//! A real `ntp serve` as a child process, and clients in this one.
+//! The real program in processes of its own, and clients in this one.
 #![allow(dead_code, clippy::unwrap_used, unreachable_pub)]
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use ntproto_core::crypto::identity::DeviceKeys;
@@ -13,74 +15,200 @@ use ntproto_core::rng::Rng;
 use ntproto_core::wire::packet::PacketId;
 use ntproto_sdk::driver::Server as ServerAt;
 use ntproto_sdk::store::MemoryStore;
-use ntproto_sdk::{Client, ConnectString, Credential, Options};
+use ntproto_sdk::{Client, Credential, Options};
 use ntproto_tokio::{Clock, connect};
+use serde_json::Value;
 
-/// The child; killed when dropped.
-pub struct Server {
-    child: Child,
-    pub listening: SocketAddr,
-    pub connect: ConnectString,
-    pub invitation: Option<String>,
-}
+/// No command of a test takes so long: one that does hangs.
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
-pub fn command(dir: &Path, listen: SocketAddr) -> Command {
+/// `ntp` with nothing of the environment's settings.
+pub fn ntp(home: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ntp"));
-    command.args(["serve", "--json", "--open-registration", "true", "--log-level", "error"]);
-    command.arg("--listen").arg(listen.to_string()).arg("--data-dir").arg(dir);
-    // The settings of whoever runs the tests are not the tests'.
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("NTP_")) {
         command.env_remove(name);
     }
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.env("NTP_HOME", home).args(args).stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
+}
+
+/// Sends a signal by name.
+pub fn signal(id: u32, name: &str) {
+    let done = Command::new("sh").arg("-c").arg(format!("kill -{name} {id}")).status();
+    assert!(done.unwrap().success());
+}
+
+/// Waits for a command's end and what it printed. One that does not end is killed, and fails the test.
+pub fn ended(child: Child) -> Output {
+    let id = child.id();
+    let (done, output) = mpsc::channel();
+    std::thread::spawn(move || done.send(child.wait_with_output()));
+    output
+        .recv_timeout(PATIENCE)
+        .unwrap_or_else(|_| {
+            signal(id, "KILL");
+            panic!("process {id} did not end")
+        })
+        .unwrap()
+}
+
+/// Runs a command to its end.
+pub fn run(home: &Path, args: &[&str]) -> Output {
+    ended(ntp(home, args).spawn().unwrap())
+}
+
+/// Runs a command that must succeed and returns what it printed.
+pub fn ok(home: &Path, args: &[&str]) -> String {
+    let output = run(home, args);
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{args:?}\n{out}\n{err}");
+    out
+}
+
+/// Runs a command with --json that must succeed.
+pub fn json(home: &Path, args: &[&str]) -> Value {
+    serde_json::from_str(&ok(home, args)).unwrap()
+}
+
+/// Runs a command that must fail with this code and one line. Returns the line.
+pub fn fails(home: &Path, args: &[&str], code: i32) -> String {
+    one_line(&run(home, args), code)
+}
+
+pub fn one_line(output: &Output, code: i32) -> String {
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{out}\n{err}");
+    assert_eq!(err.lines().count(), 1, "not one line: {err}");
+    assert!(err.starts_with("ntp: "), "{err}");
+    err.trim_end().to_owned()
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The lines of `ntp recv`.
+pub fn lines(out: &str) -> Vec<Value> {
+    out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Runs a command with something on its standard input.
+pub fn with_input(home: &Path, args: &[&str], input: &[u8]) -> Output {
+    let mut child = ntp(home, args).stdin(Stdio::piped()).spawn().unwrap();
+    // A command that does not read closes the pipe.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    ended(child)
+}
+
+/// `ntp serve` as a child, with its data in `server/` and its log in `server.log`. Dropped, it is killed.
+pub struct Server {
+    child: Child,
+    _stdout: BufReader<ChildStdout>,
+    home: PathBuf,
+    more: Vec<String>,
+    pub listening: SocketAddr,
+    pub connect: String,
+    pub invitation: Option<String>,
+}
+
+/// The arguments of a server in this folder.
+pub fn serve<'a>(data: &'a Path, listen: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let data = data.to_str().unwrap();
+    [&["serve", "--json", "--log-level", "error", "--listen", listen, "--data-dir", data], more].concat()
 }
 
 impl Server {
     /// Starts it and waits until it says that it is ready.
-    pub fn start(dir: &Path, listen: SocketAddr) -> Self {
-        let mut child = command(dir, listen).spawn().unwrap();
+    pub fn start(home: &Path) -> Self {
+        Self::launch(home, "127.0.0.1:0", &[])
+    }
+
+    /// Starts one that lets everybody in.
+    pub fn open(home: &Path) -> Self {
+        Self::launch(home, "127.0.0.1:0", &["--open-registration", "true"])
+    }
+
+    pub fn launch(home: &Path, listen: &str, more: &[&str]) -> Self {
+        Self::try_launch(home, listen, more)
+            .unwrap_or_else(|error| panic!("the server did not start: {error}"))
+    }
+
+    /// As [`launch`](Self::launch); one that does not start is a text.
+    pub fn try_launch(home: &Path, listen: &str, more: &[&str]) -> Result<Self, String> {
+        let data = home.join("server");
+        let log = File::options().create(true).append(true).open(home.join("server.log")).unwrap();
+        let mut child = ntp(home, &serve(&data, listen, more)).stderr(log).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let Ok(ready) = serde_json::from_str::<serde_json::Value>(&line) else {
+        stdout.read_line(&mut line).unwrap();
+        let Ok(ready) = serde_json::from_str::<Value>(&line) else {
             let _ = child.kill();
-            let mut error = String::new();
-            child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
-            panic!("the server did not start: {error}");
+            let _ = child.wait();
+            return Err(std::fs::read_to_string(home.join("server.log")).unwrap());
         };
         let text = |name: &str| ready[name].as_str().map(str::to_owned);
-        Self {
+        Ok(Self {
             child,
+            _stdout: stdout,
+            home: home.to_owned(),
+            more: more.iter().map(|&arg| arg.to_owned()).collect(),
             listening: text("listening").unwrap().parse().unwrap(),
-            connect: text("connect").unwrap().parse().unwrap(),
+            connect: text("connect").unwrap(),
             invitation: text("invitation"),
-        }
+        })
     }
 
     /// SIGKILL: at once, with nothing said.
-    pub fn kill_nine(mut self) {
+    pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// Another signal, by name.
     pub fn signal(&self, name: &str) {
-        let done = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.child.id())).status();
-        assert!(done.unwrap().success());
+        signal(self.child.id(), name);
     }
 
-    /// Waits for its end; what it said on stderr comes along.
-    pub fn wait(&mut self, patience: Duration) -> (ExitStatus, String) {
+    /// SIGTERM. Returns how it ended.
+    pub fn terminate(&mut self) -> Option<i32> {
+        self.signal("TERM");
+        self.wait(PATIENCE).code()
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self, patience: Duration) -> ExitStatus {
         let until = Instant::now() + patience;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
-                let mut error = String::new();
-                self.child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
-                return (status, error);
+                return status;
             }
             assert!(Instant::now() < until, "the server did not end within {patience:?}");
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// What it and those before it in this folder said.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.home.join("server.log")).unwrap()
+    }
+
+    /// Starts it again where it was.
+    pub fn restart(&mut self) {
+        let more: Vec<&str> = self.more.iter().map(String::as_str).collect();
+        *self = Self::launch(&self.home.clone(), &self.listening.to_string(), &more);
+    }
+
+    /// Registers a profile with the server's invitation, or with one of `by`.
+    pub fn register(&self, home: &Path, profile: &str, by: Option<&str>) -> u64 {
+        let invitation = match by {
+            Some(by) => {
+                json(home, &["invite", "--json", "--profile", by])["invitation"].as_str().unwrap().to_owned()
+            }
+            None => self.invitation.clone().unwrap(),
+        };
+        let flags = ["--connect", &self.connect, "--invitation", &invitation, "--profile", profile];
+        json(home, &[&["register", "--json"], &flags[..]].concat())["uin"].as_u64().unwrap()
     }
 }
 
@@ -91,21 +219,10 @@ impl Drop for Server {
     }
 }
 
-/// A folder that is gone afterwards.
-pub fn folder() -> (tempfile::TempDir, PathBuf) {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("server");
-    (dir, path)
-}
-
-pub fn anywhere() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], 0))
-}
-
-/// A client with an account of its own.
-pub async fn client(server: &ConnectString, seed: [u8; 32]) -> Client {
+/// A client of this process with an account of its own.
+pub async fn client(server: &Server, seed: [u8; 32]) -> Client {
     let keys = DeviceKeys::generate(&mut Rng::new(seed), &RUSTCRYPTO);
-    let server = ServerAt::new(server, Clock::start().now().unix).unwrap();
+    let server = ServerAt::new(&server.connect.parse().unwrap(), Clock::start().now().unix).unwrap();
     let mut options = Options::new(server, keys, Box::new(MemoryStore::new()));
     options.enrol = Some(Credential::Open);
     connect(options).await.unwrap()

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Server, fails, json, lines, ok, with_input};
+use common::{Server, fails, json, lines, ok, run, with_input};
 
 #[test]
 fn a_message_survives_a_server_that_is_killed() {
@@ -26,7 +26,7 @@ fn a_message_survives_a_server_that_is_killed() {
     // From here on nothing is told before it is on a disk.
     server.kill();
     let line = fails(home, &["send", &to_b, "lost", "--deadline", "0.7", "--profile", "a"], 4);
-    assert!(line.contains("can't be reached") && line.contains(&server.listening), "{line}");
+    assert!(line.contains("can't be reached") && line.contains(&server.listening.to_string()), "{line}");
     for text in ["two", "three"] {
         let args = ["send", "--json", &to_b, text, "--queue", "--deadline", "0.5", "--profile", "a"];
         assert_eq!(json(home, &args)["sent"].as_bool(), Some(false));
@@ -96,7 +96,7 @@ fn devices_come_and_go() {
     let invitation = room["invitation"].as_str().unwrap();
     for (profile, code) in [("c", 0), ("d", 0), ("e", 3)] {
         let args = ["register", "--connect", connect, "--invitation", invitation, "--profile", profile];
-        assert_eq!(common::run(home, &args).status.code(), Some(code), "{profile}");
+        assert_eq!(run(home, &args).status.code(), Some(code), "{profile}");
     }
 }
 

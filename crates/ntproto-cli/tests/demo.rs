@@ -1,0 +1,78 @@
+//! A small demo and a small bench, as a user runs them.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{ended, fails, json, ntp, one_line, signal, text};
+
+#[test]
+fn nothing_is_lost_or_doubled() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = dir.path().join("kept");
+    let args = [
+        "demo",
+        "--json",
+        "--clients",
+        "3",
+        "--messages",
+        "300",
+        "--server-kills",
+        "1",
+        "--client-kills",
+        "2",
+        "--window",
+        "4",
+        "--dir",
+        kept.to_str().unwrap(),
+    ];
+    let report = json(dir.path(), &args);
+    for (name, want) in [
+        ("sent", 300),
+        ("acknowledged", 300),
+        ("delivered", 300),
+        ("lost", 0),
+        ("duplicated", 0),
+        ("altered", 0),
+        ("stray", 0),
+        ("out_of_order", 0),
+        ("server_kills", 1),
+        ("client_kills", 2),
+    ] {
+        assert_eq!(report[name].as_u64(), Some(want), "{name}: {report}");
+    }
+    assert!(kept.join("client-2/inbox.log").exists());
+    assert!(fails(dir.path(), &args, 2).contains("something in it"));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_demo_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = ntp(dir.path(), &["demo", "--messages", "1000000"]);
+    let child = command.env("TMPDIR", dir.path()).spawn().unwrap();
+    let started = || {
+        let folder = std::fs::read_dir(dir.path()).unwrap().filter_map(Result::ok).next()?.path();
+        folder.join("client-0/sent.log").exists().then_some(())
+    };
+    while started().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    signal(child.id(), "INT");
+    let output = ended(child);
+    assert!(one_line(&output, 130).contains("cleaned up"));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    // No child outlives it: each names its folder on its command line.
+    let processes = std::process::Command::new("ps").args(["-eo", "args"]).output().unwrap();
+    assert!(!text(&processes.stdout).contains(dir.path().to_str().unwrap()));
+}
+
+#[test]
+fn a_small_bench() {
+    let dir = tempfile::tempdir().unwrap();
+    let result = json(dir.path(), &["bench", "--json", "--clients", "3", "--messages", "200"]);
+    assert_eq!(
+        (result["acknowledged"].as_u64(), result["delivered"].as_u64()),
+        (Some(200), Some(200)),
+        "{result}"
+    );
+}
