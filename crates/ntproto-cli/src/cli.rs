@@ -45,6 +45,7 @@ Exit codes:
 enum Command {
     Serve(Box<commands::serve::Args>),
     Register(commands::register::Args),
+    Connect(commands::connect::Args),
     Chat(commands::chat::Args),
     Send(commands::send::Args),
     Recv(commands::recv::Args),
@@ -52,6 +53,7 @@ enum Command {
     Link(commands::link::Args),
     Revoke(commands::revoke::Args),
     Invite(commands::invite::Args),
+    Keys(commands::keys::Args),
     Demo(commands::demo::Args),
     Bench(commands::bench::Args),
     Inspect(commands::inspect::Args),
@@ -66,6 +68,7 @@ impl Cli {
         match self.command {
             Command::Serve(args) => commands::serve::run(&args),
             Command::Register(args) => commands::register::run(&args),
+            Command::Connect(args) => commands::connect::run(&args),
             Command::Chat(args) => commands::chat::run(&args),
             Command::Send(args) => commands::send::run(&args),
             Command::Recv(args) => commands::recv::run(&args),
@@ -73,6 +76,7 @@ impl Cli {
             Command::Link(args) => commands::link::run(&args),
             Command::Revoke(args) => commands::revoke::run(&args),
             Command::Invite(args) => commands::invite::run(&args),
+            Command::Keys(args) => commands::keys::run(&args),
             Command::Demo(args) => commands::demo::run(&args),
             Command::Bench(args) => commands::bench::run(&args),
             Command::DemoWorker(args) => crate::demo::worker::run(&args),

@@ -157,6 +157,7 @@ fn usage_is_two_and_help_is_zero() {
     let commands = [
         "serve",
         "register",
+        "connect",
         "chat",
         "send",
         "recv",

@@ -12,7 +12,7 @@ use ntproto_core::rng::Rng;
 use ntproto_core::time::UnixMillis;
 use ntproto_server::keys::{
     CERTIFICATE_LIFETIME, Identity, KeyError, KeyOptions, RENEW_BEFORE, SignedFor, load_or_create,
-    rotate_server_key, sign_certificate,
+    rotate_server_key, show, sign_certificate,
 };
 
 const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
@@ -102,15 +102,25 @@ fn a_rotated_key_overlaps_with_the_one_before_it() {
     let dir = tempfile::tempdir().unwrap();
     let (dir, names) = (dir.path().join("data"), names());
     let first = load(options(&dir, &names), 1, NOW).unwrap();
-    rotate_server_key(&dir, &RUSTCRYPTO, &mut Rng::new([7; 32]), NOW + Duration::from_secs(1)).unwrap();
+    let rotate = |at, now| rotate_server_key(&dir, &RUSTCRYPTO, &mut Rng::new([7; 32]), at, now);
+    rotate(NOW + Duration::from_secs(1), false).unwrap();
     let second = load(options(&dir, &names), 2, NOW + Duration::from_secs(2)).unwrap();
     let keys = &second.server_keys;
     assert_ne!(keys.current().public(), first.server_keys.current().public());
     assert_eq!(keys.current().id(), 2);
     assert_eq!(keys.previous().unwrap().public(), first.server_keys.current().public());
+    // A third would cut off the clients of the first.
+    let Err(KeyError::Overlap { key_id: 1, left }) = rotate(NOW, false) else { panic!() };
+    assert_eq!(left, CERTIFICATE_LIFETIME);
     let third = load(options(&dir, &names), 3, first.certificate_expires).unwrap();
     assert!(third.server_keys.previous().is_none());
     assert_eq!(third.server_keys.current().public(), keys.current().public());
+    for id in 3..5 {
+        rotate(first.certificate_expires, id == 4).unwrap();
+        let shown = show(&dir, &RUSTCRYPTO).unwrap();
+        assert_eq!((shown.current.key_id, shown.previous.unwrap().key_id), (id, id - 1));
+        assert_eq!((shown.operator, shown.next), (Some(first.operator), None));
+    }
 }
 
 #[test]
@@ -128,9 +138,10 @@ fn the_operators_key_may_stay_elsewhere() {
 
     let file = dir.join("server.cert");
     let certified = KeyOptions { certificate: Some(&file), ..offline };
-    assert!(error(certified, NOW).contains("is gone"));
-    let sign = |operator: &Secret<32>, static_key| {
-        let text = sign_certificate(&RUSTCRYPTO, operator, SignedFor { static_key, key_id, now: NOW });
+    assert!(error(certified, NOW).contains("needs a certificate"));
+    let sign = |operator: &Secret<32>, static_key, key_id| {
+        let what = SignedFor { static_key, key_id, now: NOW, lifetime: CERTIFICATE_LIFETIME };
+        let text = sign_certificate(&RUSTCRYPTO, operator, what);
         std::fs::write(&file, text).unwrap();
     };
     #[cfg(unix)]
@@ -139,17 +150,35 @@ fn the_operators_key_may_stay_elsewhere() {
         std::fs::write(&file, "").unwrap();
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
     }
-    sign(&operator, static_key);
+    sign(&operator, static_key, key_id);
     let good = load(certified, 3, NOW).unwrap();
     assert_eq!(good.operator, public);
     assert_eq!(*good.server_keys.current().public(), static_key);
     assert!(error(certified, NOW + CERTIFICATE_LIFETIME).contains("has expired"));
-    sign(&operator, [1; 32]);
+    sign(&operator, [1; 32], key_id);
     assert!(error(certified, NOW).contains("another server's key"));
-    sign(&Secret::new([6; 32]), static_key);
+    sign(&Secret::new([6; 32]), static_key, key_id);
     assert!(error(certified, NOW).contains("not signed by the pinned operator key"));
     std::fs::write(&file, "zz").unwrap();
     assert!(error(certified, NOW).contains("is damaged"));
+
+    // Rotation: the next key waits for its certificate, and the present one goes on until then.
+    sign(&operator, static_key, key_id);
+    let rotate = |now| rotate_server_key(&dir, &RUSTCRYPTO, &mut Rng::new([8; 32]), now, false);
+    rotate(NOW).unwrap();
+    let next = show(&dir, &RUSTCRYPTO).unwrap().next.unwrap();
+    rotate(NOW).unwrap();
+    assert_eq!(show(&dir, &RUSTCRYPTO).unwrap().next, Some(next), "the same one as long as it waits");
+    assert_eq!(load(certified, 4, NOW).unwrap().certificate, good.certificate);
+    sign(&operator, next.static_key, next.key_id);
+    for _ in 0..2 {
+        let keys = load(certified, 5, NOW).unwrap().server_keys;
+        assert_eq!((*keys.current().public(), keys.current().id()), (next.static_key, next.key_id));
+        assert_eq!(*keys.previous().unwrap().public(), static_key);
+    }
+    assert!(matches!(rotate(NOW), Err(KeyError::Overlap { .. })));
+    sign(&operator, static_key, key_id);
+    assert!(error(certified, NOW).contains("another server's key"), "no way back");
 }
 
 #[test]

@@ -3,7 +3,8 @@
 //! ```text
 //! data_dir/            (0700; every file 0600, written whole with fsync)
 //!   operator.key       Ed25519 seed that signs server certificates; may be moved offline
-//!   server.keys        X25519 static keys with their certificates: the current one, and the one before it
+//!   server.keys        X25519 static keys with their certificates: the current one, the one before it, and the
+//!                      next one as long as it waits for its certificate
 //!   tls.key  tls.crt   the self-signed TLS identity; clients pin the key
 //!   ticket.keys        what session tickets are sealed with
 //!   reset.key          tells former clients after a restart that their connection is gone
@@ -19,6 +20,7 @@ mod tls;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ntproto_core::crypto::CryptoProvider;
 use ntproto_core::crypto::identity::{CertificateError, ServerKeys};
@@ -32,7 +34,9 @@ use zeroize::Zeroizing;
 
 pub use files::FileError;
 pub(crate) use files::make_folder;
-pub use server::{CERTIFICATE_LIFETIME, RENEW_BEFORE, SignedFor, rotate_server_key, sign_certificate};
+pub use server::{
+    CERTIFICATE_LIFETIME, RENEW_BEFORE, Shown, ShownKey, SignedFor, rotate_server_key, show, sign_certificate,
+};
 pub use tickets::save_ticket_keys;
 
 /// Where and for whom the keys are.
@@ -89,6 +93,19 @@ pub enum KeyError {
         /// Its id.
         key_id: u32,
     },
+    /// There are no keys to show or to rotate.
+    NoKeys(PathBuf),
+    /// There is no such file.
+    Absent(PathBuf),
+    /// A file that must not be overwritten is there.
+    Exists(PathBuf),
+    /// Another rotation would cut off clients of the key before the present one.
+    Overlap {
+        /// That key's id.
+        key_id: u32,
+        /// How long its certificate is still good.
+        left: Duration,
+    },
     /// The certificate is of no use, and the operator's key is not here to make another.
     Certificate(PathBuf, CertificateError),
     /// The certificate is for a key that is not this server's.
@@ -119,10 +136,25 @@ impl fmt::Display for KeyError {
             ),
             Self::Uncertified { static_key, key_id } => write!(
                 f,
-                "the server key {} (id {key_id}) has no certificate: sign it with the operator's key and name \
-                 the file as certificate",
+                "the server key needs a certificate: where the operator's key is, run ntp keys certify \
+                 --operator-key FILE --server-key {} --id {key_id} > server.cert; set certificate to that file",
                 &*files::hex(static_key)
             ),
+            Self::NoKeys(dir) => {
+                write!(f, "there are no server keys in {}: start the server there once", dir.display())
+            }
+            Self::Absent(path) => write!(f, "there is no {}: correct the path", path.display()),
+            Self::Exists(path) => {
+                write!(f, "{} is there already and is not overwritten: name another file", path.display())
+            }
+            Self::Overlap { key_id, left } => {
+                let days = left.as_secs().div_ceil(24 * 3600);
+                write!(
+                    f,
+                    "clients with the certificate of key {key_id} are let in for another {days} days: wait, or \
+                     cut them off with --now until they have a new connect string"
+                )
+            }
             Self::Certificate(path, e) => write!(
                 f,
                 "{}: {e}; put a new certificate or the operator's key there and start again",
@@ -186,6 +218,33 @@ pub fn load_or_create(
     })
 }
 
+fn operator_path(dir: &Path) -> PathBuf {
+    dir.join("operator.key")
+}
+
+/// Makes an operator's key in a file of its own, for a machine away from the server. Returns the public key.
+///
+/// # Errors
+/// The file is there already, or can't be written.
+pub fn make_operator_key(
+    path: &Path,
+    provider: &dyn CryptoProvider,
+    rng: &mut Rng,
+) -> Result<[u8; 32], KeyError> {
+    if path.symlink_metadata().is_ok() {
+        return Err(KeyError::Exists(path.to_owned()));
+    }
+    Ok(provider.ed25519_public(&make_key(path, rng)?))
+}
+
+/// Reads an operator's key from its file.
+///
+/// # Errors
+/// It is not there, not a key, or open to others.
+pub fn read_operator_key(path: &Path) -> Result<Secret<32>, KeyError> {
+    read_key(path)?.ok_or_else(|| KeyError::Absent(path.to_owned()))
+}
+
 /// The operator's key, as far as it is here.
 struct Operator {
     public: [u8; 32],
@@ -198,7 +257,7 @@ fn operator(
     rng: &mut Rng,
     is_new: bool,
 ) -> Result<Operator, KeyError> {
-    let path = options.dir.join("operator.key");
+    let path = operator_path(options.dir);
     let secret = match read_key(&path)? {
         Some(secret) => Some(secret),
         None if options.operator_public.is_some() => None,
@@ -237,7 +296,8 @@ fn make_key(path: &Path, rng: &mut Rng) -> Result<Secret<32>, KeyError> {
 }
 
 /// Reads 32 bytes written as 64 hexadecimal digits, as `operator_public` is.
-pub(crate) fn parse_key(text: &str) -> Option<[u8; 32]> {
+#[must_use]
+pub fn parse_key(text: &str) -> Option<[u8; 32]> {
     files::unhex(text)?.as_slice().try_into().ok()
 }
 

@@ -1,0 +1,54 @@
+//! `ntp connect`: gives a profile another connect string.
+
+use ntproto_sdk::driver::Server;
+use ntproto_sdk::{ConnectString, Profile};
+use serde_json::json;
+
+use crate::exit::{Code, Failure, Outcome};
+use crate::output;
+use crate::session::{self, ProfileArgs};
+
+/// Give a profile its server's new connect string.
+///
+/// A connect string is good for as long as the certificate in it. The server prints its newest at every start:
+/// after it moved, or its key was rotated. The operator's key must be the one the profile knows. Needs no
+/// connection.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  ntp connect 'ntp://…'
+  ntp connect 'ntp://…' --new-operator    another operator's key, told by somebody you trust")]
+pub(crate) struct Args {
+    /// The connect string, as `ntp serve` prints it.
+    #[arg(value_name = "STRING")]
+    connect: String,
+    /// Take it although another operator signed it: from now on that one is believed.
+    #[arg(long)]
+    new_operator: bool,
+    #[command(flatten)]
+    profile: ProfileArgs,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Replaces it.
+pub(crate) fn run(args: &Args) -> Outcome {
+    let connect: ConnectString =
+        args.connect.parse().map_err(|e| Failure::usage(format!("the connect string: {e}")))?;
+    Server::new(&connect, session::now()).map_err(|e| Failure::usage(format!("the connect string: {e}")))?;
+    let mut profile = Profile::open(&args.profile.dir()?)?;
+    if profile.connect().operator_key != connect.operator_key && !args.new_operator {
+        return Err(Failure::usage(
+            "another operator signed this connect string: ask who runs the server, then add --new-operator",
+        ));
+    }
+    let server = format!("{}:{}", connect.host, connect.port);
+    profile.set_connect(connect)?;
+    if args.json {
+        output::json_line(&json!({ "server": server, "profile": args.profile.name() }))?;
+    } else {
+        output::line(&format!("The profile {} now finds its server at {server}.", args.profile.name()))?;
+    }
+    Ok(Code::Ok)
+}
