@@ -17,6 +17,7 @@
 //! | [`dispatch`] | packet id → handler |
 //! | [`endpoint`] | one authenticated connection over any transport |
 //! | [`client`] | endpoint, reconnect, outbox, inbox: what an application embeds |
+//! | `journal` | (debug builds only) a run written down, and its exact replay |
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -33,6 +34,8 @@ pub mod crypto;
 pub mod dispatch;
 pub mod endpoint;
 pub mod ids;
+#[cfg(debug_assertions)]
+pub mod journal;
 pub mod liveness;
 pub mod rng;
 pub mod session;

@@ -17,6 +17,7 @@
 //! | `requests` | packets to transactions, outcomes to answers |
 //! | `push` | what goes to devices unasked, and what happens when they do not read it |
 //! | `clock`, `replay` | server time, and the memory of AUTH_REQs |
+//! | `journal` | (debug builds only) a run written down, and its exact replay |
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -31,6 +32,8 @@ mod clock;
 pub mod config;
 mod conn;
 mod hub;
+#[cfg(debug_assertions)]
+pub mod journal;
 mod push;
 mod replay;
 mod requests;

@@ -17,7 +17,7 @@
 
 mod inbox;
 #[cfg(debug_assertions)]
-pub mod journal;
+mod journal;
 mod machine;
 mod outbox;
 mod requests;

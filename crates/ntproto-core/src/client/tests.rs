@@ -12,13 +12,13 @@ use ntproto_proto::v2;
 use proptest::prelude::*;
 use prost::Message as _;
 
-use super::journal::{JournalError, Recorder, replay};
 use super::*;
 use crate::binding::TransportId;
 use crate::crypto::identity::{DeviceKeys, ServerKey, ServerKeys};
 use crate::crypto::rustcrypto::RUSTCRYPTO;
 use crate::endpoint::server::{self, ServerEndpoint};
 use crate::endpoint::{self, rules::Phase};
+use crate::journal::{Journal, JournalError, Recorder, replay};
 use crate::liveness::{INTERVAL, Jitter};
 use crate::rng::Rng;
 use crate::time::{Now, UnixMillis};
@@ -70,7 +70,7 @@ fn stored(conv_seq: u64, sender: Uin, device: [u8; 16], id: [u8; 16]) -> v2::Syn
 
 /// The client, its disk and the server's end of its connection.
 struct World {
-    client: Recorder,
+    client: Recorder<Client>,
     server: Option<ServerEndpoint>,
     rng: Rng,
     ms: u64,
@@ -91,7 +91,7 @@ impl World {
     fn with(saved: Saved) -> Self {
         let now = Now { mono: Instant::from_micros(1), unix: UnixMillis(T0) };
         Self {
-            client: Recorder::new(config(), saved.clone(), SEED, now),
+            client: Recorder::new(Client::new(config(), saved.clone(), SEED, now), now),
             saved,
             server: None,
             rng: Rng::new([6; 32]),
@@ -323,7 +323,7 @@ fn ticket(issued_ms: u64) -> v2::Ticket {
 #[test]
 fn enrols_once_then_comes_back_with_its_ticket_then_with_its_key() {
     let mut w = World::online();
-    assert_eq!(w.client.client().identity(), Some((ME, DEVICE)));
+    assert_eq!(w.client.machine().identity(), Some((ME, DEVICE)));
     assert!(w.written.contains(&ClientTxn::SaveIdentity(ME, DEVICE)));
     w.cut();
     w.later(1_000);
@@ -347,7 +347,7 @@ fn a_message_is_stored_sent_and_settled() {
     w.complete();
     w.run();
     assert!(w.took(|e| matches!(e, ClientEvent::Sent { request: r, conv_seq: 1, .. } if *r == request)));
-    assert_eq!(w.client.client().outbox_len(), 0);
+    assert_eq!(w.client.machine().outbox_len(), 0);
     let moved = w
         .written
         .iter()
@@ -379,7 +379,7 @@ fn what_was_in_flight_goes_out_again_in_order_with_the_same_ids() {
     w.answer_send(2, 2, 1, true);
     w.answer_send(3, 3, 2, false);
     let sent = w.events.iter().filter(|e| matches!(e, ClientEvent::Sent { .. })).count();
-    assert_eq!((sent, w.client.client().outbox_len(), w.messages()), (3, 0, Vec::new()));
+    assert_eq!((sent, w.client.machine().outbox_len(), w.messages()), (3, 0, Vec::new()));
 }
 
 #[test]
@@ -469,7 +469,7 @@ fn a_deadline_before_sending_fails_at_once() {
     w.send(1, Some(Duration::from_millis(500)));
     w.later(500);
     assert!(w.took(|e| matches!(e, ClientEvent::SendFailed { why: Failure::DeadlineExceeded, .. })));
-    assert_eq!(w.client.client().outbox_len(), 0);
+    assert_eq!(w.client.machine().outbox_len(), 0);
     w.later(1_000);
     assert!(w.asked_send().is_none());
 }
@@ -493,7 +493,7 @@ fn a_deadline_in_flight_is_found_out() {
             w.refuse(PacketId::SEND, ErrorCode::Cancelled, 0);
             assert!(w.took(|e| matches!(e, ClientEvent::SendFailed { why: Failure::DeadlineExceeded, .. })));
         }
-        assert_eq!(w.client.client().outbox_len(), 0);
+        assert_eq!(w.client.machine().outbox_len(), 0);
     }
 }
 
@@ -544,11 +544,11 @@ fn reconnects_on_the_drafts_schedule_and_starts_over_when_a_session_held() {
     w.later(10_000);
     w.cut();
     w.later(1_000);
-    assert!(w.client.client().is_online());
+    assert!(w.client.machine().is_online());
     w.cut();
     w.client.handle(w.now(), Input::NetworkChanged);
     w.run();
-    assert!(w.client.client().is_online(), "another network is tried at once");
+    assert!(w.client.machine().is_online(), "another network is tried at once");
 }
 
 #[test]
@@ -557,7 +557,7 @@ fn refusals_are_mended_or_final() {
         World::with(Saved { identity: Some((ME, DEVICE)), ticket: Some(ticket(T0)), ..Default::default() });
     w.auth = [ErrorCode::TicketExpired].into();
     w.call(Command::Start).unwrap();
-    assert!(w.client.client().is_online());
+    assert!(w.client.machine().is_online());
     assert_eq!(w.credentials, ["ticket", "known device"]);
 
     let mut w = World::with(Saved::default());
@@ -598,7 +598,7 @@ fn refusals_are_mended_or_final() {
     w.call(Command::Start).unwrap();
     assert!(w.took(|e| matches!(e, ClientEvent::Offline { .. })));
     w.later(1_000);
-    assert!(w.client.client().is_online());
+    assert!(w.client.machine().is_online());
 }
 
 #[test]
@@ -613,7 +613,7 @@ fn superseded_stops_and_going_away_comes_back() {
         w.run();
         assert_eq!(w.took(|e| matches!(e, ClientEvent::Stopped(_))), stops);
         w.later(60_000);
-        assert_eq!(w.client.client().is_online(), !stops);
+        assert_eq!(w.client.machine().is_online(), !stops);
     }
 }
 
@@ -719,11 +719,21 @@ fn a_journal_replays_the_run_and_shows_a_change() {
     w.later(1_000);
     w.call(Command::Close).unwrap();
     let saved = w.saved.clone();
-    let mut journal = w.client.finish();
-    assert_eq!(replay(config(), saved.clone(), SEED, &journal), Ok(()));
-    assert_eq!(replay(config(), saved.clone(), [0; 32], &journal), Err(JournalError::Diverged));
-    journal.bytes.pop();
-    assert_eq!(replay(config(), saved, SEED, &journal), Err(JournalError::Malformed));
+    let Journal(bytes) = w.client.journal();
+    let again = |bytes: &[u8], seed| {
+        replay(&Journal(bytes.to_vec()), |now| Client::new(config(), saved.clone(), seed, now))
+    };
+    assert_eq!(again(&bytes, SEED), Ok(()));
+    // Another seed shows where it matters first: in AUTH_REQ, after Start and Connected.
+    let Err(JournalError::Diverged { entry, at }) = again(&bytes, [0; 32]) else { panic!("no difference") };
+    assert!((3..10).contains(&entry), "{entry}");
+    // Up to there it is the same run.
+    assert_eq!(again(&bytes[..at], [0; 32]), Ok(()));
+    let last = bytes.len() - 1;
+    let mut changed = bytes.clone();
+    changed[last] ^= 1;
+    let Err(JournalError::Diverged { at, .. }) = again(&changed, SEED) else { panic!("not seen") };
+    assert!(matches!(again(&bytes[..last], SEED), Err(JournalError::Malformed { at: cut, .. }) if cut == at));
 }
 
 #[test]
@@ -771,7 +781,7 @@ proptest! {
         for (step, n) in steps {
             match step {
                 0 => { head += n; }
-                1 if w.server.is_some() && w.client.client().is_online() && n <= head => w.push(n, n - 1, from_friend(n)),
+                1 if w.server.is_some() && w.client.machine().is_online() && n <= head => w.push(n, n - 1, from_friend(n)),
                 2 => { w.cut(); w.later(120_000); }
                 _ => {}
             }

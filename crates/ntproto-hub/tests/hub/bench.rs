@@ -19,7 +19,9 @@ use ntproto_core::time::{Instant, Now, UnixMillis};
 use ntproto_core::tx::TxBuf;
 use ntproto_core::wire::channel::{Channel, ChannelSet};
 use ntproto_core::wire::packet::{Kind, Packet, PacketId};
+use ntproto_hub::journal::Recorder;
 use ntproto_hub::store::memory::MemoryStore;
+use ntproto_hub::store::txn::Boot;
 use ntproto_hub::store::{OpId, Outcome, Store, StoreError, Txn};
 use ntproto_hub::{ConnId, Hub, HubConfig, HubEvent, HubKeys, Input, Output};
 use ntproto_proto::v2;
@@ -28,6 +30,7 @@ use prost::Message;
 
 pub(crate) const BINDING: Binding = Binding { transport: TransportId::Quic, exporter: [5; 32] };
 pub(crate) const START: u64 = 1_700_000_000_000;
+pub(crate) const SEED: [u8; 32] = [2; 32];
 pub(crate) const REMOTE: &str = "192.0.2.1:4433";
 
 /// A client's end of a connection.
@@ -40,7 +43,10 @@ pub(crate) struct Peer {
 }
 
 pub(crate) struct Bench {
-    pub(crate) hub: Hub,
+    /// Every run of every test is written down.
+    pub(crate) hub: Recorder,
+    boot: Boot,
+    config: HubConfig,
     pub(crate) store: MemoryStore,
     pub(crate) now: Now,
     pub(crate) peers: BTreeMap<ConnId, Peer>,
@@ -65,9 +71,11 @@ impl Bench {
         let server = Arc::new(ServerKeys::new(ServerKey::generate(&mut rng, &RUSTCRYPTO, 1), None));
         let now = Now { mono: Instant::from_micros(1_000), unix: UnixMillis(START) };
         let mut store = MemoryStore::new();
-        let hub = start_hub(config, &mut store, &server, now);
+        let boot = boot(&mut store, now);
         Self {
-            hub,
+            hub: Recorder::new(hub(config, &boot, &server, now, SEED), now),
+            boot,
+            config,
             store,
             now,
             peers: BTreeMap::new(),
@@ -87,7 +95,18 @@ impl Bench {
         self.peers.clear();
         self.held.clear();
         self.store.crash(false);
-        self.hub = start_hub(config, &mut self.store, &self.server, self.now);
+        self.boot = boot(&mut self.store, self.now);
+        self.config = config;
+        self.hub = Recorder::new(hub(config, &self.boot, &self.server, self.now, SEED), self.now);
+    }
+
+    /// A hub in the state this one started from.
+    pub(crate) fn hub_again(&self, now: Now, seed: [u8; 32]) -> Hub {
+        hub(self.config, &self.boot, &self.server, now, seed)
+    }
+
+    pub(crate) fn accepts(&mut self, conn: ConnId) -> bool {
+        self.hub.accepts(self.now, conn)
     }
 
     pub(crate) fn device(&mut self) -> DeviceKeys {
@@ -351,16 +370,20 @@ impl Bench {
     }
 }
 
-fn start_hub(config: HubConfig, store: &mut MemoryStore, server: &Arc<ServerKeys>, now: Now) -> Hub {
+fn boot(store: &mut MemoryStore, now: Now) -> Boot {
     let boot = Txn::Boot { wall: now.unix, epoch: [0xe1; 16] };
     let Some(Ok(Outcome::Booted(boot))) = store.commit(&[boot]).pop() else { panic!("no boot") };
-    let key = TicketKey::generate(&mut Rng::new([3; 32]), 1, now.unix);
+    boot
+}
+
+fn hub(config: HubConfig, boot: &Boot, server: &Arc<ServerKeys>, now: Now, seed: [u8; 32]) -> Hub {
+    let key = TicketKey::generate(&mut Rng::new([3; 32]), 1, UnixMillis(START));
     let keys = HubKeys {
         provider: &RUSTCRYPTO,
         server: Arc::clone(server),
         tickets: TicketSealer::new(&RUSTCRYPTO, key, None),
     };
-    Hub::new(config, &boot, keys, [2; 32], now)
+    Hub::new(config, boot, keys, seed, now)
 }
 
 pub(crate) fn uin(grant: &v2::Grant) -> Uin {

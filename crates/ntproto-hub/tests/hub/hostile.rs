@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ntproto_core::endpoint::client::Command as ClientCommand;
 use ntproto_core::ids::ConversationId;
+use ntproto_core::journal::replay;
 use ntproto_core::wire::channel::{Channel, ChannelSet};
 use ntproto_core::wire::frame::{Flags, encode};
 use ntproto_core::wire::packet::{Kind, Packet, PacketId};
@@ -14,7 +15,7 @@ use ntproto_hub::{Command, ConnId, HubConfig, HubEvent, Input};
 use proptest::prelude::*;
 use prost::Message;
 
-use crate::bench::{Bench, config, message, uin};
+use crate::bench::{Bench, SEED, config, message, uin};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -141,7 +142,7 @@ fn run(bench: &mut Bench, step: Step, accounts: &mut Vec<u64>) {
                     .filter(|channel| set & (1 << channel.index()) != 0)
                     .fold(ChannelSet::NONE, ChannelSet::with);
                 bench.writable(conn, channels);
-                bench.hub.accepts(conn);
+                bench.accepts(conn);
             }
         }
         Step::Hold => bench.hold = true,
@@ -197,5 +198,6 @@ proptest! {
         closes.dedup();
         prop_assert_eq!(closes.len(), count, "each is taken down once");
         prop_assert_eq!(bench.events.iter().filter(|event| **event == HubEvent::Drained).count(), 1);
+        prop_assert_eq!(replay(&bench.hub.journal(), |now| bench.hub_again(now, SEED)), Ok(()));
     }
 }

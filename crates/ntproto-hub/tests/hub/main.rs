@@ -4,5 +4,6 @@
 mod auth;
 mod bench;
 mod hostile;
+mod journal;
 mod limits;
 mod messages;
