@@ -147,6 +147,23 @@ pub enum Output {
     },
 }
 
+/// How far a connection is, for logs and for whoever draws the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// AUTH_REQ is awaited.
+    Greeting,
+    /// AUTH_REQ came and waits for the clock.
+    Parked,
+    /// The store is asked about the device.
+    Authenticating,
+    /// Let in; whether its AUTH_REQ was a replay is open until its first sealed frame.
+    Granted,
+    /// Let in, and the session of its device.
+    Confirmed,
+    /// Over; its last words are on their way.
+    Leaving,
+}
+
 /// What happened, for logs and counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HubEvent {

@@ -13,7 +13,7 @@ use ntproto_core::time::{Instant, UnixMillis};
 use ntproto_core::wire::channel::Channel;
 use ntproto_core::wire::packet::Packet;
 
-use crate::api::ConnId;
+use crate::api::{ConnId, Stage};
 use crate::config::SLOW_CONSUMER;
 use crate::store::Txn;
 use crate::store::txn::Append;
@@ -111,6 +111,17 @@ impl Conn {
         match &self.state {
             State::In(session) => Some(session),
             _ => None,
+        }
+    }
+
+    pub(crate) const fn stage(&self) -> Stage {
+        match (&self.leaving, &self.state) {
+            (Some(_), _) => Stage::Leaving,
+            (None, State::Nobody) => Stage::Greeting,
+            (None, State::Parked(_)) => Stage::Parked,
+            (None, State::Authenticating(_)) => Stage::Authenticating,
+            (None, State::In(session)) if session.confirmed => Stage::Confirmed,
+            (None, State::In(_)) => Stage::Granted,
         }
     }
 

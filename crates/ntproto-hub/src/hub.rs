@@ -17,7 +17,7 @@ use ntproto_core::time::{Instant, Now, UnixMillis, earliest};
 use ntproto_core::tx::TxBuf;
 use ntproto_core::wire::channel::Channel;
 
-use crate::api::{Command, ConnId, HubEvent, HubKeys, Input, Misuse, Output};
+use crate::api::{Command, ConnId, HubEvent, HubKeys, Input, Misuse, Output, Stage};
 use crate::auth::AuthStep;
 use crate::clock::ServerClock;
 use crate::config::{FAREWELL, HubConfig, SLOW_CONSUMER};
@@ -178,6 +178,12 @@ impl Hub {
             self.paused.insert(conn);
         }
         accepts
+    }
+
+    /// How far a connection is; `None`: there is no such connection (any more).
+    #[must_use]
+    pub fn stage(&self, conn: ConnId) -> Option<Stage> {
+        self.conns.get(conn).map(Conn::stage)
     }
 
     /// The keys of tickets, for the host to keep.

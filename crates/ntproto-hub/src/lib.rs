@@ -39,6 +39,6 @@ mod replay;
 mod requests;
 pub mod store;
 
-pub use api::{Command, ConnId, HubEvent, HubKeys, Input, Misuse, Output};
+pub use api::{Command, ConnId, HubEvent, HubKeys, Input, Misuse, Output, Stage};
 pub use config::HubConfig;
 pub use hub::Hub;

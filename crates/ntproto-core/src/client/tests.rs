@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used)]
 //! The client against a scripted server and a scripted disk.
 
+mod states;
+
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -85,6 +87,12 @@ struct World {
     saved: Saved,
     credentials: Vec<&'static str>,
     auth: VecDeque<ErrorCode>,
+    /// While set, a transport that is asked for does not come up.
+    unreachable: bool,
+    /// While set, the server does not answer AUTH_REQ.
+    undecided: bool,
+    /// While set, the socket takes nothing.
+    full: bool,
 }
 
 impl World {
@@ -104,6 +112,9 @@ impl World {
             asked: VecDeque::new(),
             credentials: Vec::new(),
             auth: VecDeque::new(),
+            unreachable: false,
+            undecided: false,
+            full: false,
         }
     }
 
@@ -160,7 +171,8 @@ impl World {
     fn run(&mut self) {
         loop {
             let mut tx = TxBuf::new(64 * 1024);
-            match self.client.poll_output(self.now(), Some(&mut tx)) {
+            let room = if self.full { None } else { Some(&mut tx) };
+            match self.client.poll_output(self.now(), room) {
                 Output::Event(e) => self.events.push(e),
                 Output::Store(op, txn) => {
                     self.disk.push_back((op, txn));
@@ -170,9 +182,9 @@ impl World {
                 }
                 Output::Connect { .. } => {
                     self.connects += 1;
-                    self.server =
-                        Some(ServerEndpoint::new(self.now(), &RUSTCRYPTO, server_keys(), BINDING, INTERVAL));
-                    self.client.handle(self.now(), Input::Connected(BINDING));
+                    if !self.unreachable {
+                        self.connected();
+                    }
                 }
                 Output::Disconnect(_) => self.server = None,
                 Output::Transmit { channel } => {
@@ -185,6 +197,11 @@ impl World {
                 Output::Wait { .. } => break,
             }
         }
+    }
+
+    fn connected(&mut self) {
+        self.server = Some(ServerEndpoint::new(self.now(), &RUSTCRYPTO, server_keys(), BINDING, INTERVAL));
+        self.client.handle(self.now(), Input::Connected(BINDING));
     }
 
     fn complete(&mut self) {
@@ -207,24 +224,9 @@ impl World {
                         Some(C::Invitation(_)) => "invitation",
                         _ => "other",
                     });
-                    let server_time_ms = now.unix.0;
-                    let answer = match self.auth.pop_front() {
-                        Some(code) => server::Command::Refuse(v2::Refusal {
-                            code: code as u32,
-                            server_time_ms: server_time_ms + 10_000_000,
-                            ..Default::default()
-                        }),
-                        None => server::Command::Grant(v2::Grant {
-                            session_id: Bytes::from_static(&[1; 16]),
-                            device_id: Bytes::copy_from_slice(&DEVICE.0),
-                            uin: ME.0,
-                            version: "2.4.1".into(),
-                            server_time_ms,
-                            ticket: Some(ticket(server_time_ms)),
-                            ..Default::default()
-                        }),
-                    };
-                    server.call(now, &mut self.rng, answer).unwrap();
+                    if !self.undecided {
+                        self.decide();
+                    }
                 }
                 endpoint::Output::Event(server::Event::Packet(channel, packet)) => {
                     self.asked.push_back((channel, packet));
@@ -241,6 +243,29 @@ impl World {
                 endpoint::Output::Wait { .. } => return,
             }
         }
+    }
+
+    /// The server answers AUTH_REQ.
+    fn decide(&mut self) {
+        let now = self.now();
+        let server_time_ms = now.unix.0;
+        let answer = match self.auth.pop_front() {
+            Some(code) => server::Command::Refuse(v2::Refusal {
+                code: code as u32,
+                server_time_ms: server_time_ms + 10_000_000,
+                ..Default::default()
+            }),
+            None => server::Command::Grant(v2::Grant {
+                session_id: Bytes::from_static(&[1; 16]),
+                device_id: Bytes::copy_from_slice(&DEVICE.0),
+                uin: ME.0,
+                version: "2.4.1".into(),
+                server_time_ms,
+                ticket: Some(ticket(server_time_ms)),
+                ..Default::default()
+            }),
+        };
+        self.server.as_mut().unwrap().call(now, &mut self.rng, answer).unwrap();
     }
 
     fn tell(&mut self, channel: Channel, id: PacketId, kind: Kind, body: Vec<u8>) {
@@ -614,6 +639,23 @@ fn superseded_stops_and_going_away_comes_back() {
         assert_eq!(w.took(|e| matches!(e, ClientEvent::Stopped(_))), stops);
         w.later(60_000);
         assert_eq!(w.client.machine().is_online(), !stops);
+    }
+}
+
+#[test]
+fn a_close_in_the_clear_says_nothing_of_the_credential() {
+    for code in [ErrorCode::Revoked, ErrorCode::Superseded, ErrorCode::BadCredential] {
+        let mut w = World::with(Saved::default());
+        w.undecided = true;
+        w.call(Command::Start).unwrap();
+        let now = w.now();
+        w.server.as_mut().unwrap().call(now, &mut w.rng, server::Command::Close(code)).unwrap();
+        w.serve();
+        w.run();
+        assert!(!w.took(|e| matches!(e, ClientEvent::Stopped(_))), "{code}");
+        w.undecided = false;
+        w.later(1_000);
+        assert!(w.client.machine().is_online());
     }
 }
 

@@ -1,6 +1,32 @@
 //! Handshake A (specification, "Handshake"): Noise IK whose payloads are AuthRequest and AuthResponse.
 //!
-//! Each step consumes the one before, so none can be repeated or left out.
+//! Each step consumes the one before, so none can be repeated or left out:
+//!
+//! ```text
+//! client  DeviceKeys ──start──▶ Initiator ──finish(AUTH_RESP)──▶ Answer::Granted(grant, k1 k2 h)
+//!                         │          │                         └▶ Answer::Refused(refusal)
+//!                     AUTH_REQ       └─ HandshakeError: over
+//!                         ▼
+//! server  Responder ──receive──▶ Pending ──into_parts──▶ AuthClaims   for whoever decides
+//!             └─ HandshakeError: over                  └▶ Reply ──answer──▶ AUTH_RESP, k1 k2 h if granted
+//! ```
+//! What was consumed can't be used again; the compiler says so:
+//!
+//! ```compile_fail,E0382
+//! # use ntproto_core::session::handshake::{Initiator, Reply};
+//! fn twice(initiator: Initiator) {
+//!     let _ = initiator.finish(b"one AUTH_RESP");
+//!     let _ = initiator.finish(b"another");
+//! }
+//! ```
+//! ```compile_fail,E0382
+//! # use ntproto_core::{rng::Rng, session::handshake::Reply};
+//! # use ntproto_proto::v2::AuthResponse;
+//! fn twice(reply: Reply, rng: &mut Rng, yes: AuthResponse, no: AuthResponse) {
+//!     let _ = reply.answer(rng, yes);
+//!     let _ = reply.answer(rng, no);
+//! }
+//! ```
 
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -55,6 +55,8 @@ pub(crate) struct Bench {
     pub(crate) resumed: Vec<ConnId>,
     /// While set, transactions wait in `held`.
     pub(crate) hold: bool,
+    /// While set, the hub is told that the socket is full.
+    pub(crate) full: bool,
     pub(crate) held: VecDeque<(OpId, Txn, Option<Instant>)>,
     pub(crate) rng: Rng,
     server: Arc<ServerKeys>,
@@ -83,6 +85,7 @@ impl Bench {
             closes: Vec::new(),
             resumed: Vec::new(),
             hold: false,
+            full: false,
             held: VecDeque::new(),
             rng,
             server,
@@ -137,6 +140,12 @@ impl Bench {
     /// Connects with a request, and lets everything settle.
     pub(crate) fn connect_with(&mut self, device: &DeviceKeys, request: v2::AuthRequest) -> ConnId {
         let conn = self.transport();
+        self.greet(conn, device, request);
+        conn
+    }
+
+    /// Sends AUTH_REQ on a transport, and lets everything settle.
+    pub(crate) fn greet(&mut self, conn: ConnId, device: &DeviceKeys, request: v2::AuthRequest) {
         let config = Config {
             provider: &RUSTCRYPTO,
             server_static: *self.server.current().public(),
@@ -147,7 +156,6 @@ impl Bench {
         let peer = Peer { endpoint, events: Vec::new(), sent: Vec::new(), last_request: 0 };
         self.peers.insert(conn, peer);
         self.run();
-        conn
     }
 
     pub(crate) fn connect(&mut self, device: &DeviceKeys, credential: Credential) -> ConnId {
@@ -344,7 +352,8 @@ impl Bench {
         let mut busy = false;
         loop {
             let mut tx = TxBuf::new(64 * 1024);
-            match self.hub.poll_output(self.now, Some(&mut tx)) {
+            let room = if self.full { None } else { Some(&mut tx) };
+            match self.hub.poll_output(self.now, room) {
                 Output::Transmit { conn, channel } => {
                     if let Some(peer) = self.peers.get_mut(&conn) {
                         peer.endpoint.handle(self.now, EndpointInput::Bytes { channel, data: tx.as_slice() });

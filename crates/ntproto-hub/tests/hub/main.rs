@@ -7,3 +7,4 @@ mod hostile;
 mod journal;
 mod limits;
 mod messages;
+mod states;

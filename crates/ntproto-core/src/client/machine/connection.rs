@@ -121,11 +121,13 @@ impl Client {
 
     /// The endpoint ended. Its last words leave first.
     pub(super) fn closed(&mut self, now: Now, why: Closed) {
+        // In the clear, CLOSE proves nothing about who sent it: only a session's own ends the client.
+        let sealed = self.online;
         self.offline();
         let Link::Up(endpoint) = core::mem::replace(&mut self.link, Link::None) else { return };
         let stopped = match why {
-            Closed::Peer(Some(ErrorCode::Superseded)) => Some(Stopped::Superseded),
-            Closed::Peer(Some(ErrorCode::Revoked)) => Some(Stopped::Refused(ErrorCode::Revoked)),
+            Closed::Peer(Some(ErrorCode::Superseded)) if sealed => Some(Stopped::Superseded),
+            Closed::Peer(Some(ErrorCode::Revoked)) if sealed => Some(Stopped::Refused(ErrorCode::Revoked)),
             _ => None,
         };
         if let Some(stopped) = stopped {

@@ -141,6 +141,24 @@ impl Client {
         self.online && !self.requests.is_empty()
     }
 
+    /// How far it is, for the drawing of its states.
+    #[cfg(test)]
+    pub(super) fn stage(&self) -> &'static str {
+        use crate::endpoint::rules::Phase;
+        match (&self.link, self.stopped.is_some()) {
+            (Link::None, false) => "Idle",
+            (Link::None, true) if self.told_stopped => "Stopped",
+            (Link::None, true) => "Stopping",
+            (Link::Backoff(_), _) => "Backoff",
+            (Link::Connecting(_), _) => "Connecting",
+            (Link::Up(endpoint), _) if endpoint.phase() == Phase::Greeting => "Greeting",
+            (Link::Up(_), _) if !self.told_caught_up => "Syncing",
+            (Link::Up(_), _) => "Online",
+            (Link::Farewell(..), false) => "Farewell",
+            (Link::Farewell(..), true) => "Farewell (last)",
+        }
+    }
+
     /// Takes what the host brings. Never fails: noise ends the connection, as an event.
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
         match input {
