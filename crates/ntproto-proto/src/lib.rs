@@ -16,6 +16,10 @@
 
 extern crate alloc;
 
+mod redact;
+
+pub use redact::Hidden;
+
 /// What travels between client and server.
 #[allow(missing_docs, clippy::all)]
 pub mod v2 {

@@ -114,8 +114,9 @@ pub struct Server {
 
 /// The arguments of a server in this folder.
 pub fn serve<'a>(data: &'a Path, listen: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let level: &[&str] = if more.contains(&"--log-level") { &[] } else { &["--log-level", "error"] };
     let data = data.to_str().unwrap();
-    [&["serve", "--json", "--log-level", "error", "--listen", listen, "--data-dir", data], more].concat()
+    [&["serve", "--json", "--listen", listen, "--data-dir", data], level, more].concat()
 }
 
 impl Server {

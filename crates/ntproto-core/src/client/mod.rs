@@ -15,6 +15,7 @@
 //! carries a position that only rises, so an application that keeps its last position together with
 //! what it did gets every message exactly once, whatever crashes.
 
+mod debug;
 mod inbox;
 #[cfg(debug_assertions)]
 mod journal;
@@ -84,7 +85,6 @@ pub enum Input<'a> {
 }
 
 /// What an application asks for.
-#[derive(Debug)]
 pub enum Command {
     /// Connect and stay connected.
     Start,
@@ -148,7 +148,6 @@ pub enum Output {
 }
 
 /// What happened.
-#[derive(Debug)]
 pub enum ClientEvent {
     /// Authenticated.
     Online {

@@ -18,7 +18,7 @@ use crate::time::{Instant, UnixMillis};
 const TICKET_MARGIN: Duration = Duration::from_secs(5);
 
 /// What lets a device in that the server does not know yet.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum Credential {
     /// The 16 bytes of an invitation: makes an account.
     Invitation([u8; 16]),

@@ -29,7 +29,7 @@ pub enum ClientTxn {
 }
 
 /// A message on its way out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct OutboxEntry {
     /// Rises with every message of this device: the order of sending.
     pub order: u64,

@@ -8,12 +8,14 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use bytes::Bytes;
+use ntproto_proto::Hidden;
 
 /// Bytes of the fixed part.
 pub const HEADER_LEN: usize = 12;
 /// Bytes of the optional deadline.
 pub const DEADLINE_LEN: usize = 4;
-/// Bytes of the optional trace context: version, trace id, parent id, flags, as W3C defines them.
+/// Bytes of the optional trace context: trace id (16), parent id (8) and flags (1) of a W3C trace context. Its
+/// version is always 00 and not sent.
 pub const TRACE_LEN: usize = 25;
 
 /// What a packet asks for or tells. Applications may use any number from 0x8000 on.
@@ -66,7 +68,7 @@ pub enum Kind {
 }
 
 /// One packet. The body shares the frame's buffer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Packet {
     /// What it is about.
     pub id: PacketId,
@@ -78,6 +80,19 @@ pub struct Packet {
     pub trace: Option<[u8; TRACE_LEN]>,
     /// A protobuf message, decoded by whoever handles the id.
     pub body: Bytes,
+}
+
+impl fmt::Debug for Packet {
+    /// Without the body, which may hold an invitation or what somebody wrote.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Packet")
+            .field("id", &self.id)
+            .field("kind", &self.kind)
+            .field("deadline_ms", &self.deadline_ms)
+            .field("trace", &self.trace)
+            .field("body", &Hidden(&self.body))
+            .finish()
+    }
 }
 
 const RESPONSE: u16 = 1;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use ntproto_core::code::ErrorCode;
 use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
 use ntproto_core::time::UnixMillis;
-use ntproto_proto::v2;
+use ntproto_proto::{Hidden, v2};
 
 /// Names one transaction between the hub's `Store` output and its completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -100,7 +100,7 @@ pub enum Txn {
 }
 
 /// What [`Txn::Append`] stores.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Append {
     /// The account that sends.
     pub sender: Uin,
@@ -121,6 +121,22 @@ pub struct Append {
     pub now: UnixMillis,
     /// Store nothing: say what became of the key, and if nothing did, make sure nothing will.
     pub resolve_only: bool,
+}
+
+impl fmt::Debug for Append {
+    /// Without the body.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Append")
+            .field("sender", &self.sender)
+            .field("device", &self.device)
+            .field("conversation", &self.conversation)
+            .field("client_msg_id", &self.client_msg_id)
+            .field("after", &self.after)
+            .field("body", &Hidden(&self.body))
+            .field("now", &self.now)
+            .field("resolve_only", &self.resolve_only)
+            .finish()
+    }
 }
 
 /// What entitles a device to enrol.

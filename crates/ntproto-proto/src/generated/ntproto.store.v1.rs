@@ -34,6 +34,7 @@ pub struct Invitation {
 }
 /// A message as the log of its conversation holds it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct LogEntry {
     #[prost(uint64, tag = "1")]
     pub sender: u64,

@@ -24,7 +24,7 @@ use std::fmt;
 use bytes::Bytes;
 use ntproto_core::client::{ClientTxn, Inbound, OutboxEntry, Saved, SendOutcome, StoreError};
 use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
-use ntproto_proto::v2;
+use ntproto_proto::{Hidden, v2};
 
 pub use self::memory::MemoryStore;
 pub use self::redb::RedbStore;
@@ -120,7 +120,7 @@ impl Place {
 }
 
 /// A message of a conversation, sent or received.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Stored {
     /// Its place in the conversation.
     pub conv_seq: u64,
@@ -134,6 +134,20 @@ pub struct Stored {
     pub stored_ms: u64,
     /// What.
     pub body: Bytes,
+}
+
+impl fmt::Debug for Stored {
+    /// Without the body.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stored")
+            .field("conv_seq", &self.conv_seq)
+            .field("sender", &self.sender)
+            .field("sender_device", &self.sender_device)
+            .field("client_msg_id", &self.client_msg_id)
+            .field("stored_ms", &self.stored_ms)
+            .field("body", &Hidden(&self.body))
+            .finish()
+    }
 }
 
 impl From<v2::StoredMessage> for Stored {

@@ -1,0 +1,158 @@
+//! A server that logs all it can, and clients: no credential, no secret key and no message is in what they print.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::path::Path;
+
+use common::{Server, json, run};
+
+/// How many bytes of a secret count as a leak.
+const ENOUGH: usize = 12;
+
+fn base64(bytes: &[u8], url: bool) -> String {
+    let last: &[u8; 2] = if url { b"-_" } else { b"+/" };
+    let letters: Vec<u8> = (b'A'..=b'Z').chain(b'a'..=b'z').chain(b'0'..=b'9').chain(*last).collect();
+    let mut out = String::new();
+    for three in bytes.chunks_exact(3) {
+        let bits = u32::from_be_bytes([0, three[0], three[1], three[2]]);
+        out.extend([18, 12, 6, 0].map(|shift| char::from(letters[(bits >> shift) as usize & 63])));
+    }
+    out
+}
+
+/// The ways a secret could be written: as it is, in hexadecimal, in base64 from any offset, as `{:?}` has it.
+fn forms(secret: &[u8]) -> Vec<Vec<u8>> {
+    let start = &secret[..ENOUGH];
+    let join =
+        |with: &str, each: fn(u8) -> String| start.iter().map(|&b| each(b)).collect::<Vec<_>>().join(with);
+    let mut forms = vec![
+        join("", |b| format!("{b:02x}")),
+        join("", |b| format!("{b:02X}")),
+        join(", ", |b| b.to_string()),
+        join(", ", |b| format!("{b:02x}")),
+        join(", ", |b| format!("0x{b:02x}")),
+        start.escape_ascii().to_string(),
+        format!("{:?}", bytes::Bytes::copy_from_slice(start))[2..].trim_end_matches('"').to_owned(),
+    ];
+    for offset in 0..3 {
+        forms.extend([base64(&start[offset..], false), base64(&start[offset..], true)]);
+    }
+    let mut forms: Vec<Vec<u8>> = forms.into_iter().map(String::into_bytes).collect();
+    forms.push(start.to_vec());
+    forms
+}
+
+fn finds(haystack: &[u8], secret: &[u8]) -> bool {
+    forms(secret).iter().any(|form| haystack.windows(form.len()).any(|window| window == form))
+}
+
+/// The secret bytes of the files of keys: every long run of hexadecimal or base64 digits, and binary ones whole.
+fn keys(dir: &Path, files: &[&str]) -> Vec<(String, Vec<u8>)> {
+    let mut secrets = Vec::new();
+    for file in files {
+        let bytes = std::fs::read(dir.join(file)).unwrap();
+        let Ok(text) = String::from_utf8(bytes.clone()) else {
+            // Magic, two secrets, check sum.
+            secrets.extend([bytes[8..40].to_vec(), bytes[40..72].to_vec()].map(|b| ((*file).to_owned(), b)));
+            continue;
+        };
+        for line in text.lines().filter(|line| !line.starts_with("-----") && !line.starts_with("ntproto")) {
+            let word = line.split(' ').find(|word| word.len() >= 2 * ENOUGH).unwrap();
+            let hex = |at: usize| u8::from_str_radix(word.get(at..at + 2)?, 16).ok();
+            let bytes: Option<Vec<u8>> = (0..word.len()).step_by(2).map(hex).collect();
+            // The beginning of a PKCS #8 key is the same for all: its end is the secret.
+            let secret = bytes.unwrap_or_else(|| word.as_bytes()[word.len() - 2 * ENOUGH..].to_vec());
+            secrets.push(((*file).to_owned(), secret));
+        }
+    }
+    secrets
+}
+
+#[test]
+fn the_hunt_finds_what_is_there() {
+    let secret: Vec<u8> = (200..232).collect();
+    for form in forms(&secret) {
+        assert!(finds(&[b"before ", &form[..], b" after"].concat(), &secret));
+    }
+    let offset = base64(&[&[1, 2][..], &secret].concat(), true);
+    assert!(finds(offset.as_bytes(), &secret));
+    assert!(finds(format!("{secret:?}").as_bytes(), &secret));
+    assert!(!finds(b"nothing to be found here", &secret));
+}
+
+#[test]
+fn logs_at_the_highest_level_hold_no_secret() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path();
+    let mut said: Vec<(String, Vec<u8>)> = Vec::new();
+    let mut server = Server::launch(home, "127.0.0.1:0", &["--log-level", "trace"]);
+    let invitation = server.invitation.clone().unwrap();
+    let connect = server.connect.clone();
+    let mut ntp = |name: &str, args: &[&str]| {
+        let output = run(home, args);
+        assert_eq!(output.status.code(), Some(0), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        said.push((name.to_owned(), [output.stdout, output.stderr].concat()));
+    };
+    let register =
+        |flag, code, profile| ["register", "--connect", &connect, flag, code, "--profile", profile];
+    ntp("register a", &register("--invitation", &invitation, "a"));
+    let link = json(home, &["link", "--json", "--profile", "a"])["link"].as_str().unwrap().to_owned();
+    ntp("register by link", &register("--link", &link, "a2"));
+    let second =
+        json(home, &["invite", "--json", "--profile", "a"])["invitation"].as_str().unwrap().to_owned();
+    ntp("register b", &register("--invitation", &second, "b"));
+    let body = "a canary that sings to nobody else";
+    ntp("send", &["send", "10002", body, "--profile", "a"]);
+    // Once more, with a ticket.
+    ntp("devices", &["devices", "--profile", "a"]);
+    let received = json(home, &["recv", "--profile", "b"]);
+    assert_eq!(received["text"].as_str(), Some(body));
+    // A refusal is logged as well.
+    assert_eq!(run(home, &register("--link", &link, "a3")).status.code(), Some(3));
+    assert_eq!(server.terminate(), Some(0));
+
+    let log = server.log();
+    assert!(
+        log.contains("TRACE") && log.contains("enrolled") && log.contains("refused"),
+        "it logs all it can"
+    );
+    said.push(("the server's log".into(), log.into_bytes()));
+
+    let mut secrets = keys(&home.join("server"), &["operator.key", "server.keys", "tls.key", "ticket.keys"]);
+    secrets.extend(keys(&home.join("server"), &["reset.key"]));
+    for profile in ["a", "a2", "b"] {
+        secrets.extend(keys(&home.join("profiles").join(profile), &["keys"]));
+    }
+    secrets.push(("the message".into(), body.as_bytes().to_vec()));
+    for code in [&invitation, &second, &link] {
+        let (kind, code) = code.split_once('.').unwrap();
+        // As people pass it on, and the bytes on the wire.
+        secrets.push((kind.to_owned(), code.as_bytes().to_vec()));
+        secrets.push((kind.to_owned(), decode(code)));
+    }
+    assert!(secrets.len() >= 18, "{}", secrets.len());
+    for (place, text) in &said {
+        for (name, secret) in &secrets {
+            assert!(!finds(text, secret), "{place} holds {name}");
+        }
+    }
+}
+
+/// Base64 as codes have it.
+fn decode(text: &str) -> Vec<u8> {
+    let value = |c: u8| match c {
+        b'A'..=b'Z' => c - b'A',
+        b'a'..=b'z' => c - b'a' + 26,
+        b'0'..=b'9' => c - b'0' + 52,
+        b'-' => 62,
+        _ => 63,
+    };
+    let mut out = Vec::new();
+    for four in text.as_bytes().chunks(4) {
+        let bits =
+            four.iter().fold(0u32, |bits, &c| bits << 6 | u32::from(value(c))) << (6 * (4 - four.len()));
+        out.extend(&bits.to_be_bytes()[1..four.len()]);
+    }
+    out
+}

@@ -1,0 +1,64 @@
+//! `Debug` of what carries credentials or what people wrote: names and sizes, so that no log and no failed
+//! assertion gives them away.
+
+use core::fmt;
+
+use crate::store::LogEntry;
+use crate::v2::auth_request::Credential;
+use crate::v2::{
+    AuthRequest, DeviceLink, DeviceLinkBody, InviteResponse, SendRequest, StoredMessage, SyncPacket, Ticket,
+};
+
+/// Bytes that `Debug` shows the number of, and nothing else.
+///
+/// ```
+/// assert_eq!(format!("{:?}", ntproto_proto::Hidden(b"secret")), "(6 bytes)");
+/// ```
+#[derive(Clone, Copy)]
+pub struct Hidden<'a>(pub &'a [u8]);
+
+impl fmt::Debug for Hidden<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "({} bytes)", self.0.len())
+    }
+}
+
+/// A `Debug` that shows the fields before the bar, and the sizes of those behind it.
+macro_rules! redacted {
+    ($($name:ident { $($shown:ident)* | $($hidden:ident)* })*) => {$(
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($name))
+                    $(.field(stringify!($shown), &self.$shown))*
+                    $(.field(stringify!($hidden), &Hidden(&self.$hidden)))*
+                    .finish()
+            }
+        }
+    )*};
+}
+
+redacted! {
+    AuthRequest {
+        credential signing_key fingerprint_hash timestamp_ms versions transports app_id device_name | signature
+    }
+    Ticket { issued_ms expires_ms | sealed }
+    DeviceLink { | body signature }
+    DeviceLinkBody { uin device_id expires_ms | nonce }
+    InviteResponse { expires_ms | code }
+    SendRequest { conversation client_msg_id resolve_only | body }
+    StoredMessage { conversation conv_seq sender sender_device client_msg_id stored_ms | body }
+    SyncPacket { event_type | payload }
+    LogEntry { sender sender_device client_msg_id stored_ms | body }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ticket(sealed) => f.debug_tuple("Ticket").field(&Hidden(sealed)).finish(),
+            Self::Invitation(code) => f.debug_tuple("Invitation").field(&Hidden(code)).finish(),
+            Self::Link(link) => f.debug_tuple("Link").field(link).finish(),
+            Self::KnownDevice(_) => f.write_str("KnownDevice"),
+            Self::OpenRegistration(_) => f.write_str("OpenRegistration"),
+        }
+    }
+}
