@@ -10,6 +10,7 @@ use ntproto_core::wire::frame::FrameType;
 use ntproto_core::wire::packet::PacketId;
 use ntproto_core::{channel, client, endpoint, liveness, session, wire};
 use ntproto_hub::store::execute;
+use ntproto_quic::config;
 
 /// The cells of every table row of a page.
 fn rows(page: &str) -> Vec<Vec<String>> {
@@ -58,8 +59,6 @@ fn packet_ids() {
 
 #[test]
 fn limits() {
-    let bytes = |n: usize| format!("{n} bytes");
-    let seconds = |d: Duration| format!("{} s", d.as_secs());
     let code = BTreeMap::from([
         ("frame header", bytes(wire::frame::HEADER_LEN)),
         ("frame checksum", bytes(wire::frame::TRAILER_LEN)),
@@ -69,7 +68,7 @@ fn limits() {
         ("packet header", bytes(wire::packet::HEADER_LEN)),
         ("packets in a frame", endpoint::MAX_PACKETS_PER_FRAME.to_string()),
         ("message body", bytes(client::MAX_BODY)),
-        ("detail of an error", bytes(200)),
+        ("detail of an error", bytes(endpoint::MAX_DETAIL)),
         ("AUTH_REQ, AUTH_RESP", bytes(session::handshake::MAX_AUTH_PAYLOAD)),
         (
             "offered versions, offered transports",
@@ -91,8 +90,49 @@ fn limits() {
         ("devices in use", execute::MAX_LIVE_DEVICES.to_string()),
         ("devices of an account, revoked ones included", execute::MAX_DEVICES.to_string()),
     ]);
+    compare("limits", code);
+}
+
+#[test]
+fn quic_limits() {
+    compare(
+        "quic",
+        BTreeMap::from([
+            ("bidirectional streams of a client", config::MAX_BIDI_STREAMS.to_string()),
+            ("unidirectional streams", config::MAX_UNI_STREAMS.to_string()),
+            ("unread bytes of a channel", bytes(config::STREAM_WINDOW as usize)),
+            ("unread bytes of a connection", bytes(config::CONNECTION_WINDOW as usize)),
+            ("bytes sent and not acknowledged", bytes(config::SEND_WINDOW as usize)),
+            ("the same for CONTROL, above that", bytes(config::CONTROL_RESERVE as usize)),
+            ("UDP payload", bytes(config::MAX_DATAGRAM)),
+            ("UDP payload until the path is known", bytes(config::MTU_SAFE.into())),
+            ("datagrams received and not read", bytes(config::DATAGRAM_RECEIVE_BUFFER)),
+            ("datagrams not sent yet", bytes(config::DATAGRAM_SEND_BUFFER)),
+            ("idle timeout", seconds(config::IDLE_TIMEOUT)),
+            ("TLS handshake", seconds(config::HANDSHAKE_TIMEOUT)),
+            ("handshake bytes out of order", bytes(config::CRYPTO_BUFFER)),
+            ("half-open handshakes before Retry", config::RETRY_ABOVE.to_string()),
+            ("half-open handshakes in all", config::MAX_HALF_OPEN.to_string()),
+            ("age of a Retry token", seconds(config::RETRY_TOKEN_LIFETIME)),
+            ("connections of an endpoint", config::MAX_CONNECTIONS.to_string()),
+            ("answers without a connection that wait", config::MAX_RESPONSES.to_string()),
+            ("reason of a close", bytes(config::MAX_CLOSE_REASON)),
+        ]),
+    );
+}
+
+fn bytes(n: usize) -> String {
+    format!("{n} bytes")
+}
+
+fn seconds(d: Duration) -> String {
+    format!("{} s", d.as_secs())
+}
+
+/// A page's table of limits is what the code says.
+fn compare(page: &str, code: BTreeMap<&str, String>) {
     let page: BTreeMap<_, _> =
-        rows("limits").into_iter().skip(2).map(|row| (row[0].clone(), row[1].clone())).collect();
+        rows(page).into_iter().skip(2).map(|row| (row[0].clone(), row[1].clone())).collect();
     let code: BTreeMap<_, _> = code.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     assert_eq!(page, code);
 }

@@ -22,6 +22,8 @@ pub const MTU_ETHERNET: u16 = 1452;
 
 /// Streams a client opens: CONTROL, MESSAGE, SYNC.
 pub const MAX_BIDI_STREAMS: u32 = 3;
+/// Streams of one direction: there are none.
+pub const MAX_UNI_STREAMS: u32 = 0;
 /// Bytes a peer may send on one channel before they are read: 100 ms at 5 MB/s, and the most memory an unread
 /// channel costs.
 pub const STREAM_WINDOW: u32 = 512 * 1024;
@@ -124,7 +126,7 @@ impl EndpointConfig {
         let mut transport = TransportConfig::default();
         transport
             .max_concurrent_bidi_streams(VarInt::from_u32(MAX_BIDI_STREAMS))
-            .max_concurrent_uni_streams(VarInt::from_u32(0))
+            .max_concurrent_uni_streams(VarInt::from_u32(MAX_UNI_STREAMS))
             .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(idle))))
             .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
             .receive_window(VarInt::from_u32(CONNECTION_WINDOW))

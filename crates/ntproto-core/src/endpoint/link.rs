@@ -9,7 +9,7 @@ use prost::Message as _;
 
 use super::queue::PacketQueue;
 use super::rules::{Phase, Side, Verdict, verdict};
-use super::{Closed, MAX_PACKETS_PER_FRAME, Misuse, PeerError};
+use super::{Closed, MAX_DETAIL, MAX_PACKETS_PER_FRAME, Misuse, PeerError};
 use crate::binding::Binding;
 use crate::channel::{KeyLimit, Opener, PAYLOAD_OVERHEAD, Sealer};
 use crate::code::ErrorCode;
@@ -27,9 +27,6 @@ use crate::wire::packet::Packet;
 const MAX_CONTROL: usize = 64;
 /// KEY_UPDATE's payload when the peer should move too.
 const UPDATE_TOO: u8 = 1;
-/// Bytes of an error's detail that are sent: enough for a sentence.
-const MAX_DETAIL: usize = 200;
-
 /// What an open connection received.
 pub(super) enum Received {
     Packet(Channel, Packet),

@@ -32,6 +32,8 @@ pub use queue::QUEUE_LIMIT;
 
 /// Packets in one frame at most: bounds the events one frame can cause.
 pub const MAX_PACKETS_PER_FRAME: usize = 4096;
+/// Bytes of an error's detail that are sent: enough for a sentence.
+pub const MAX_DETAIL: usize = 200;
 /// A frame of packets is closed at this size: large enough to share the cost of sealing, small
 /// enough that CONTROL never waits long behind it.
 pub const FRAME_TARGET: usize = 16 * 1024;
