@@ -79,6 +79,7 @@ fn announced_lengths() {
     assert_eq!(ALLOCATIONS.load(Ordering::Relaxed), before);
 }
 
+//= proof: frames-1
 #[test]
 fn sealing_and_opening_take_no_memory() {
     announced_lengths();

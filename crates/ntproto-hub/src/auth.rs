@@ -76,12 +76,15 @@ impl Hub {
         if self.draining() {
             return Err((ErrorCode::GoingAway, "the server is going away"));
         }
+        //= spec: spec-4
         if claims.version.is_none() {
             return Err((ErrorCode::Version, "none of the offered versions is spoken here"));
         }
+        //= spec: handshake-12
         if claims.clock_is_off(time) {
             return Err((ErrorCode::ClockSkew, "the clock is off by more than 120 s"));
         }
+        //= spec: handshake-13
         if self.replay.contains(&claims.ephemeral) {
             return Err((ErrorCode::Replay, "this request was seen before"));
         }
@@ -153,6 +156,7 @@ impl Hub {
         claims: &Claims,
         device: &DeviceInfo,
     ) -> Result<UnixMillis, Refused> {
+        //= spec: handshake-10
         if device.signing_key != claims.signing_key {
             return Err(BAD);
         }
@@ -205,6 +209,7 @@ impl Hub {
         signer: &DeviceInfo,
     ) -> Result<Txn, Refused> {
         let Credential::Link(link) = &claims.credential else { return Err(BAD) };
+        //= spec: handshake-7
         let link = Link::verify(self.keys.provider, &signer.signing_key, link, time).map_err(|_| BAD)?;
         let Link { uin, device_id, nonce, expires } = link;
         Ok(self.enrol(time, claims, EnrolVia::Link { uin, device_id, nonce, expires }))
@@ -231,6 +236,7 @@ impl Hub {
     ) {
         let time = self.clock.now(now.mono);
         let timestamp = UnixMillis(claims.request.timestamp_ms);
+        //= spec: handshake-13
         let refused = match self.replay.remember(time, claims.ephemeral, timestamp) {
             Seen::Before => Some((ErrorCode::Replay, "this request was seen before")),
             Seen::Full => Some((ErrorCode::RetryAfter, "too many requests to remember")),

@@ -33,6 +33,7 @@ impl ServerClock {
 
     /// Server time, as far as the floor lets it.
     pub(crate) fn now(&self, now: Instant) -> UnixMillis {
+        //= spec: tickets-2
         self.elapsed(now).min(self.floor)
     }
 
@@ -85,6 +86,7 @@ mod tests {
         Instant::from_micros(ms * 1_000)
     }
 
+    //= proof: tickets-2
     #[test]
     fn time_stands_still_at_the_floor_until_it_is_moved() {
         let boot = Boot { epoch: [0; 16], clock: UnixMillis(1_000), floor: UnixMillis(6_000) };

@@ -66,6 +66,7 @@ impl Hub {
                 .get(other)
                 .and_then(|conn| conn.session())
                 .is_some_and(|other| other.serial > session.serial);
+            //= spec: handshake-14
             if newer {
                 // A late frame of an old connection must not end the one that replaced it.
                 return self.close(now, id, ErrorCode::Superseded);
@@ -156,6 +157,7 @@ impl Hub {
         let Some(conn) = self.conns.get_mut(id) else { return };
         if conn.answers.is_empty()
             && conn.endpoint.waiting(Channel::Message) < PUSH_ROOM / 2
+            //= spec: messages-11
             && let Some(behind) = conn.behind.take()
         {
             self.push(now, id, behind.newest);

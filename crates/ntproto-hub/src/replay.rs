@@ -59,6 +59,7 @@ impl ReplayMemory {
 mod tests {
     use super::*;
 
+    //= proof: handshake-13
     #[test]
     fn a_request_is_remembered_as_long_as_its_timestamp_is_good() {
         let mut memory = ReplayMemory::new(2);

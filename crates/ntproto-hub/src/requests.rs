@@ -97,6 +97,7 @@ impl Hub {
             || (conn.syncing && packet.id == PacketId::SYNC);
         let to = Asker { conn: id, channel, id: packet.id, number };
 
+        //= spec: packets-4
         let Some(handler) = self.handlers.get(packet.id).copied() else {
             return self.fail(now, to, (ErrorCode::UnknownPacket, ""));
         };
@@ -122,6 +123,7 @@ impl Hub {
         if let Some(conn) = self.conns.get_mut(id) {
             if let What::Send(append) = &what {
                 match conn.held_for {
+                    //= spec: messages-12
                     Some((first, until)) if first != append.client_msg_id && now.mono < until => {
                         return self.fail(now, to, (ErrorCode::RetryAfter, "an earlier message comes first"));
                     }
@@ -169,6 +171,7 @@ impl Hub {
                 self.refused_by_store(now, to, error);
             }
             (_, Ok(Outcome::Cancelled)) => self.refused_by_store(now, to, StoreError::Cancelled),
+            //= spec: messages-4
             (What::Send(append), Ok(Outcome::Appended { conv_seq, stored, duplicate, entries })) => {
                 self.sent(now, to, append, (conv_seq, stored, duplicate), &entries);
             }
@@ -296,6 +299,7 @@ impl Hub {
 }
 
 fn read<M: Message + Default>(body: Bytes) -> Result<M, Refused> {
+    //= spec: spec-1, spec-2
     M::decode(body).map_err(|_| (ErrorCode::BadRequest, "the body can't be decoded"))
 }
 
@@ -304,6 +308,7 @@ fn conversation(session: &Session, id: &[u8]) -> Result<ConversationId, Refused>
     let id = ConversationId::from_slice(id).ok_or((ErrorCode::BadRequest, "a conversation has 16 bytes"))?;
     match id.members() {
         Some((a, b)) if a == session.uin || b == session.uin => Ok(id),
+        //= spec: messages-2
         Some(_) => Err((ErrorCode::Forbidden, "not a member of this conversation")),
         None => Err((ErrorCode::NotFound, "no such conversation")),
     }
@@ -318,12 +323,14 @@ fn read_send(hub: &mut Hub, now: UnixMillis, session: &Session, body: Bytes) -> 
         return Err((ErrorCode::TooLarge, "the body is too large"));
     }
     let append = Append {
+        //= spec: messages-1
         sender: session.uin,
         device: session.device,
         conversation,
         client_msg_id,
         after: None,
         body_hash: hub.keys.provider.sha256(&[&request.body]),
+        //= spec: messages-3
         body: request.body,
         now,
         resolve_only: request.resolve_only,

@@ -153,6 +153,7 @@ impl Conn<'_> {
                     }
                 }
                 Err(ReadError::Blocked) => break,
+                //= spec: quic-2
                 Ok(None) | Err(ReadError::Reset(_)) => {
                     ended = true;
                     break;

@@ -438,6 +438,7 @@ impl Endpoint {
                     Some(channel) => slot.writable = slot.writable.with(channel),
                     None => return,
                 },
+                //= spec: quic-2
                 StreamEvent::Stopped { id, .. } if channel_of(id).is_some() => {
                     let (closed, farewell) = fault("the peer stopped reading a channel");
                     return self.end(no, closed, Some(farewell));
@@ -555,6 +556,7 @@ fn greet(slot: &mut Slot) -> Result<Hello, &'static str> {
     let mut exporter = [0; 32];
     session.export_keying_material(&mut exporter, EXPORTER_LABEL, &[]).map_err(|_| "no exporter")?;
     if alpn == ALPN {
+        //= spec: quic-1
         if !slot.server {
             for _ in Channel::STREAMS {
                 quic.streams().open(Dir::Bi).ok_or("the server allows no channels")?;

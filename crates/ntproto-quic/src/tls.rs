@@ -101,6 +101,7 @@ impl ClientTls {
     pub fn new(provider: Arc<CryptoProvider>, trust: Trust, alpn: &[&[u8]]) -> Result<Self, TlsError> {
         let clock = CallClock::default();
         let verifier: Arc<dyn ServerCertVerifier> = match trust {
+            //= spec: quic-3
             Trust::Roots(roots) => WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
                 .build()
                 .map_err(|e| TlsError(Error::General(e.to_string())))?,
@@ -200,6 +201,7 @@ impl ServerCertVerifier for PinVerifier {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
+        //= spec: quic-4
         rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
     }
 

@@ -152,6 +152,7 @@ fn a_full_channel_says_when_it_has_room() {
     assert!(got.len() > STREAM_WINDOW as usize);
 }
 
+//= proof: channels-2
 #[test]
 fn control_has_room_of_its_own_when_nothing_is_acknowledged() {
     let mut world = World::pair(6, Link::default());

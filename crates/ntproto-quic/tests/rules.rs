@@ -184,6 +184,24 @@ fn a_bare_client_can_talk_to_us() {
     assert_eq!(got.as_deref(), Some(b"frame".as_slice()));
 }
 
+//= proof: quic-1
+#[test]
+fn a_server_opens_no_stream() {
+    let (mut raw, conn) = Raw::client();
+    // Room for a hundred is quinn's default.
+    for channel in Channel::STREAMS {
+        let stream = raw.quic().streams().open(Dir::Bi).unwrap();
+        raw.quic().send_stream(stream).write(b"frame").unwrap();
+        raw.run();
+        let now = raw.clock.now();
+        assert_eq!(raw.ours.with(now, conn, |c| c.write(channel, b"answer")), Some(6));
+        raw.run();
+    }
+    assert_eq!(raw.quic().streams().accept(Dir::Bi), None);
+    assert_eq!(raw.quic().streams().accept(Dir::Uni), None);
+}
+
+//= proof: quic-2
 #[test]
 fn a_channel_may_not_end() {
     let (mut raw, conn) = Raw::client();
@@ -194,6 +212,7 @@ fn a_channel_may_not_end() {
     raw.assert_fault(conn, true);
 }
 
+//= proof: quic-2
 #[test]
 fn a_channel_may_not_be_reset() {
     let (mut raw, conn) = Raw::client();
@@ -204,6 +223,7 @@ fn a_channel_may_not_be_reset() {
     raw.assert_fault(conn, true);
 }
 
+//= proof: quic-2
 #[test]
 fn a_channel_may_not_be_stopped() {
     let (mut raw, conn) = Raw::client();
@@ -232,6 +252,7 @@ impl rustls::server::ResolvesServerCert for Thief {
     }
 }
 
+//= proof: quic-4
 #[test]
 fn a_stolen_certificate_without_its_key_proves_nothing() {
     let victim = &identity().cert;

@@ -58,6 +58,7 @@ fn a_certificate_from_a_trusted_root_is_accepted() {
     assert_eq!(attempt(&server, &[ALPN], pki().trust(), &[ALPN], NAME), Ok(ALPN.to_vec()));
 }
 
+//= proof: quic-3
 #[test]
 fn wrong_certificates_are_refused_by_default() {
     let good = pki().issue(NAME, 2020, 2040);

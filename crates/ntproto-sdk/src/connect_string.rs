@@ -56,6 +56,7 @@ impl ConnectString {
         provider: &dyn CryptoProvider,
         now: UnixMillis,
     ) -> Result<[u8; 32], CertificateError> {
+        //= spec: handshake-1
         Certificate::verify(provider, &self.operator_key, &self.certificate, now).map(|c| c.static_key)
     }
 }
@@ -220,6 +221,7 @@ mod tests {
         }
     }
 
+    //= proof: handshake-1
     #[test]
     fn it_verifies_the_certificate() {
         let connect = sample();

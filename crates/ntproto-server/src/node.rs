@@ -382,6 +382,7 @@ impl DatagramMachine for Node {
         match command {
             Command::StoreDone(done) => {
                 for (op, result) in done {
+                    //= spec: messages-4
                     self.hub.handle(now, hub::Input::StoreDone { op, result });
                 }
             }

@@ -6,6 +6,7 @@
 mod bench;
 mod book;
 mod ci;
+mod citations;
 mod codegen;
 mod deps;
 mod files;
@@ -40,6 +41,7 @@ Its steps, one by one
   msrv               rust-version and edition of the whole tree
   vectors [--check]  the specification's test vectors, from the code; --check compares only
   book [--build]     links and includes of docs/; --build runs mdbook too
+  citations [--list] every MUST of docs/spec has code and a test that cite it; --list prints where
   sim [--seeds N] [-- ARG...]
                      the simulator
   fuzz [--seconds N] [TARGET...]
@@ -76,6 +78,7 @@ fn run(root: &Path, command: &str, args: &[String]) -> Result<(), String> {
         "msrv" => no_args(args).and_then(|()| msrv::run(root)),
         "vectors" => vectors::run(root, only_flag(args, "--check")?),
         "book" => book::run(root, only_flag(args, "--build")?),
+        "citations" => citations::run(root, only_flag(args, "--list")?),
         "sim" => sim::run(root, args),
         "fuzz" => fuzz::run(root, args),
         "bench" => no_args(args).and_then(|()| bench::run(root)),

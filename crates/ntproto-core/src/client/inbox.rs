@@ -79,6 +79,7 @@ impl Inbox {
     }
 
     /// The connection is gone.
+    //= spec: messages-14
     pub(super) fn disconnected(&mut self) {
         self.caught_up = false;
         self.syncing = false;
@@ -142,6 +143,7 @@ impl Inbox {
 
     /// A push, or the place of a message of this device.
     pub(super) fn push(&mut self, position: u64, previous: u64, packet: Option<v2::SyncPacket>) {
+        //= spec: messages-10
         if !self.caught_up {
             if self.held.len() < MAX_HELD {
                 self.held.push(Held { position, previous, packet });
@@ -149,6 +151,7 @@ impl Inbox {
                 self.dropped = true;
             }
         } else if position > self.tail {
+            //= spec: messages-9
             if previous != self.tail || self.staged.len() >= MAX_STAGED {
                 // A gap, or no room: read the inbox from where it is known.
                 self.caught_up = false;
@@ -170,6 +173,7 @@ impl Inbox {
 
     /// Takes one change over.
     fn take(&mut self, position: u64, packet: v2::SyncPacket) {
+        //= spec: messages-8
         self.move_tail(position);
         match EventType::from_wire(packet.event_type) {
             Some(EventType::Message) => match v2::StoredMessage::decode(packet.payload.clone()) {
@@ -180,6 +184,7 @@ impl Inbox {
                 Ok(receipt) => self.staged.receipts.push(receipt),
                 Err(_) => self.staged.others.push((position, packet)),
             },
+            //= spec: messages-7
             _ => self.staged.others.push((position, packet)),
         }
     }
@@ -187,6 +192,7 @@ impl Inbox {
     fn message(&mut self, position: u64, message: v2::StoredMessage) {
         let Some(conversation) = ConversationId::from_slice(&message.conversation) else { return };
         let head = self.heads.entry(conversation).or_default();
+        //= spec: messages-15
         if message.conv_seq <= *head {
             return;
         }

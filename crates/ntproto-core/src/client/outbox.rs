@@ -112,6 +112,7 @@ impl Outbox {
         if self.in_flight >= SEND_WINDOW {
             return None;
         }
+        //= spec: messages-13
         let order = self.ready.pop_first()?;
         let entry = self.entries.get_mut(&order).expect("what is ready is an entry");
         entry.state = State::InFlight;
@@ -145,6 +146,7 @@ impl Outbox {
 
     /// The connection is gone: what was in flight goes out again.
     pub(super) fn disconnected(&mut self) {
+        //= spec: messages-5
         for (order, entry) in &mut self.entries {
             if entry.state == State::InFlight {
                 entry.state = State::Ready;
@@ -206,6 +208,7 @@ impl Outbox {
         entry.deadline = None;
         entry.expired = true;
         Some(if entry.maybe_sent {
+            //= spec: packets-5
             Expiry::Unknown(order, entry.saved.client_msg_id)
         } else {
             Expiry::Unsent(order)

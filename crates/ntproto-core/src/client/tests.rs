@@ -380,6 +380,7 @@ fn a_message_is_stored_sent_and_settled() {
     assert!(moved, "cursor and outbox move together");
 }
 
+//= proof: messages-5
 #[test]
 fn what_was_in_flight_goes_out_again_in_order_with_the_same_ids() {
     let mut w = World::online();
@@ -407,6 +408,7 @@ fn what_was_in_flight_goes_out_again_in_order_with_the_same_ids() {
     assert_eq!((sent, w.client.machine().outbox_len(), w.messages()), (3, 0, Vec::new()));
 }
 
+//= proof: messages-16
 #[test]
 fn messages_are_shown_once_they_are_on_the_disk() {
     let mut w = World::online();
@@ -425,6 +427,7 @@ fn messages_are_shown_once_they_are_on_the_disk() {
     assert_eq!(told.watermarks[0].delivered_seq, 1);
 }
 
+//= proof: messages-9, messages-10
 #[test]
 fn pushes_before_the_sync_are_held_and_a_gap_is_repaired() {
     let mut w = World::with(Saved::default());
@@ -443,6 +446,7 @@ fn pushes_before_the_sync_are_held_and_a_gap_is_repaired() {
     assert_eq!(w.messages(), [1, 2, 3, 4, 5, 6]);
 }
 
+//= proof: messages-15
 #[test]
 fn another_epoch_is_read_from_its_start_without_repeating() {
     let mut saved =
@@ -499,6 +503,7 @@ fn a_deadline_before_sending_fails_at_once() {
     assert!(w.asked_send().is_none());
 }
 
+//= proof: packets-5
 #[test]
 fn a_deadline_in_flight_is_found_out() {
     for stored in [false, true] {
@@ -536,6 +541,77 @@ fn retry_after_is_honoured_and_final_refusals_are_final() {
         e,
         ClientEvent::SendFailed { why: Failure::Refused(Some(ErrorCode::Forbidden), _), .. }
     )));
+}
+
+//= proof: messages-13
+#[test]
+fn what_is_to_be_repeated_goes_first_and_in_order() {
+    let mut w = World::online();
+    w.send(1, None);
+    w.send(2, None);
+    w.refuse(PacketId::SEND, ErrorCode::RetryAfter, 1_000);
+    w.refuse(PacketId::SEND, ErrorCode::RetryAfter, 1_000);
+    w.send(3, None);
+    assert!(w.asked_send().is_none(), "nothing newer overtakes");
+    w.later(1_000);
+    let order: Vec<_> = w
+        .asked
+        .iter()
+        .filter(|(_, p)| p.id == PacketId::SEND)
+        .map(|(_, p)| v2::SendRequest::decode(p.body.clone()).unwrap().client_msg_id[0])
+        .collect();
+    assert_eq!(order, [1, 2, 3]);
+}
+
+//= proof: messages-14
+#[test]
+fn every_handshake_is_followed_by_a_sync() {
+    let mut w = World::online();
+    for _ in 0..3 {
+        w.cut();
+        w.later(60_000);
+        assert!(w.client.machine().is_online());
+        assert!(w.asked_sync().is_some());
+        assert!(!w.took(|e| matches!(e, ClientEvent::CaughtUp)));
+        w.answer_sync(&[], 0, false);
+        assert!(w.took(|e| matches!(e, ClientEvent::CaughtUp)));
+        w.events.clear();
+    }
+}
+
+//= proof: messages-7, messages-8
+#[test]
+fn a_change_of_an_unknown_type_is_kept_as_it_is_and_passed() {
+    let change = v2::SyncPacket { event_type: 999, payload: Bytes::from_static(b"\xff later") };
+    let broken = v2::SyncPacket { event_type: 1, payload: Bytes::from_static(b"\xff no message") };
+    let mut w = World::online();
+    w.written.clear();
+    w.push(1, 0, change.clone());
+    w.push(2, 1, broken.clone());
+    let applied: Vec<_> = w
+        .written
+        .iter()
+        .filter_map(|txn| if let ClientTxn::Apply(apply) = txn { Some(apply) } else { None })
+        .collect();
+    let kept: Vec<_> = applied.iter().flat_map(|apply| apply.others.clone()).collect();
+    assert_eq!(kept, [(1, change.clone()), (2, broken)]);
+    assert_eq!(applied.last().unwrap().cursor, Some(2));
+    assert!(w.took(|e| matches!(e, ClientEvent::Other(packet) if *packet == change)));
+    w.push(3, 2, from_friend(1));
+    assert_eq!(w.messages(), [1], "what comes after it comes");
+}
+
+//= proof: errors-1
+#[test]
+fn an_unknown_code_fails_what_it_answers_and_nothing_else() {
+    let mut w = World::online();
+    w.send(1, None);
+    let (channel, packet) = w.take(PacketId::SEND);
+    let Kind::Request(n) = packet.kind else { panic!() };
+    let body = v2::Error { code: 9_999, ..Default::default() }.encode_to_vec();
+    w.tell(channel, PacketId::SEND, Kind::Error(n), body);
+    assert!(w.took(|e| matches!(e, ClientEvent::SendFailed { why: Failure::Refused(None, _), .. })));
+    assert!(w.client.machine().is_online());
 }
 
 #[test]
@@ -642,6 +718,7 @@ fn superseded_stops_and_going_away_comes_back() {
     }
 }
 
+//= proof: frames-11
 #[test]
 fn a_close_in_the_clear_says_nothing_of_the_credential() {
     for code in [ErrorCode::Revoked, ErrorCode::Superseded, ErrorCode::BadCredential] {

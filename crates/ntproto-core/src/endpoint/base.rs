@@ -106,12 +106,15 @@ impl Base {
             if let Some(r) = out.pop_front() {
                 return Ok(Some(Incoming::Received(r)));
             }
+            //= spec: frames-1
             let max = if self.phase.sealed() { MAX_PAYLOAD } else { MAX_PAYLOAD_CLEAR };
+            //= spec: frames-6
             let Some(rx) = self.rx.get_mut(channel.index()).filter(|_| self.phase != Phase::Ended) else {
                 *data = &[];
                 return Ok(None);
             };
             let frame = match (self.phase, &mut self.link) {
+                //= spec: frames-5
                 (Phase::Open, Some(link)) => rx.next(channel, data, max, |header, payload| {
                     link.receive(now, header, payload, out).map(|()| None)
                 }),

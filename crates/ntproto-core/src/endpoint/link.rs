@@ -90,26 +90,32 @@ impl Link {
         };
         match kind {
             FrameType::Heartbeat => {
+                //= spec: frames-9
                 if plain.len() != 8 {
                     return Err(PeerError::Malformed);
                 }
+                //= spec: liveness-1
                 self.push_control(FrameType::HeartbeatAck, plain.to_vec())?;
             }
             FrameType::HeartbeatAck => {
+                //= spec: frames-9
                 let number = plain.first_chunk().filter(|_| plain.len() == 8).ok_or(PeerError::Malformed)?;
                 self.heartbeat.acked(now, u64::from_be_bytes(*number));
             }
+            //= spec: frames-9
             FrameType::TicketRefresh if plain.is_empty() => out.push_back(Received::TicketRefresh),
             FrameType::TicketIssue => {
                 let ticket = v2::Ticket::decode(plain).map_err(|_| PeerError::Malformed)?;
                 out.push_back(Received::TicketIssue(ticket));
             }
+            //= spec: frames-9, sealed-9
             FrameType::KeyUpdate => match plain[..] {
                 [UPDATE_TOO] => self.sealers.iter_mut().for_each(|s| s.update(now)),
                 [0] => {}
                 _ => return Err(PeerError::Malformed),
             },
             FrameType::MsgEncryptedV2 | FrameType::SyncDelta => {
+                //= spec: frames-10
                 if plain.is_empty() {
                     return Err(crate::wire::packet::PacketError::Empty.into());
                 }
@@ -174,6 +180,7 @@ impl Link {
 
     /// Whether a channel of the set has something to send.
     pub(super) fn pending(&self, writable: ChannelSet) -> Option<Channel> {
+        //= spec: channels-2
         Channel::STREAMS.into_iter().find(|&c| {
             writable.contains(c)
                 && if c == Channel::Control {
@@ -208,6 +215,7 @@ impl Link {
                 self.queues[channel.index()].take_frame(out);
                 if channel == Channel::Message { FrameType::MsgEncryptedV2 } else { FrameType::SyncDelta }
             };
+            //= spec: frames-3, frames-5
             sealer.finish(now, kind, Flags::default(), out, start)?;
             if tx.room() < super::FRAME_TARGET {
                 break;
@@ -236,5 +244,6 @@ pub(super) fn write_close(code: ErrorCode, detail: &str) -> Vec<u8> {
 
 /// Reads one; whatever it holds, the connection is over.
 pub(super) fn read_close(payload: &[u8]) -> Closed {
+    //= spec: errors-1, frames-12
     Closed::Peer(v2::Error::decode(payload).ok().and_then(|e| ErrorCode::from_wire(e.code)))
 }

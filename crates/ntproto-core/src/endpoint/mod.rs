@@ -132,6 +132,7 @@ impl PeerError {
     pub const fn code(self) -> ErrorCode {
         match self {
             Self::Frame(FrameError::TooLarge(_)) | Self::TooManyPackets | Self::Flood => ErrorCode::TooLarge,
+            //= spec: spec-3
             Self::Frame(FrameError::Version(_)) => ErrorCode::Version,
             Self::Unexpected => ErrorCode::UnexpectedFrame,
             Self::Handshake => ErrorCode::Handshake,

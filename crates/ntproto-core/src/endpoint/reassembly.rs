@@ -27,6 +27,7 @@ impl Reassembler {
             let source = if self.partial.is_empty() { *data } else { &self.partial[..] };
             let need = match decode(source, max_payload)? {
                 Decoded::Frame { header, payload, consumed } => {
+                    //= spec: channels-1
                     if header.channel != channel {
                         return Err(FrameError::Channel(header.channel as u8));
                     }
@@ -45,6 +46,7 @@ impl Reassembler {
             if data.is_empty() {
                 return Ok(None);
             }
+            //= spec: frames-2
             let take = (need - self.partial.len()).min(data.len());
             self.partial.extend_from_slice(&data[..take]);
             *data = &data[take..];
@@ -92,6 +94,7 @@ mod tests {
             prop_assert_eq!(got, payloads);
         }
 
+        //= proof: frames-2
         #[test]
         fn noise_is_refused_or_awaited_with_bounded_memory(noise in prop::collection::vec(any::<u8>(), 0..500)) {
             let mut r = Reassembler::default();

@@ -57,17 +57,21 @@ pub enum Verdict {
 /// ```
 #[must_use]
 pub fn verdict(side: Side, phase: Phase, kind: u8, flags: Flags, channel: Channel) -> Verdict {
+    //= spec: frames-6
     if phase == Phase::Ended {
         return Verdict::Drop;
     }
     let Some(known) = FrameType::from_wire(kind) else {
         return match phase {
+            //= spec: frames-8
             Phase::Open if flags.contains(Flags::IGNORABLE) => Verdict::Skip,
             _ => Verdict::Refuse(ErrorCode::UnexpectedFrame),
         };
     };
     use FrameType as T;
+    //= spec: frames-7
     let legal = match (channel, known) {
+        //= spec: handshake-4
         (Channel::Control, T::AuthReq) => side == Side::Server && phase == Phase::Greeting,
         (Channel::Control, T::AuthResp) => side == Side::Client && phase == Phase::Greeting,
         (Channel::Control, T::Error | T::Close) => true,
@@ -87,6 +91,7 @@ mod tests {
     use alloc::string::String;
 
     /// The whole table, walked; the snapshot is what the specification prints.
+    //= proof: frames-7, frames-8
     #[test]
     fn the_table() {
         let mut table = String::new();

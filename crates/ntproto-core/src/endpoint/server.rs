@@ -119,9 +119,11 @@ impl ServerEndpoint {
                 Ok(pending) => {
                     self.base.decide();
                     let (claims, reply) = pending.into_parts();
+                    //= spec: handshake-6
                     self.events.push_back(Event::AuthRequest(Box::new(claims)));
                     self.reply = Some(Box::new(reply));
                 }
+                //= spec: handshake-5
                 Err(_) => self.base.end(Closed::PeerError(PeerError::Handshake), ""),
             },
             Incoming::Received(Received::Packet(channel, packet)) => {

@@ -11,18 +11,22 @@ use ntproto_proto::v2;
 use proptest::prelude::*;
 
 use super::client::{self, ClientEndpoint};
-use super::rules::Phase;
+use super::rules::{Phase, Side};
 use super::server::{self, ServerEndpoint};
 use super::*;
 use crate::binding::{Binding, TransportId};
+use crate::channel::PAYLOAD_OVERHEAD;
+use crate::crypto::CryptoProvider as _;
 use crate::crypto::identity::{DeviceKeys, ServerKey, ServerKeys};
 use crate::crypto::rustcrypto::RUSTCRYPTO;
-use crate::liveness::{ANSWER_WITHIN, INTERVAL};
+use crate::crypto::schedule::{Direction, KeySchedule, NoiseSplit};
+use crate::crypto::secret::Secret;
+use crate::liveness::{ANSWER_WITHIN, Heartbeat, INTERVAL};
 use crate::rng::Rng;
 use crate::time::{Now, UnixMillis};
 use crate::tx::TxBuf;
 use crate::wire::frame::{
-    Decoded, Flags, FrameType, MAX_PAYLOAD, TRAILER_LEN, append_checksum, decode, encode,
+    Decoded, Flags, FrameType, Header, MAX_PAYLOAD, TRAILER_LEN, append_checksum, decode, encode,
 };
 use crate::wire::packet::{Kind, Packet, PacketId};
 
@@ -212,6 +216,7 @@ fn packets_that_wait_together_share_frames() {
     assert_eq!(consumed, wire.len(), "one frame for all");
 }
 
+//= proof: channels-2
 #[test]
 fn control_goes_first_and_full_channels_wait() {
     let mut pair = Pair::open();
@@ -248,6 +253,7 @@ fn a_full_queue_refuses_and_recovers() {
     assert_eq!(control, Err(Misuse::Channel));
 }
 
+//= proof: liveness-1
 #[test]
 fn heartbeats_keep_it_alive_and_silence_ends_it() {
     let mut pair = Pair::open();
@@ -336,6 +342,7 @@ fn a_refusal_is_authenticated() {
     assert_eq!(pair.server_closed(), [Closed::Refused(Some(ErrorCode::Revoked))]);
 }
 
+//= proof: handshake-5
 #[test]
 fn a_wrong_server_key_is_seen_by_the_server() {
     let other = ServerKey::generate(&mut Rng::new([77; 32]), &RUSTCRYPTO, 9);
@@ -382,6 +389,7 @@ fn closing_is_told_once_on_each_side_and_nothing_works_after() {
     assert_eq!(pair.server_closed(), [Closed::Peer(Some(ErrorCode::Normal))]);
 }
 
+//= proof: frames-7, handshake-4
 #[test]
 fn every_frame_type_has_an_answer_before_authentication() {
     for kind in 0..=255u8 {
@@ -427,6 +435,261 @@ fn a_flood_of_heartbeats_is_cut_off() {
 
 fn server_link(server: &mut ServerEndpoint) -> Option<&mut link::Link> {
     server.base_mut().link()
+}
+
+// ── what the specification asks for, clause by clause ───────────────────────────────────────────────
+
+/// A session's link at the server, and the split its keys come from.
+fn server_side() -> (link::Link, NoiseSplit) {
+    let split = || NoiseSplit { k1: Secret::new([1; 32]), k2: Secret::new([2; 32]), h: [3; 32] };
+    let heartbeat = Heartbeat::new(at(0).mono, INTERVAL);
+    (link::Link::new(&RUSTCRYPTO, Side::Server, &split(), &BINDING, heartbeat, at(0).mono), split())
+}
+
+/// A frame sealed by hand, as the specification says: the first sealed one of the client on its channel.
+fn sealed(split: &NoiseSplit, kind: u8, flags: Flags, channel: Channel, plain: &[u8]) -> (Header, Vec<u8>) {
+    let schedule = KeySchedule::new(&RUSTCRYPTO, split, &BINDING);
+    let (key, mut nonce) = schedule.channel_key(Direction::ClientToServer, channel);
+    let msg_seq = 1u64.to_be_bytes();
+    nonce[4..].iter_mut().zip(msg_seq).for_each(|(n, s)| *n ^= s);
+    let seq = 1 + u64::from(channel == Channel::Control);
+    let header = Header { kind, flags, channel, len: (plain.len() + PAYLOAD_OVERHEAD) as u32, seq };
+    let mut body = plain.to_vec();
+    let aad = [&header.encode()[..], &msg_seq].concat();
+    let tag = RUSTCRYPTO.aes256gcm(&key).seal_in_place(&nonce, &aad, &mut body);
+    (header, [&msg_seq[..], &nonce, &body, &tag].concat())
+}
+
+/// What a server makes of one sealed frame.
+fn received(kind: u8, flags: Flags, channel: Channel, plain: &[u8]) -> Result<usize, PeerError> {
+    let (mut link, split) = server_side();
+    let (header, payload) = sealed(&split, kind, flags, channel, plain);
+    let mut out = alloc::collections::VecDeque::new();
+    link.receive(at(1).mono, &header, &payload, &mut out).map(|()| out.len())
+}
+
+//= proof: frames-7, frames-8
+#[test]
+fn every_frame_type_has_an_answer_in_a_session() {
+    for kind in 0..=255u8 {
+        let flags = [Flags(0), Flags::IGNORABLE];
+        for (flags, channel) in flags.into_iter().flat_map(|f| Channel::STREAMS.map(|channel| (f, channel))) {
+            let got = received(kind, flags, channel, &[]);
+            let code = got.map_err(PeerError::code);
+            use FrameType as T;
+            let known = FrameType::from_wire(kind);
+            let expect = match (channel, known) {
+                (_, None) if flags == Flags::IGNORABLE => Ok(0),
+                (Channel::Control, Some(T::TicketRefresh | T::Error | T::Close)) => Ok(1),
+                // They have a place here, but not with this payload.
+                (Channel::Control, Some(T::Heartbeat | T::HeartbeatAck | T::KeyUpdate))
+                | (Channel::Message, Some(T::MsgEncryptedV2))
+                | (Channel::Sync, Some(T::SyncDelta)) => Err(ErrorCode::BadRequest),
+                _ => Err(ErrorCode::UnexpectedFrame),
+            };
+            assert_eq!(code, expect, "{kind} {flags:?} {channel:?}");
+        }
+    }
+    // The exception is for frames whose tag was verified.
+    let (mut link, split) = server_side();
+    let (header, mut payload) = sealed(&split, 200, Flags::IGNORABLE, Channel::Message, b"x");
+    payload[21] ^= 1;
+    let mut out = alloc::collections::VecDeque::new();
+    assert_eq!(link.receive(at(1).mono, &header, &payload, &mut out), Err(PeerError::Forged));
+}
+
+//= proof: frames-9, frames-10
+#[test]
+fn payloads_have_their_lengths() {
+    let bad = Err(PeerError::Malformed);
+    for len in 0..20 {
+        let plain = &[0; 20][..len];
+        let heartbeat = received(FrameType::Heartbeat as u8, Flags(0), Channel::Control, plain);
+        assert_eq!(heartbeat, if len == 8 { Ok(0) } else { bad });
+        let ack = received(FrameType::HeartbeatAck as u8, Flags(0), Channel::Control, plain);
+        assert_eq!(ack, if len == 8 { Ok(0) } else { bad });
+        let update = received(FrameType::KeyUpdate as u8, Flags(0), Channel::Control, plain);
+        assert_eq!(update, if len == 1 { Ok(0) } else { bad });
+        let refresh = received(FrameType::TicketRefresh as u8, Flags(0), Channel::Control, plain);
+        assert_eq!(refresh, if len == 0 { Ok(1) } else { bad });
+    }
+    for n in 0..=255 {
+        let update = received(FrameType::KeyUpdate as u8, Flags(0), Channel::Control, &[n]);
+        assert_eq!(update, if n < 2 { Ok(0) } else { bad });
+    }
+    for (kind, channel) in
+        [(FrameType::MsgEncryptedV2, Channel::Message), (FrameType::SyncDelta, Channel::Sync)]
+    {
+        let empty = received(kind as u8, Flags(0), channel, &[]);
+        assert_eq!(empty.map_err(PeerError::code), Err(ErrorCode::BadRequest));
+        let mut plain = Vec::new();
+        packet(Kind::Push, b"one").encode(&mut plain);
+        assert_eq!(received(kind as u8, Flags(0), channel, &plain), Ok(1));
+    }
+    assert_eq!(PeerError::Malformed.code(), ErrorCode::BadRequest);
+}
+
+//= proof: frames-4
+#[test]
+fn unknown_flags_are_ignored() {
+    for bit in 2..8 {
+        let flags = Flags(1 << bit);
+        let refresh = received(FrameType::TicketRefresh as u8, flags, Channel::Control, &[]);
+        assert_eq!(refresh, Ok(1), "sealed");
+        let mut pair = Pair::new();
+        let (_, mut request) = pair.client_sends().remove(0);
+        request[2] |= flags.0;
+        request.truncate(request.len() - TRAILER_LEN);
+        append_checksum(&mut request, 0);
+        pair.server.handle(pair.now, Input::Bytes { channel: Channel::Control, data: &request });
+        pair.server_sends();
+        assert!(matches!(pair.server_events[..], [server::Event::AuthRequest(_)]), "in the clear");
+    }
+}
+
+//= proof: frames-3, frames-5
+#[test]
+fn only_the_handshake_is_in_the_clear_and_unused_flags_are_zero() {
+    let mut pair = Pair::open();
+    pair.client
+        .call(pair.now, client::Command::Send(Channel::Message, packet(Kind::Push, b"secret")))
+        .unwrap();
+    pair.client.call(pair.now, client::Command::Send(Channel::Sync, packet(Kind::Push, b"secret"))).unwrap();
+    pair.client.call(pair.now, client::Command::RefreshTicket).unwrap();
+    pair.client.call(pair.now, client::Command::UpdateKeys).unwrap();
+    pair.run();
+    pair.now = at(31_000);
+    pair.run();
+    pair.client.call(pair.now, client::Command::Close(ErrorCode::Normal)).unwrap();
+    pair.run();
+    let mut frames = 0;
+    for mut wire in pair.wire.values().map(|bytes| &bytes[..]) {
+        while let Ok(Decoded::Frame { header, payload, consumed }) = decode(wire, MAX_PAYLOAD) {
+            assert_eq!(header.flags.0 & !3, 0);
+            let handshake = [FrameType::AuthReq as u8, FrameType::AuthResp as u8].contains(&header.kind);
+            assert_eq!(handshake, header.channel == Channel::Control && header.seq == 1);
+            if !handshake {
+                let numbered = header.seq - u64::from(header.channel == Channel::Control);
+                assert_eq!(payload[..8], numbered.to_be_bytes(), "it begins with msg_seq");
+            }
+            assert!(!payload.windows(6).any(|bytes| bytes == b"secret"));
+            frames += 1;
+            wire = &wire[consumed..];
+        }
+        assert!(wire.is_empty());
+    }
+    assert!(frames >= 9, "{frames}");
+}
+
+//= proof: frames-5
+#[test]
+fn a_frame_in_the_clear_ends_a_session() {
+    for kind in FrameType::ALL {
+        for channel in Channel::STREAMS {
+            let mut pair = Pair::open();
+            let seq = 1 + u64::from(channel == Channel::Control);
+            let mut bytes = Vec::new();
+            encode(kind as u8, Flags(0), channel, seq, &[0; 40], &mut bytes);
+            pair.server.handle(pair.now, Input::Bytes { channel, data: &bytes });
+            pair.client.handle(pair.now, Input::Bytes { channel, data: &bytes });
+            pair.server_sends();
+            pair.client_sends();
+            assert_eq!(pair.server_closed(), [Closed::PeerError(PeerError::Forged)]);
+            assert_eq!(pair.client_closed(), [Closed::PeerError(PeerError::Forged)]);
+        }
+    }
+}
+
+//= proof: channels-1, spec-3
+#[test]
+fn a_frame_says_the_version_and_the_channel_it_comes_on() {
+    for open in [false, true] {
+        let broken = |change: fn(&mut Vec<u8>)| {
+            let mut pair = if open { Pair::open() } else { Pair::new() };
+            let mut bytes = Vec::new();
+            encode(FrameType::Close as u8, Flags(0), Channel::Control, 1, &[0; 40], &mut bytes);
+            bytes.truncate(bytes.len() - TRAILER_LEN);
+            change(&mut bytes);
+            append_checksum(&mut bytes, 0);
+            pair.server.handle(pair.now, Input::Bytes { channel: Channel::Control, data: &bytes });
+            pair.server_sends();
+            pair.server_closed()[0].code()
+        };
+        for version in [0, 1, 3, 255] {
+            let code = match version {
+                0 => broken(|frame| frame[0] = 0),
+                1 => broken(|frame| frame[0] = 1),
+                3 => broken(|frame| frame[0] = 3),
+                _ => broken(|frame| frame[0] = 255),
+            };
+            assert_eq!(code, ErrorCode::Version);
+        }
+        assert_eq!(broken(|frame| frame[3] = Channel::Message as u8), ErrorCode::Protocol);
+        assert_eq!(broken(|frame| frame[3] = Channel::Media as u8), ErrorCode::Protocol);
+        assert_eq!(broken(|frame| frame[3] = 4), ErrorCode::Protocol);
+    }
+}
+
+//= proof: frames-6
+#[test]
+fn after_the_end_whatever_comes_is_dropped() {
+    let mut pair = Pair::open();
+    pair.client.call(pair.now, client::Command::Send(Channel::Message, packet(Kind::Push, b"late"))).unwrap();
+    let late = pair.client_sends();
+    pair.server.call(pair.now, &mut pair.rng, server::Command::Close(ErrorCode::GoingAway)).unwrap();
+    assert_eq!(pair.server_sends().len(), 1, "its last words");
+    pair.server_events.clear();
+    for (channel, data) in late {
+        pair.server.handle(pair.now, Input::Bytes { channel, data: &data });
+    }
+    for channel in Channel::ALL {
+        pair.server.handle(pair.now, Input::Bytes { channel, data: &[7; 500] });
+    }
+    pair.now = at(100_000);
+    assert!(pair.server_sends().is_empty());
+    assert!(pair.server_events.is_empty());
+    assert!(matches!(pair.server.poll_output(pair.now, None), Output::Wait { at: None, .. }));
+}
+
+//= proof: frames-12
+#[test]
+fn details_are_for_people() {
+    let long = "x".repeat(100_000);
+    for detail in ["", "revoked", "REVOKED 35", long.as_str(), "\u{1b}[2J\r\n"] {
+        let error = v2::Error { code: ErrorCode::GoingAway as u32, detail: detail.into(), retry_after_ms: 0 };
+        let payload = prost::Message::encode_to_vec(&error);
+        assert_eq!(link::read_close(&payload), Closed::Peer(Some(ErrorCode::GoingAway)));
+    }
+    let ours = link::write_close(ErrorCode::Normal, &"ä".repeat(500));
+    let ours: v2::Error = prost::Message::decode(&ours[..]).unwrap();
+    assert_eq!(ours.detail, "ä".repeat(100), "200 bytes, and no half of a letter");
+}
+
+//= proof: sealed-9
+#[test]
+fn a_key_update_is_not_answered_with_another() {
+    let mut pair = Pair::open();
+    pair.client.call(pair.now, client::Command::UpdateKeys).unwrap();
+    pair.run();
+    let updates = |wire: &[u8]| {
+        let (mut wire, mut count) = (wire, 0);
+        while let Ok(Decoded::Frame { header, consumed, .. }) = decode(wire, MAX_PAYLOAD) {
+            count += usize::from(header.kind == FrameType::KeyUpdate as u8);
+            wire = &wire[consumed..];
+        }
+        count
+    };
+    assert_eq!(updates(&pair.wire[&(true, Channel::Control)]), 1);
+    assert_eq!(updates(&pair.wire[&(false, Channel::Control)]), 0);
+}
+
+//= proof: errors-1
+#[test]
+fn an_unknown_code_is_a_failure_without_further_meaning() {
+    let error = v2::Error { code: 9_999, ..Default::default() };
+    let closed = link::read_close(&prost::Message::encode_to_vec(&error));
+    assert_eq!(closed, Closed::Peer(None));
+    assert_eq!(link::read_close(b"\xff"), closed, "as one that can't be read");
 }
 
 proptest! {

@@ -65,6 +65,7 @@ impl Heartbeat {
 
     /// The peer echoed `number`. Returns whether it was the one awaited.
     pub fn acked(&mut self, now: Instant, number: u64) -> bool {
+        //= spec: liveness-2
         let ours = self.awaiting && number == self.number;
         if ours {
             self.awaiting = false;
@@ -82,6 +83,7 @@ mod tests {
         Instant::from_micros(n * 1_000_000)
     }
 
+    //= proof: liveness-2
     #[test]
     fn beats_and_dies() {
         let mut h = Heartbeat::new(s(1), INTERVAL);

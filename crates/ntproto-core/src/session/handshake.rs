@@ -202,12 +202,14 @@ impl Initiator {
             .map_err(|_| HandshakeError::Malformed("not an AuthResponse"))?;
         match response.answer.ok_or(HandshakeError::Malformed("no answer"))? {
             WireAnswer::Grant(grant) => {
+                //= spec: handshake-11
                 if grant.session_id.len() != 16 {
                     return Err(HandshakeError::Malformed("session id"));
                 }
                 if grant.device_id.len() != 16 {
                     return Err(HandshakeError::Malformed("device id"));
                 }
+                //= spec: handshake-11
                 if !self.offered.contains(&grant.version) {
                     return Err(HandshakeError::Version);
                 }
@@ -255,6 +257,7 @@ impl AuthClaims {
     /// Whether the client's clock is too far from the server's time.
     #[must_use]
     pub fn clock_is_off(&self, server_time: UnixMillis) -> bool {
+        //= spec: handshake-12
         self.request.timestamp_ms.abs_diff(server_time.0) > MAX_CLOCK_SKEW_MS
     }
 }
@@ -282,6 +285,7 @@ impl Responder {
         let noise = read(keys.current()).or_else(|e| keys.previous().map_or(Err(e), read))?;
         let h = *noise.hash();
         let (payload, noise) = noise.finish()?;
+        //= spec: spec-1, spec-2
         let request = AuthRequest::decode(Bytes::from(payload))
             .map_err(|_| HandshakeError::Malformed("not an AuthRequest"))?;
         let Checked { signing_key, signature, credential } = check(&request)?;

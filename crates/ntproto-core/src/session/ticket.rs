@@ -135,6 +135,7 @@ impl TicketSealer {
     #[must_use]
     pub fn seal(&mut self, rng: &mut Rng, body: &TicketBody) -> Vec<u8> {
         let age = body.issued_ms.saturating_sub(self.current.key.created.0);
+        //= spec: tickets-3
         if age >= ROTATE_AFTER_MS || self.seals >= MAX_SEALS {
             self.rotate(rng, UnixMillis(body.issued_ms));
         }
@@ -192,6 +193,7 @@ pub fn check(
     device_key_hash: &[u8; 32],
     revocation_generation: u64,
 ) -> Result<(), TicketError> {
+    //= spec: tickets-1
     if body.device_key_hash[..] != device_key_hash[..] {
         return Err(TicketError::WrongDevice);
     }
@@ -254,6 +256,7 @@ mod tests {
     use super::*;
     use crate::crypto::rustcrypto::RUSTCRYPTO;
 
+    //= proof: tickets-3
     #[test]
     fn a_key_seals_so_many_tickets_and_no_more() {
         let mut rng = Rng::new([1; 32]);

@@ -162,6 +162,7 @@ impl Packet {
         flags |= if trace.is_some() { TRACE } else { 0 };
         let mut head = [0; HEADER_LEN];
         head[..2].copy_from_slice(&id.0.to_be_bytes());
+        //= spec: packets-3
         head[2..4].copy_from_slice(&flags.to_be_bytes());
         head[4..8].copy_from_slice(&request_id.to_be_bytes());
         head[8..].copy_from_slice(&(body.len() as u32).to_be_bytes());
@@ -185,6 +186,7 @@ impl Packet {
         let flags = u16::from_be_bytes([head[2], head[3]]);
         let request_id = u32::from_be_bytes([head[4], head[5], head[6], head[7]]);
         let len = u32::from_be_bytes([head[8], head[9], head[10], head[11]]) as usize;
+        //= spec: packets-1, packets-2
         if flags & CRITICAL & !(RESPONSE | ERROR | DEADLINE | TRACE) != 0 {
             return Err(PacketError::Flags(flags));
         }
@@ -248,6 +250,7 @@ mod tests {
     }
 
     proptest! {
+        //= proof: packets-3
         #[test]
         fn round_trip(packets in prop::collection::vec(any_packet(), 1..8)) {
             let mut plain = Vec::new();
@@ -274,6 +277,7 @@ mod tests {
             }
         }
 
+        //= proof: packets-2
         #[test]
         fn what_decodes_encodes_the_same(bytes in prop::collection::vec(0..16u8, 12..60)) {
             let mut plain = Bytes::from(bytes.clone());
@@ -289,6 +293,7 @@ mod tests {
         }
     }
 
+    //= proof: packets-1
     #[test]
     fn contradictions_are_refused() {
         let mut bytes = [0u8; HEADER_LEN];

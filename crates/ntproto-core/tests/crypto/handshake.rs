@@ -383,6 +383,7 @@ fn sizes() {
     }
 }
 
+//= proof: handshake-11
 #[test]
 fn rules_of_the_response() {
     for (_, provider) in PROVIDERS {
@@ -409,6 +410,7 @@ fn rules_of_the_response() {
     }
 }
 
+//= proof: handshake-12
 #[test]
 fn versions_and_clocks() {
     let offers = |v: &[&str]| v.iter().map(|&s| s.into()).collect::<Vec<String>>();

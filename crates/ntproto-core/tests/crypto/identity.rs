@@ -38,6 +38,7 @@ fn keys_survive_storage() {
     }
 }
 
+//= proof: handshake-1
 #[test]
 fn a_certificate_is_believed_only_with_the_pinned_key_and_in_time() {
     for (_, provider) in PROVIDERS {

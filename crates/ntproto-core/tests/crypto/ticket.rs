@@ -127,6 +127,7 @@ fn tickets_survive_a_restart_that_kept_the_keys() {
     }
 }
 
+//= proof: tickets-1
 #[test]
 fn never_accepted() {
     let good = body(NOW);

@@ -9,6 +9,8 @@ use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
 use ntproto_core::endpoint::Closed;
 use ntproto_core::endpoint::client::{Command, Event};
 use ntproto_core::time::UnixMillis;
+use ntproto_core::wire::channel::Channel;
+use ntproto_core::wire::frame::append_checksum;
 use ntproto_core::wire::packet::PacketId;
 use ntproto_hub::store::{StoreError, Txn};
 use ntproto_hub::{HubConfig, HubEvent, Input};
@@ -110,6 +112,7 @@ fn a_session_lives_as_long_as_its_tickets_and_no_chain_beyond_its_cap() {
     assert_eq!(bench.refused(conn), ErrorCode::TicketExpired);
 }
 
+//= proof: handshake-12
 #[test]
 fn a_wrong_clock_is_told_the_time() {
     let mut bench = Bench::new(config());
@@ -128,6 +131,7 @@ fn a_wrong_clock_is_told_the_time() {
     }
 }
 
+//= proof: spec-4
 #[test]
 fn an_unknown_version_is_told_the_known_ones() {
     let mut bench = Bench::new(config());
@@ -144,6 +148,7 @@ fn an_unknown_version_is_told_the_known_ones() {
     );
 }
 
+//= proof: handshake-7, handshake-9
 #[test]
 fn a_link_adds_one_device() {
     let mut bench = Bench::new(config());
@@ -169,6 +174,7 @@ fn a_link_adds_one_device() {
     assert_eq!(bench.granted(again).device_id, added.device_id);
 }
 
+//= proof: handshake-13
 #[test]
 fn a_replayed_request_is_refused_and_disturbs_nobody() {
     let mut bench = Bench::new(config());
@@ -200,6 +206,7 @@ fn a_replayed_request_is_refused_and_disturbs_nobody() {
     assert!(bench.closes.iter().any(|(closed, _)| *closed == replayed), "it can't answer a heartbeat");
 }
 
+//= proof: handshake-14
 #[test]
 fn a_newer_session_supersedes_an_older_one_never_the_other_way_round() {
     let mut bench = Bench::new(config());
@@ -318,4 +325,30 @@ fn an_answer_for_a_connection_that_is_gone_is_dropped() {
     bench.hub.handle(bench.now, Input::Opened { conn, binding: BINDING, remote });
     bench.hub.handle(bench.now, Input::Opened { conn, binding: BINDING, remote });
     assert_eq!(bench.hub.connections(), 1);
+}
+
+//= proof: handshake-6
+#[test]
+fn an_unverified_request_asks_nothing_of_the_store() {
+    let mut bench = Bench::new(config());
+    let device = bench.device();
+    let conn = bench.connect(&device, Credential::OpenRegistration(v2::OpenRegistration {}));
+    let request = bench.peers[&conn].sent[0].1.clone();
+    // A server that does not remember it: undamaged, it would get as far as the store.
+    bench.restart(config());
+    bench.hold = true;
+    let asked = |bench: &mut Bench, at: Option<usize>| {
+        let mut request = request[..request.len() - 4].to_vec();
+        at.into_iter().for_each(|at| request[at] ^= 1);
+        append_checksum(&mut request, 0);
+        let conn = bench.transport();
+        bench.hub.handle(bench.now, Input::Bytes { conn, channel: Channel::Control, data: &request });
+        bench.run();
+        bench.held.iter().any(|(_, txn, _)| !matches!(txn, Txn::SetClockFloor { .. }))
+    };
+    // All but the flags, whose unknown bits are ignored.
+    for at in (0..request.len() - 4).filter(|at| *at != 2) {
+        assert!(!asked(&mut bench, Some(at)), "byte {at}");
+    }
+    assert!(asked(&mut bench, None));
 }

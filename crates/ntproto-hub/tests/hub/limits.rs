@@ -104,6 +104,7 @@ fn one_page_at_a_time() {
     bench.sync(a, 0);
 }
 
+//= proof: messages-11
 #[test]
 fn a_slow_reader_gets_the_newest_push_when_it_reads_again() {
     let mut bench = Bench::new(config());
@@ -267,6 +268,7 @@ fn an_idle_hub_sleeps() {
     assert!(matches!(bench.hub.poll_output(bench.now, None), ntproto_hub::Output::Wait { at: Some(_), .. }));
 }
 
+//= proof: messages-12
 #[test]
 fn a_message_told_to_come_again_is_not_overtaken() {
     let mut bench = Bench::new(HubConfig { max_request_bytes: 10_000, ..config() });

@@ -20,6 +20,7 @@ fn two(bench: &mut Bench) -> (ConnId, ConnId, ConversationId) {
     (a, b, ConversationId::direct(uin(&grant_a), uin(&grant_b)))
 }
 
+//= proof: messages-1
 #[test]
 fn a_message_is_answered_stored_and_pushed() {
     let mut bench = Bench::new(config());
@@ -48,6 +49,7 @@ fn a_message_is_answered_stored_and_pushed() {
     assert_eq!(conflict, Err(ErrorCode::Conflict));
 }
 
+//= proof: messages-6
 #[test]
 fn a_resolved_id_stays_cancelled() {
     let mut bench = Bench::new(config());
@@ -131,7 +133,40 @@ fn an_account_that_may_invite_invites() {
     }
 }
 
+//= proof: spec-1, spec-2
+#[test]
+fn fields_come_in_any_order_and_unknown_ones_are_ignored() {
+    let mut bench = Bench::new(config());
+    let (a, b, to) = two(&mut bench);
+    let one = |request: v2::SendRequest| request.encode_to_vec();
+    let good = message(to, 1, b"hello");
+    let body = one(v2::SendRequest { body: good.body.clone(), ..Default::default() });
+    let id = one(v2::SendRequest { client_msg_id: good.client_msg_id.clone(), ..Default::default() });
+    let conversation = one(v2::SendRequest { conversation: good.conversation.clone(), ..Default::default() });
+    // Field 100, a varint; field 101, bytes.
+    let unknown = [&[0xa0, 0x06, 0x07][..], &[0xaa, 0x06, 0x02, 1, 2]];
+    let request = [&body[..], unknown[0], &id, unknown[1], &conversation].concat();
+    bench.raw(a, Channel::Message, PacketId::SEND, request.into()).unwrap();
+    assert_eq!(&pushed(&bench.notified(b)[0]).body[..], b"hello");
+}
+
+//= proof: messages-3
+#[test]
+fn bodies_are_opaque() {
+    let mut bench = Bench::new(config());
+    let (a, b, to) = two(&mut bench);
+    let all: Vec<u8> = (0..=255).collect();
+    let nested = message(to, 9, b"a message in a message").encode_to_vec();
+    let bodies: [&[u8]; 6] = [b"", b"\0", b"\r\n\x1b[2J", &all, &nested, &[0xff; 1000]];
+    for (n, body) in (1..).zip(bodies) {
+        assert_eq!(bench.send(a, to, n, body).conv_seq, u64::from(n));
+    }
+    let got: Vec<Bytes> = bench.notified(b).iter().map(|push| pushed(push).body).collect();
+    assert_eq!(got, bodies);
+}
+
 /// Every way to ask wrongly, and its answer. The connection lives on.
+//= proof: messages-2, packets-4
 #[test]
 fn bad_requests() {
     use ErrorCode::{BadRequest, Forbidden, NotFound, TooLarge, UnknownPacket};
@@ -261,6 +296,7 @@ fn a_failing_store_is_unavailable_with_a_time_to_try_again() {
     assert_eq!(bench.notified(b).len(), 1);
 }
 
+//= proof: messages-12
 #[test]
 fn a_message_told_to_come_again_is_not_overtaken() {
     let mut bench = Bench::new(config());

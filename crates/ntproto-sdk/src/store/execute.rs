@@ -83,6 +83,7 @@ fn apply_all(kv: &mut dyn Kv, apply: &Apply) -> Result<(), StoreError> {
     for receipt in &apply.receipts {
         mark(kv, receipt)?;
     }
+    //= spec: messages-7
     for (position, packet) in &apply.others {
         kv.put(Table::Others, &record::place(generation, *position), &packet.encode_to_vec())?;
     }

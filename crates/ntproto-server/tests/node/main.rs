@@ -63,6 +63,7 @@ fn nobody_comes_in_uninvited() {
     assert_eq!(refusals, [ErrorCode::BadCredential, ErrorCode::RegistrationClosed]);
 }
 
+//= proof: messages-4
 #[test]
 fn what_was_acknowledged_survives_a_power_cut() {
     let (mut world, a, b) = couple(3);
@@ -214,6 +215,7 @@ fn an_idle_server_drains_at_once() {
     assert!(world.server.ended);
 }
 
+//= proof: messages-4
 #[test]
 fn a_failed_fsync_acknowledges_nothing_and_ends_the_server() {
     let (mut world, a, b) = couple(10);

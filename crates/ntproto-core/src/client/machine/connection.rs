@@ -126,6 +126,7 @@ impl Client {
         self.offline();
         let Link::Up(endpoint) = core::mem::replace(&mut self.link, Link::None) else { return };
         let stopped = match why {
+            //= spec: frames-11
             Closed::Peer(Some(ErrorCode::Superseded)) if sealed => Some(Stopped::Superseded),
             Closed::Peer(Some(ErrorCode::Revoked)) if sealed => Some(Stopped::Refused(ErrorCode::Revoked)),
             _ => None,

@@ -40,6 +40,7 @@ impl Client {
 
     pub(super) fn applied(&mut self, apply: Apply) {
         self.applying = false;
+        //= spec: messages-16
         self.inbox.applied(&apply);
         for inbound in apply.messages {
             self.event(ClientEvent::Message(inbound));

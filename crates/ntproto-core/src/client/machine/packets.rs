@@ -35,6 +35,7 @@ impl Client {
             Kind::Push => return self.event(ClientEvent::Push(packet)),
             Kind::Request(id) => {
                 // The server asks nothing in this version.
+                //= spec: packets-4
                 let code = ErrorCode::UnknownPacket;
                 let body = v2::Error { code: code as u32, ..Default::default() }.encode_to_vec().into();
                 let refusal =
@@ -129,6 +130,7 @@ impl Client {
             Some(ErrorCode::Cancelled) => {
                 self.resolve(order, SendOutcome::Failed(Failure::DeadlineExceeded));
             }
+            //= spec: errors-1
             _ => self.resolve(order, SendOutcome::Failed(refusal(e))),
         }
     }
@@ -145,6 +147,7 @@ impl Client {
             && let Some(apply) = self.inbox.next_apply()
         {
             self.applying = true;
+            //= spec: messages-16
             self.store(ClientTxn::Apply(apply.clone()), Op::Apply(apply));
         }
         if !self.online || self.paused_until.is_some() {

@@ -10,6 +10,7 @@ use super::super::txn::{Boot, DeviceKey, EnrolVia};
 use super::super::{Outcome, StoreError, Txn};
 use super::{Bench, EPOCH, LATER, NOW, enrol, enrolled, invitation, invited, link, message, new_device};
 
+//= proof: tickets-2
 pub(super) fn boot(bench: &mut Bench) {
     bench.reopen();
     let first_floor = NOW + CLOCK_LEAD;
@@ -21,6 +22,7 @@ pub(super) fn boot(bench: &mut Bench) {
     assert_eq!(bench.ok(Txn::Boot { wall: LATER, epoch: [9; 16] }), Outcome::Booted(ahead));
 }
 
+//= proof: tickets-2
 pub(super) fn clock_floor(bench: &mut Bench) {
     let at = |at| Txn::SetClockFloor { at };
     assert_eq!(bench.ok(at(LATER)), Outcome::ClockFloor { floor: LATER });
@@ -48,6 +50,7 @@ pub(super) fn invitations(bench: &mut Bench) {
     bench.refused(invitation(Some(Uin(1)), 4, 1, LATER, false), StoreError::Forbidden);
 }
 
+//= proof: handshake-9, handshake-10
 pub(super) fn enrol_again(bench: &mut Bench) {
     bench.ok(invitation(None, 1, 1, LATER, false));
     let device = enrolled(bench.ok(enrol(invited(1), 1)));
@@ -77,6 +80,7 @@ pub(super) fn open_registration(bench: &mut Bench) {
     }
 }
 
+//= proof: handshake-8
 pub(super) fn links(bench: &mut Bench) {
     let (a, b, _) = bench.two();
     let second = enrolled(bench.ok(enrol(link(&a, 1, LATER), 3)));

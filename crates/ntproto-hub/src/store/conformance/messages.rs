@@ -70,6 +70,7 @@ pub(super) fn idempotency(bench: &mut Bench) {
     assert_eq!(bench.inbox(b.uin, 0).len(), 4);
 }
 
+//= proof: messages-12
 pub(super) fn overtaking(bench: &mut Bench) {
     let (a, b, conversation) = bench.two();
     let first = message(&a, conversation, 1, b"first");
@@ -88,6 +89,7 @@ pub(super) fn overtaking(bench: &mut Bench) {
     assert_eq!(bench.inbox(b.uin, 0).len(), 3);
 }
 
+//= proof: messages-6
 pub(super) fn resolve_only(bench: &mut Bench) {
     let (a, b, conversation) = bench.two();
     let send = message(&a, conversation, 1, b"late");
@@ -99,6 +101,7 @@ pub(super) fn resolve_only(bench: &mut Bench) {
     assert_eq!(bench.inbox(b.uin, 0), vec![]);
 }
 
+//= proof: messages-2
 pub(super) fn append_refusals(bench: &mut Bench) {
     let (a, b, conversation) = bench.two();
     let c = bench.account(3);

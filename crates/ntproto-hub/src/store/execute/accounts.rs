@@ -142,6 +142,7 @@ fn known_device(kv: &dyn Kv, via: &EnrolVia, new: &NewDevice) -> Result<Option<D
     if known.revoked.is_some() {
         return Err(StoreError::Revoked);
     }
+    //= spec: handshake-9, handshake-10
     let other_account = matches!(via, EnrolVia::Link { uin, .. } if *uin != known.uin);
     if known.signing_key != new.signing_key || other_account {
         return Err(StoreError::KeysInUse);
@@ -174,13 +175,16 @@ fn check_link(
     expires: UnixMillis,
     now: UnixMillis,
 ) -> Result<record::Account, StoreError> {
+    //= spec: handshake-8
     if now >= expires {
         return Err(StoreError::LinkExpired);
     }
     let signer = device(kv, signer)?.ok_or(StoreError::Forbidden)?;
+    //= spec: handshake-8
     if signer.uin != uin.0 || signer.revoked_ms != 0 {
         return Err(StoreError::Forbidden);
     }
+    //= spec: handshake-8
     if kv.get(Table::UsedLinks, &keys::used_link(expires, uin, nonce))?.is_some() {
         return Err(StoreError::LinkUsed);
     }

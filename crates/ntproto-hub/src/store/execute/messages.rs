@@ -37,6 +37,7 @@ pub(super) fn append(kv: &mut dyn Kv, append: &Append) -> Result<Outcome, StoreE
         return Ok(Outcome::Cancelled);
     }
 
+    //= spec: messages-12
     if let Some(before) = append.after
         && kv.get(Table::Sent, &keys::sent(append.device, before))?.is_none()
     {
@@ -78,6 +79,7 @@ pub(super) fn append(kv: &mut dyn Kv, append: &Append) -> Result<Outcome, StoreE
 /// The answer to an idempotency key that was seen before.
 fn answer_again(append: &Append, sent: &record::Sent) -> Result<Outcome, StoreError> {
     if sent.cancelled {
+        //= spec: messages-6
         return if append.resolve_only { Ok(Outcome::Cancelled) } else { Err(StoreError::Cancelled) };
     }
     let same = sent.body_hash == append.body_hash[..] && sent.conversation == append.conversation.0[..];
@@ -98,6 +100,7 @@ fn members(conversation: ConversationId, first: Uin) -> Result<[Uin; 2], StoreEr
     match conversation.members().ok_or(StoreError::NotFound)? {
         (low, high) if low == first => Ok([low, high]),
         (low, high) if high == first => Ok([high, low]),
+        //= spec: messages-2
         _ => Err(StoreError::Forbidden),
     }
 }
