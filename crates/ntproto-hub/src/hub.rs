@@ -55,6 +55,9 @@ pub struct Hub {
     paused: BTreeSet<ConnId>,
     /// Connections that were given a command and may have something to tell.
     unheard: VecDeque<ConnId>,
+    /// Connections that may have nothing left to send. They are looked at in the next poll: by then the host has
+    /// said what its transport did not take.
+    parting: VecDeque<ConnId>,
     out: VecDeque<Output>,
     drain: Option<Drain>,
 }
@@ -88,6 +91,7 @@ impl Hub {
             last_op: 0,
             paused: BTreeSet::new(),
             unheard: VecDeque::new(),
+            parting: VecDeque::new(),
             out: VecDeque::new(),
             drain: None,
         }
@@ -102,6 +106,7 @@ impl Hub {
             }
             Input::Writable { conn, channels } => {
                 self.inform(now, conn, endpoint::Input::Writable(channels));
+                self.look_again(conn);
             }
             Input::Closed { conn } => self.transport_closed(now, conn),
             Input::StoreDone { op, result } => self.store_done(now, op, result),
@@ -150,6 +155,10 @@ impl Hub {
             }
             if let Some(output) = self.out.pop_front() {
                 return output;
+            }
+            while let Some(id) = self.parting.pop_front() {
+                self.part(now, id);
+                self.settle(now);
             }
             if let Some(tx) = tx.as_deref_mut()
                 && let Some(conn) = self.conns.next_sendable()
@@ -344,18 +353,9 @@ impl Hub {
             endpoint::Output::Wait { .. } => None,
         };
         self.hear(now, id);
-        if let Some(conn) = self.conns.get(id)
-            && let Some(leaving) = &conn.leaving
-            && !conn.endpoint.has_pending()
-        {
-            let code = leaving.code;
-            self.take_down(id, code);
-        }
         self.catch_up(now, id);
         self.resume(id);
-        if self.draining() {
-            self.send_away(now, id);
-        }
+        self.look_again(id);
         self.settle(now);
         channel
     }
@@ -438,9 +438,7 @@ impl Hub {
                 let conn = request.conn();
                 self.request_answered(now, request, result);
                 self.resume(conn);
-                if self.draining() {
-                    self.send_away(now, conn);
-                }
+                self.look_again(conn);
             }
         }
         if was_busy && !self.busy(0) {
@@ -506,10 +504,32 @@ impl Hub {
         self.drain.is_some()
     }
 
-    /// Ends a connection that has all its answers.
+    fn look_again(&mut self, id: ConnId) {
+        if self.draining() || self.conns.get(id).is_some_and(|conn| conn.leaving.is_some()) {
+            self.parting.push_back(id);
+        }
+    }
+
+    /// Takes a connection down whose last words the transport has; at a drain, sends away whom nothing is owed.
+    fn part(&mut self, now: Now, id: ConnId) {
+        let late = self.drain.as_ref().is_some_and(|drain| drain.swept);
+        let Some(conn) = self.conns.get(id) else { return };
+        match &conn.leaving {
+            Some(leaving) if conn.endpoint.is_handed_over() || late && !conn.endpoint.has_pending() => {
+                let code = leaving.code;
+                self.take_down(id, code);
+            }
+            None if self.draining() => self.send_away(now, id),
+            _ => {}
+        }
+    }
+
+    /// Ends a connection whose transport has taken all its answers and pushes: CLOSE is more urgent than they
+    /// are, and would overtake them.
     fn send_away(&mut self, now: Now, id: ConnId) {
         let Some(conn) = self.conns.get(id) else { return };
-        if conn.leaving.is_none() && conn.requests == 0 && !conn.endpoint.has_pending() {
+        let owed = conn.requests > 0 || !conn.answers.is_empty() || conn.behind.is_some();
+        if conn.leaving.is_none() && !owed && conn.endpoint.is_handed_over() {
             self.close(now, id, ErrorCode::GoingAway);
         }
     }

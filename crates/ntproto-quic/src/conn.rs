@@ -51,6 +51,7 @@ pub struct Conn<'a> {
     pub(crate) now: std::time::Instant,
     /// Whether channels are open and it is not over.
     pub(crate) open: bool,
+    pub(crate) control_last: bool,
     /// Whether there may be something to transmit.
     pub(crate) touched: bool,
     pub(crate) end: Option<End>,
@@ -97,27 +98,46 @@ impl Conn<'_> {
         mut write: impl FnMut(&mut quinn_proto::SendStream<'_>, usize) -> Result<usize, WriteError>,
     ) -> usize {
         let (Some(stream), true) = (stream_of(channel), self.open) else { return 0 };
-        if channel == Channel::Control {
-            self.quic.set_send_window(SEND_WINDOW + CONTROL_RESERVE);
-        }
+        let control = channel == Channel::Control;
+        self.quic.set_send_window(match (control, self.control_last) {
+            // Taken only if nothing is unacknowledged.
+            (true, true) => 1,
+            (true, false) => SEND_WINDOW + CONTROL_RESERVE,
+            (false, _) => SEND_WINDOW,
+        });
         let mut done = 0;
         // Until all is taken or it says that it is blocked: only then does it promise `Writable`.
         while done < len {
             match write(&mut self.quic.send_stream(stream), done) {
                 Ok(0) | Err(WriteError::Blocked) => break,
-                Ok(n) => done += n,
+                Ok(n) => {
+                    done += n;
+                    if control {
+                        self.quic.set_send_window(SEND_WINDOW + CONTROL_RESERVE);
+                    }
+                }
                 Err(WriteError::Stopped(_) | WriteError::ClosedStream) => {
                     self.fault("the peer stopped reading a channel");
                     break;
                 }
             }
         }
-        if channel == Channel::Control {
-            self.quic.set_send_window(SEND_WINDOW);
-        }
+        self.rest();
         // Even a refusal has something to send: it tells the peer what it blocks.
         self.touched |= len > 0;
         done
+    }
+
+    /// From now on CONTROL takes bytes only when the peer has acknowledged all that was written before, on every
+    /// channel: a farewell does not overtake the answers before it.
+    pub fn control_last(&mut self) {
+        self.control_last = true;
+        self.rest();
+    }
+
+    /// The window between writes says when a blocked channel is woken.
+    fn rest(&mut self) {
+        self.quic.set_send_window(if self.control_last { 1 } else { SEND_WINDOW });
     }
 
     /// Takes up to `max` bytes from a channel. `None` means that there are none now; `Readable` follows when

@@ -195,11 +195,13 @@ impl Endpoint {
             quic,
             now: self.time.to_std(self.now),
             open: slot.phase == Phase::Open,
+            control_last: slot.control_last,
             touched: false,
             end: None,
         };
         let result = visit(&mut conn);
-        let (touched, end) = (conn.touched, conn.end.take());
+        let (touched, control_last, end) = (conn.touched, conn.control_last, conn.end.take());
+        slot.control_last = control_last;
         if let Some((closed, farewell)) = end.map(crate::conn::End::into_parts) {
             self.end(no, closed, Some(farewell));
         }

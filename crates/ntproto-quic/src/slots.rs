@@ -41,6 +41,8 @@ pub(crate) struct Slot {
     pub(crate) readable: ChannelSet,
     pub(crate) writable: ChannelSet,
     pub(crate) datagrams: bool,
+    /// CONTROL waits until the peer has acknowledged everything before it.
+    pub(crate) control_last: bool,
     pub(crate) closed: Option<Closed>,
     /// The close to send once what was written before it is out.
     pub(crate) farewell: Option<(u32, Bytes)>,
@@ -135,6 +137,7 @@ impl Slots {
             readable: ChannelSet::NONE,
             writable: ChannelSet::NONE,
             datagrams: false,
+            control_last: false,
             closed: None,
             farewell: None,
             in_ready: false,

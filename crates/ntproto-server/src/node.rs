@@ -284,8 +284,7 @@ impl Node {
                 self.effects.push_back(Effect::Store { op, txn, deadline });
             }
             hub::Output::Close { conn, code } => {
-                // What QUIC holds goes out before the close; a peer that made it hold back more has been waited for
-                // by the hub.
+                // What QUIC holds goes out before the close; the hub has waited, for a while, until it took all.
                 let conn = ConnId(conn.0);
                 self.pipes.remove(&conn);
                 self.quic.with(now, conn, |c| c.close(code as u32, code.name().as_bytes()));
@@ -323,6 +322,9 @@ impl Node {
     fn drain(&mut self, now: Now) {
         if self.phase == Phase::Serving && self.hub.call(now, hub::Command::Drain).is_ok() {
             self.phase = Phase::Draining;
+            for conn in self.pipes.keys() {
+                self.quic.with(now, *conn, |c| c.control_last());
+            }
         }
     }
 

@@ -205,6 +205,11 @@ impl Base {
             || self.link.as_ref().is_some_and(|l| l.pending(self.writable).is_some())
     }
 
+    /// Whether nothing waits and the transport holds nothing back.
+    pub(super) fn is_handed_over(&self) -> bool {
+        Channel::STREAMS.into_iter().all(|c| self.writable.contains(c)) && !self.has_pending()
+    }
+
     /// The next timer.
     pub(super) fn wait(&self) -> (Option<Instant>, WaitReason) {
         let heartbeat = match (&self.link, self.phase) {

@@ -225,6 +225,12 @@ impl ServerEndpoint {
         self.base.has_pending()
     }
 
+    /// Whether the transport has taken everything: nothing waits, and no channel is blocked.
+    #[must_use]
+    pub fn is_handed_over(&self) -> bool {
+        self.base.is_handed_over()
+    }
+
     /// Bytes of packets waiting on a channel, for backpressure.
     #[must_use]
     pub fn waiting(&self, channel: Channel) -> usize {

@@ -57,6 +57,8 @@ pub(crate) struct Bench {
     pub(crate) hold: bool,
     /// While set, the hub is told that the socket is full.
     pub(crate) full: bool,
+    /// While set, transports hold back the end of whatever they are given on MESSAGE, and say so.
+    pub(crate) sticky: bool,
     pub(crate) held: VecDeque<(OpId, Txn, Option<Instant>)>,
     pub(crate) rng: Rng,
     server: Arc<ServerKeys>,
@@ -86,6 +88,7 @@ impl Bench {
             resumed: Vec::new(),
             hold: false,
             full: false,
+            sticky: false,
             held: VecDeque::new(),
             rng,
             server,
@@ -357,6 +360,9 @@ impl Bench {
                 Output::Transmit { conn, channel } => {
                     if let Some(peer) = self.peers.get_mut(&conn) {
                         peer.endpoint.handle(self.now, EndpointInput::Bytes { channel, data: tx.as_slice() });
+                    }
+                    if self.sticky && channel == Channel::Message {
+                        self.writable(conn, ChannelSet::ALL.without(channel));
                     }
                 }
                 Output::Store { op, txn, deadline } if self.hold => self.held.push_back((op, txn, deadline)),

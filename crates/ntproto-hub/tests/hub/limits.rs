@@ -254,6 +254,40 @@ fn a_drain_does_not_wait_for_ever() {
 }
 
 #[test]
+fn at_a_drain_close_does_not_overtake_what_is_owed() {
+    // MESSAGE takes nothing; or it takes the answer and says afterwards that it holds some of it back.
+    for sticky in [false, true] {
+        for patient in [true, false] {
+            let mut bench = Bench::new(config());
+            let (a, b, to) = two(&mut bench);
+            if sticky {
+                bench.hold = true;
+                bench.sticky = true;
+            } else {
+                bench.writable(a, ChannelSet::ALL.without(Channel::Message));
+            }
+            let number = ask(&mut bench, a, to, 1, b"last words");
+            bench.run();
+            bench.hub.call(bench.now, Command::Drain).unwrap();
+            bench.run();
+            bench.release();
+            assert_eq!(bench.answer(a, number).is_some(), sticky);
+            assert_eq!(bench.closed(b), Some(Closed::Peer(Some(ErrorCode::GoingAway))), "it is owed nothing");
+            assert_eq!(bench.closed(a), None);
+            if patient {
+                bench.writable(a, ChannelSet::ALL);
+                bench.run();
+                assert!(bench.answer(a, number).unwrap().is_ok());
+            } else {
+                bench.advance(config().drain_timeout);
+            }
+            assert_eq!(bench.closed(a), Some(Closed::Peer(Some(ErrorCode::GoingAway))));
+            assert_eq!(bench.events.last(), Some(&HubEvent::Drained));
+        }
+    }
+}
+
+#[test]
 fn an_idle_hub_sleeps() {
     let mut bench = Bench::new(config());
     let (_, a, _) = bench.account();

@@ -207,6 +207,36 @@ fn a_drain_finishes_and_ends() {
 }
 
 #[test]
+fn a_drain_lets_the_last_answers_and_pushes_through() {
+    for (seed, loss) in [(17, 0), (18, 2)] {
+        let (mut world, a, b) = couple(seed);
+        world.server.hold = true;
+        for i in 0..40u8 {
+            world.send(a, b, &vec![i; 2_000]);
+            world.send(b, a, &vec![i; 2_000]);
+        }
+        world.run_for(Duration::from_millis(500));
+        let in_store = world.server.in_store.len();
+        assert!(in_store > 40, "{in_store}");
+        let now = world.now();
+        world.server.node.as_mut().unwrap().command(now, Command::Drain);
+        world.server.hold = false;
+        world.loss = loss;
+        world.run_until("ended", |w| w.server.ended);
+        world.run_for(Duration::from_millis(20));
+        let answered = world.sent(a) + world.sent(b);
+        if loss == 0 {
+            assert_eq!(answered, in_store, "every answer came before the end");
+        }
+        world.loss = 0;
+        world.start_server();
+        world.run_until("all there", |w| {
+            [a, b].iter().all(|no| w.sent(*no) == 40 && w.bodies(*no).len() == 40)
+        });
+    }
+}
+
+#[test]
 fn an_idle_server_drains_at_once() {
     let mut world = World::new(9);
     let now = world.now();
