@@ -28,6 +28,8 @@ use crate::tx::TxBuf;
 use crate::wire::event::EventType;
 use crate::wire::packet::Kind;
 
+mod hosts;
+
 const BINDING: Binding = Binding { transport: TransportId::Quic, exporter: [5; 32] };
 const ME: Uin = Uin(10001);
 const FRIEND: Uin = Uin(10002);

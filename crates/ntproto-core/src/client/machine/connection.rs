@@ -17,7 +17,7 @@ use crate::time::Now;
 impl Client {
     pub(super) fn connect(&mut self, now: Now) {
         self.link = Link::Connecting(now.mono + CONNECT_TIMEOUT);
-        self.out.push_back(Output::Connect { attempt: self.backoff.retries() });
+        self.turn(Output::Connect { attempt: self.backoff.retries() });
     }
 
     pub(super) fn authenticate(&mut self, now: Now, binding: crate::binding::Binding) {
@@ -40,7 +40,7 @@ impl Client {
         match endpoint {
             Some(endpoint) => self.link = Link::Up(Box::new(endpoint)),
             None => {
-                self.out.push_back(Output::Disconnect(ErrorCode::Internal));
+                self.turn(Output::Disconnect(ErrorCode::Internal));
                 self.link = Link::None;
                 self.stop(now, Stopped::Configuration);
             }
@@ -114,7 +114,7 @@ impl Client {
             _ => return,
         };
         if self.session.mend(mend) {
-            self.out.push_back(Output::Disconnect(ErrorCode::Normal));
+            self.turn(Output::Disconnect(ErrorCode::Normal));
             self.connect(now);
         }
     }
@@ -132,7 +132,7 @@ impl Client {
             _ => None,
         };
         if let Some(stopped) = stopped {
-            self.out.push_back(Output::Disconnect(why.code()));
+            self.turn(Output::Disconnect(why.code()));
             self.stop(now, stopped);
             return;
         }
@@ -142,14 +142,14 @@ impl Client {
         if endpoint.has_pending() {
             self.link = Link::Farewell(endpoint, now.mono + FAREWELL, Some(retry_at));
         } else {
-            self.out.push_back(Output::Disconnect(why.code()));
+            self.turn(Output::Disconnect(why.code()));
             self.link = Link::Backoff(retry_at);
         }
     }
 
     pub(super) fn after_farewell(&mut self, disconnect: bool) {
         if disconnect {
-            self.out.push_back(Output::Disconnect(ErrorCode::Normal));
+            self.turn(Output::Disconnect(ErrorCode::Normal));
         }
         let retry_at = match &self.link {
             Link::Farewell(_, _, retry_at) => *retry_at,
@@ -206,7 +206,7 @@ impl Client {
             }
             farewell @ Link::Farewell(..) => self.link = farewell,
             Link::Connecting(_) => {
-                self.out.push_back(Output::Disconnect(ErrorCode::Normal));
+                self.turn(Output::Disconnect(ErrorCode::Normal));
             }
             Link::None | Link::Backoff(_) => {}
         }

@@ -79,6 +79,9 @@ pub struct Client {
     applying: bool,
     identity_saved: bool,
     out: VecDeque<Output>,
+    /// `Connect` and `Disconnect` in `out`: until the host has taken them, what it says of the transport is
+    /// about one that is over for this machine.
+    turning: usize,
     online: bool,
     told_caught_up: bool,
 }
@@ -112,6 +115,7 @@ impl Client {
             applying: false,
             identity_saved: saved.identity.is_some(),
             out,
+            turning: 0,
             online: false,
             told_caught_up: false,
         }
@@ -162,6 +166,8 @@ impl Client {
     /// Takes what the host brings. Never fails: noise ends the connection, as an event.
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
         match input {
+            Input::Connected(_) | Input::Disconnected | Input::Bytes { .. } | Input::Writable(_)
+                if self.turning > 0 => {}
             Input::StoreDone(op, result) => self.store_done(now, op, result),
             Input::Timeout => self.tick(now),
             Input::NetworkChanged => {
@@ -241,7 +247,7 @@ impl Client {
             self.tick(now);
             self.settle(now);
         }
-        if let Some(output) = self.out.pop_front() {
+        if let Some(output) = self.next_out() {
             return output;
         }
         if let (Some(tx), Link::Up(endpoint) | Link::Farewell(endpoint, ..)) = (tx, &mut self.link) {
@@ -257,7 +263,7 @@ impl Client {
                 endpoint::Output::Event(_) | endpoint::Output::Wait { .. } => {}
             }
             self.settle(now);
-            if let Some(output) = self.out.pop_front() {
+            if let Some(output) = self.next_out() {
                 return output;
             }
         }
@@ -291,7 +297,7 @@ impl Client {
         match &mut self.link {
             Link::Backoff(at) if passed(Some(*at)) => self.connect(now),
             Link::Connecting(at) if passed(Some(*at)) => {
-                self.out.push_back(Output::Disconnect(ErrorCode::Timeout));
+                self.turn(Output::Disconnect(ErrorCode::Timeout));
                 self.down(now, Down::Unreachable);
             }
             Link::Farewell(_, at, _) if passed(Some(*at)) => self.after_farewell(true),
@@ -401,6 +407,18 @@ impl Client {
         let at = Some(now.mono + deadline);
         self.request(now, Channel::Message, packet, body.to_vec(), Waiting::App(request), at, Some(ms));
         Ok(request)
+    }
+
+    /// Wants another transport, or none.
+    fn turn(&mut self, output: Output) {
+        self.turning += 1;
+        self.out.push_back(output);
+    }
+
+    fn next_out(&mut self) -> Option<Output> {
+        let output = self.out.pop_front()?;
+        self.turning -= usize::from(matches!(output, Output::Connect { .. } | Output::Disconnect(_)));
+        Some(output)
     }
 
     fn event(&mut self, event: ClientEvent) {

@@ -1,0 +1,17 @@
+//! Hosts that are late, and disks and servers that answer at a bad time.
+
+use super::*;
+
+#[test]
+fn what_is_said_of_the_old_transport_is_not_taken_for_the_new_one() {
+    let mut w = World::online();
+    let now = w.now();
+    w.server.as_mut().unwrap().call(now, &mut w.rng, server::Command::Close(ErrorCode::GoingAway)).unwrap();
+    w.serve();
+    // The host has not taken `Disconnect` yet, nor the `Connect` that comes of this.
+    w.client.handle(now, Input::NetworkChanged);
+    w.client.handle(now, Input::Disconnected);
+    w.run();
+    assert_eq!((w.connects, w.credentials.len()), (2, 2));
+    assert!(w.client.client().is_online());
+}
