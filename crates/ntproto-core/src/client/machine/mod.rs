@@ -170,12 +170,18 @@ impl Client {
                 if self.turning > 0 => {}
             Input::StoreDone(op, result) => self.store_done(now, op, result),
             Input::Timeout => self.tick(now),
-            Input::NetworkChanged => {
-                if let Link::Backoff(_) = self.link {
+            Input::NetworkChanged => match &mut self.link {
+                Link::Backoff(_) => {
                     self.backoff.reset();
                     self.connect(now);
                 }
-            }
+                // The last words come first; the wait after them is over.
+                Link::Farewell(_, _, Some(retry_at)) => {
+                    self.backoff.reset();
+                    *retry_at = now.mono;
+                }
+                _ => {}
+            },
             Input::Connected(binding) => {
                 if let Link::Connecting(_) = self.link {
                     self.authenticate(now, binding);

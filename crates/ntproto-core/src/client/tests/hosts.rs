@@ -15,3 +15,15 @@ fn what_is_said_of_the_old_transport_is_not_taken_for_the_new_one() {
     assert_eq!((w.connects, w.credentials.len()), (2, 2));
     assert!(w.client.client().is_online());
 }
+
+#[test]
+fn a_network_that_comes_during_last_words_is_tried_at_once() {
+    let mut w = World::online();
+    let now = w.now();
+    w.client.handle(now, Input::Bytes { channel: Channel::Message, data: &[0; 20] });
+    // The host has not sent the ERROR that is the answer to this.
+    w.client.handle(now, Input::NetworkChanged);
+    w.run();
+    assert!(w.took(|e| matches!(e, ClientEvent::Offline { .. })));
+    assert_eq!(w.connects, 2);
+}
