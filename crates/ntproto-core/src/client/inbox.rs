@@ -110,12 +110,11 @@ impl Inbox {
         if self.epoch != Some(epoch) {
             // Another inbox than the one the cursor belongs to: read it from its start. What was
             // known before is recognised by its place in its conversation.
-            let first = self.epoch.is_none();
-            self.epoch = Some(epoch);
-            self.staged.epoch = Some(epoch);
-            if !first && !page.too_long {
+            if self.epoch.is_some() && !page.too_long {
                 return None;
             }
+            self.epoch = Some(epoch);
+            self.staged.epoch = Some(epoch);
         }
         if page.too_long {
             self.move_tail(page.next);

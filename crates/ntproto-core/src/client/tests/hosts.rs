@@ -27,3 +27,19 @@ fn a_network_that_comes_during_last_words_is_tried_at_once() {
     assert!(w.took(|e| matches!(e, ClientEvent::Offline { .. })));
     assert_eq!(w.connects, 2);
 }
+
+#[test]
+fn a_page_of_another_epoch_without_a_word_of_it_is_not_taken() {
+    let mut saved =
+        Saved { identity: Some((ME, DEVICE)), epoch: Some([1; 16]), cursor: 40, ..Default::default() };
+    saved.heads.insert(talk(), 2);
+    let mut w = World::with(saved);
+    w.call(Command::Start).unwrap();
+    // The cursor belongs to the former epoch: under the new one it would skip what stands before it.
+    w.answer_sync(&[(41, from_friend(3))], 41, false);
+    assert!(w.messages().is_empty());
+    w.later(5_000);
+    let asked = w.asked_sync().unwrap();
+    assert_eq!((asked.cursor, &asked.epoch[..]), (40, &[1; 16][..]));
+    assert!(!w.written.iter().any(|txn| matches!(txn, ClientTxn::Apply(_))), "{:?}", w.written);
+}
