@@ -180,7 +180,22 @@ impl World {
         let time = self.schedule.now();
         let Some(process) = &mut self.devices[d].process else { return Ok(()) };
         process.client.handle(process.clock.now(time), input);
+        if self.is_slow(d) {
+            return Ok(());
+        }
         self.drain_device(d)
+    }
+
+    /// Whether a device's host does something else first, and looks at its machine later.
+    pub(crate) fn is_slow(&mut self, d: usize) -> bool {
+        let slow = !self.healed && self.scenario.on(Fault::SlowHost) && self.net_rng.chance(10);
+        if let (true, Some(process)) = (slow, &self.devices[d].process) {
+            let boot = process.boot;
+            self.fired(Fault::SlowHost);
+            let at = self.schedule.now().plus_ms(self.net_rng.skewed(1, 3_000));
+            self.schedule.at(at, Ev::DevicePoll { d, boot });
+        }
+        slow
     }
 
     /// Does what a device wants until it waits.
@@ -523,9 +538,11 @@ impl World {
             if let Some(conn) = self.devices[d].process.as_ref().and_then(|p| p.conn) {
                 self.let_go(conn, Way::ToServer, false);
             }
-            let unsynced = self.devices[d].disk.unsynced();
-            // A process that ends by itself closes its store: what was written is kept.
-            self.end_process(d, unsynced)?;
+            // A process that ends by itself has heard of all it wrote. What a failed sync left may be there
+            // when the store is opened again, or not.
+            let unsynced = self.devices[d].disk.unsynced() as u64;
+            let kept = self.rng.below(unsynced + 1) as usize;
+            self.end_process(d, kept)?;
         }
         self.start_device(d)
     }

@@ -67,12 +67,12 @@ impl ClientDisk {
     /// Writes what waits. A sync must follow.
     pub(crate) fn write(&mut self) {
         for (op, txn) in self.waiting.drain(..) {
-            // What only shrinks the store goes through on a full disk.
+            // What only shrinks the store may go through on a full disk, or need room of its own.
             let grows =
                 matches!(txn, ClientTxn::Enqueue(_) | ClientTxn::Apply(_) | ClientTxn::SaveIdentity(..));
             if self.failed {
                 self.refused.push((op, Err(StoreError::Failed)));
-            } else if self.full && grows {
+            } else if self.full && (grows || op.0.is_multiple_of(2)) {
                 self.refused.push((op, Err(StoreError::Full)));
             } else {
                 self.written.push((op, txn));

@@ -118,6 +118,10 @@ faults! {
     Deadlines = "deadlines", true, true;
     /// Keys and tickets are renewed for no reason.
     Renewal = "renewal", true, true;
+    /// An application closes its client, in the middle of things, and starts it again.
+    Quit = "quit", true, true;
+    /// A device's host takes what its machine has to say late.
+    SlowHost = "slow-host", true, false;
 }
 
 impl fmt::Display for Fault {

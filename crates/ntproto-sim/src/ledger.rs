@@ -42,6 +42,8 @@ pub(crate) struct Message {
 pub(crate) struct Ledger {
     pub(crate) messages: Vec<Message>,
     by_id: BTreeMap<ClientMsgId, usize>,
+    /// The server has no reason to tell a message to come again: what a device sent first is stored first.
+    in_order: bool,
     /// Every durable message of a conversation, in order.
     pub(crate) logs: BTreeMap<ConversationId, Vec<usize>>,
     /// Written to the server's disk, not synced.
@@ -55,6 +57,11 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
+    /// `in_order`: what a device sent first must be stored first.
+    pub(crate) fn new(in_order: bool) -> Self {
+        Self { in_order, ..Self::default() }
+    }
+
     /// Whether a device's revocation is durable; the server may not have been told yet.
     pub(crate) fn is_revoked(&self, d: usize) -> bool {
         self.revoked.iter().any(|id| self.devices.get(id).is_some_and(|(device, _)| *device == d))
@@ -144,6 +151,11 @@ impl Ledger {
                 log.len(),
                 append.conversation
             ));
+        }
+        let device = self.messages[index].device;
+        if self.in_order
+            && let Some(later) = log.iter().find(|m| **m > index && self.messages[**m].device == device) {
+            return Err(format!("message {index} was stored after {later}, which was sent later"));
         }
         log.push(index);
         let message = &mut self.messages[index];

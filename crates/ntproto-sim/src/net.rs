@@ -237,6 +237,9 @@ impl World {
                     process.conn = None;
                 }
                 process.client.handle(process.clock.now(time), input);
+                if self.is_slow(d) {
+                    return Ok(());
+                }
                 self.drain_device(d)
             }
             Owner::Raw(r) => {

@@ -30,6 +30,7 @@ const fn strikes(fault: Fault) -> (u64, u64) {
         Fault::ClientDisk | Fault::ClockJump | Fault::Freeze | Fault::Supersede => (1, 4),
         Fault::Thief | Fault::Replay => (2, 6),
         Fault::Renewal => (2, 10),
+        Fault::Quit => (1, 6),
         _ => (0, 0),
     }
 }
@@ -151,6 +152,12 @@ impl World {
             Fault::Thief => self.thief(),
             Fault::Replay => self.replay(),
             Fault::Renewal => return self.strike_renewal(d),
+            Fault::Quit => {
+                if self.call_device(d, Command::Close).is_ok() {
+                    self.fired(Fault::Quit);
+                }
+                return self.drain_device(d);
+            }
             _ => return Err(format!("{fault} does not strike")),
         }
         let _ = now;

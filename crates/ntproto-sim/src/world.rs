@@ -151,7 +151,7 @@ impl World {
             conns: Vec::new(),
             raws: Vec::new(),
             server,
-            ledger: Ledger::default(),
+            ledger: Ledger::new(!scenario.on(Fault::DiskFull)),
             counted: Counted::default(),
             let_in: BTreeSet::new(),
             trace,
