@@ -159,6 +159,12 @@ impl Node {
         self.quic.stats()
     }
 
+    /// The hub, to ask about.
+    #[must_use]
+    pub const fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
     /// Transactions in the store.
     #[must_use]
     pub fn in_store(&self) -> usize {

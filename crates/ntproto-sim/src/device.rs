@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use ntproto_core::client::{
-    Client, ClientConfig, ClientEvent, Command, Credential, Input, Misuse, Output, RequestId, Saved, Stopped,
+    Client, ClientConfig, ClientEvent, ClientTxn, Command, Credential, Input, Misuse, OpId, Output, RequestId,
+    Saved, Stopped,
 };
 use ntproto_core::code::ErrorCode;
 use ntproto_core::crypto::identity::{DeviceKeys, Link};
@@ -19,6 +20,7 @@ use crate::draw::Draw;
 use crate::fault::Fault;
 use crate::ledger::Check;
 use crate::net::{Owner, Way};
+use crate::quic::DriverHost;
 use crate::schedule::{Clock, Time, WALL_START_MS};
 use crate::world::{Ev, MAX_OUTPUTS, World};
 
@@ -53,16 +55,50 @@ pub(crate) struct Device {
     seed_for_planted: [u8; 32],
 }
 
+/// The machine of a device.
+pub(crate) enum Machine {
+    /// Over byte streams.
+    Streams(Box<Client>),
+    /// Over datagrams.
+    Quic(Box<DriverHost>),
+}
+
+impl Machine {
+    /// The client, to ask about.
+    pub(crate) const fn client(&self) -> &Client {
+        match self {
+            Self::Streams(client) => client,
+            Self::Quic(host) => host.client(),
+        }
+    }
+
+    /// The client itself, where it stands on its own.
+    pub(crate) fn bare(&mut self) -> Option<&mut Client> {
+        match self {
+            Self::Streams(client) => Some(client),
+            Self::Quic(_) => None,
+        }
+    }
+
+    /// The driver, if it is one.
+    pub(crate) fn driver(&mut self) -> Option<&mut DriverHost> {
+        match self {
+            Self::Streams(_) => None,
+            Self::Quic(host) => Some(host),
+        }
+    }
+}
+
 /// A running client.
 pub(crate) struct DeviceProcess {
-    pub(crate) client: Client,
+    pub(crate) machine: Machine,
     pub(crate) clock: Clock,
     pub(crate) conn: Option<usize>,
     pub(crate) armed: Option<Time>,
     pub(crate) boot: u32,
     pub(crate) online: bool,
     pub(crate) caught_up: bool,
-    stopped: bool,
+    pub(crate) stopped: bool,
     commit_scheduled: bool,
     spoke: bool,
     /// Questions without an answer.
@@ -125,8 +161,13 @@ impl World {
             &[d as u64, u64::from(device.boots), saved.cursor, saved.outbox.len() as u64],
             &[],
         );
+        let now = clock.now(time);
+        let machine = match &mut self.quic {
+            None => Machine::Streams(Box::new(Client::new(config, saved, seed, now))),
+            Some(link) => Machine::Quic(Box::new(DriverHost::new(link, d, config, saved, seed, now))),
+        };
         device.process = Some(DeviceProcess {
-            client: Client::new(config, saved, seed, clock.now(time)),
+            machine,
             clock,
             conn: None,
             armed: None,
@@ -172,14 +213,22 @@ impl World {
     pub(crate) fn call_device(&mut self, d: usize, command: Command) -> Result<RequestId, Misuse> {
         let time = self.schedule.now();
         let process = self.devices[d].process.as_mut().ok_or(Misuse::State)?;
-        process.client.call(process.clock.now(time), command)
+        let now = process.clock.now(time);
+        match &mut process.machine {
+            Machine::Streams(client) => client.call(now, command),
+            Machine::Quic(host) => host.call(now, command),
+        }
     }
 
     /// Hands a device an input and sees to what comes of it.
     pub(crate) fn device_input(&mut self, d: usize, input: Input<'_>) -> Check {
         let time = self.schedule.now();
         let Some(process) = &mut self.devices[d].process else { return Ok(()) };
-        process.client.handle(process.clock.now(time), input);
+        let now = process.clock.now(time);
+        match &mut process.machine {
+            Machine::Streams(client) => client.handle(now, input),
+            Machine::Quic(host) => host.input(now, input),
+        }
         if self.is_slow(d) {
             return Ok(());
         }
@@ -200,6 +249,9 @@ impl World {
 
     /// Does what a device wants until it waits.
     pub(crate) fn drain_device(&mut self, d: usize) -> Check {
+        if self.quic.is_some() {
+            return self.drain_driver(d);
+        }
         let time = self.schedule.now();
         for _ in 0..MAX_OUTPUTS {
             let deaf = self.scenario.on(Fault::Backpressure) && !self.healed && self.net_rng.chance(10);
@@ -208,7 +260,8 @@ impl World {
             let now = process.clock.now(time);
             self.tx.clear();
             let tx = (!deaf && conn.is_some()).then_some(&mut self.tx);
-            let output = process.client.poll_output(now, tx);
+            let Some(client) = process.machine.bare() else { return Ok(()) };
+            let output = client.poll_output(now, tx);
             if process.stopped && !matches!(output, Output::Wait { .. } | Output::Store(..)) {
                 let what = format!("{output:?}");
                 return Err(format!("device {d} stopped, and goes on with {:.60}", what));
@@ -240,13 +293,7 @@ impl World {
                         self.let_go(conn, Way::ToServer, false);
                     }
                 }
-                Output::Store(op, txn) => {
-                    self.trace.add("device store", &[d as u64, op.0], &[]);
-                    if self.devices[d].disk.submit(op, txn) {
-                        let at = self.disk_delay(d);
-                        self.schedule.at(at, Ev::DeviceDisk { d, boot });
-                    }
-                }
+                Output::Store(op, txn) => self.device_store(d, op, txn),
                 Output::Event(event) => self.device_event(d, event)?,
                 Output::Wait { at, .. } => {
                     let at = at.map(|at| process.clock.when(at));
@@ -265,6 +312,16 @@ impl World {
             }
         }
         Err(format!("device {d} never waits"))
+    }
+
+    /// A transaction for a device's disk.
+    pub(crate) fn device_store(&mut self, d: usize, op: OpId, txn: ClientTxn) {
+        self.trace.add("device store", &[d as u64, op.0], &[]);
+        if self.devices[d].disk.submit(op, txn) {
+            let at = self.disk_delay(d);
+            let boot = self.devices[d].boots;
+            self.schedule.at(at, Ev::DeviceDisk { d, boot });
+        }
     }
 
     fn disk_delay(&mut self, d: usize) -> Time {
@@ -442,7 +499,7 @@ impl World {
     }
 
     /// The client tells its application something.
-    fn device_event(&mut self, d: usize, event: ClientEvent) -> Check {
+    pub(crate) fn device_event(&mut self, d: usize, event: ClientEvent) -> Check {
         let time = self.schedule.now();
         self.trace.event(d, &event);
         let Some(process) = &mut self.devices[d].process else { return Ok(()) };

@@ -109,11 +109,11 @@ faults! {
     /// A device is revoked.
     Revoke = "revoke", true, true;
     /// A copy of a device connects.
-    Supersede = "supersede", true, true;
+    Supersede = "supersede", true, false;
     /// Somebody comes with a stolen, expired or revoked credential.
     Thief = "thief", true, false;
-    /// Somebody repeats a handshake that was overheard, or sends noise.
-    Replay = "replay", true, false;
+    /// Somebody repeats what was overheard, changes it, or sends noise.
+    Replay = "replay", true, true;
     /// Messages have deadlines.
     Deadlines = "deadlines", true, true;
     /// Keys and tickets are renewed for no reason.

@@ -20,6 +20,7 @@ impl World {
         self.trace.add("heal", &[], &[]);
         self.server.disk.store.set_capacity(usize::MAX);
         self.server.slow_until = now;
+        self.server.disk.fail_next_sync = false;
         self.server.crash_at_sync = false;
         for device in &mut self.devices {
             device.disk.full = false;
@@ -81,8 +82,8 @@ impl World {
                 "is offline".into()
             } else if !server.sessions.values().any(|id| device.identity.is_some_and(|(_, own)| own == *id)) {
                 "is online, and the server does not know".into()
-            } else if process.client.outbox_len() > 0 {
-                format!("has {} messages in its outbox", process.client.outbox_len())
+            } else if process.machine.client().outbox_len() > 0 {
+                format!("has {} messages in its outbox", process.machine.client().outbox_len())
             } else if !process.caught_up {
                 "has not caught up".into()
             } else if !device.disk.is_idle() {
@@ -159,15 +160,16 @@ impl World {
         let mut known = 0;
         for conn in self.counted.open() {
             known += 1;
-            if self.conns[conn].server != End::Up {
+            if self.quic.is_none() && self.conns[conn].server != End::Up {
                 return Err(format!("connection {conn} ended and its end was never told"));
             }
         }
-        if process.hub.connections() > known {
-            return Err(format!("the server holds {} connections of {known}", process.hub.connections()));
+        let hub = process.core.hub();
+        if hub.connections() > known {
+            return Err(format!("the server holds {} connections of {known}", hub.connections()));
         }
-        if process.hub.in_store() > 64 {
-            return Err(format!("{} transactions never ended", process.hub.in_store()));
+        if hub.in_store() > 64 {
+            return Err(format!("{} transactions never ended", hub.in_store()));
         }
         for d in (0..self.devices.len()).filter(|d| !self.devices[*d].dead) {
             let saved = self.saved(d);

@@ -19,6 +19,7 @@
 //! | `world`, `heal` | the loop, and the end of a run |
 //! | `scenario`, `fault`, `strike` | what a seed decides, what can go wrong, when it does |
 //! | `net` | byte streams over an unkind network |
+//! | `quic` | the same over datagrams: real QUIC and TLS, the SDK's driver, the server's node |
 //! | `server`, `device`, `raw` | the processes: the server, devices, strangers |
 //! | `disk`, `app` | what stands below and above a client |
 //! | `ledger` | what really happened, and what follows from it |
@@ -38,6 +39,7 @@ mod ledger;
 mod net;
 #[cfg(feature = "planted")]
 pub mod plant;
+mod quic;
 mod raw;
 mod run;
 mod scenario;

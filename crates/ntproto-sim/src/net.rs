@@ -209,7 +209,7 @@ impl World {
         let (remote, binding) = (state.remote, state.binding);
         self.counted.opened(conn);
         let now = process.clock.now(self.schedule.now());
-        process.hub.handle(now, hub::Input::Opened { conn: ConnId(conn as u64), binding, remote });
+        process.core.handle(now, hub::Input::Opened { conn: ConnId(conn as u64), binding, remote });
         self.drain_server()
     }
 
@@ -236,7 +236,9 @@ impl World {
                 if matches!(input, client::Input::Disconnected) {
                     process.conn = None;
                 }
-                process.client.handle(process.clock.now(time), input);
+                if let Some(client) = process.machine.bare() {
+                    client.handle(process.clock.now(time), input);
+                }
                 if self.is_slow(d) {
                     return Ok(());
                 }
@@ -332,8 +334,10 @@ impl World {
         match way {
             Way::ToServer => match self.conns[conn].owner {
                 Owner::Device(d, boot) => {
-                    if let Some(process) = self.devices[d].running(boot).filter(|p| p.conn == Some(conn)) {
-                        process.client.handle(process.clock.now(time), client::Input::Writable(set));
+                    if let Some(process) = self.devices[d].running(boot).filter(|p| p.conn == Some(conn))
+                        && let Some(client) = process.machine.bare()
+                    {
+                        client.handle(process.clock.now(time), client::Input::Writable(set));
                     }
                 }
                 Owner::Raw(r) => self.raw_input(r, endpoint::Input::Writable(set)),
@@ -342,7 +346,7 @@ impl World {
                 if let Some(process) = &mut self.server.process {
                     let now = process.clock.now(time);
                     process
-                        .hub
+                        .core
                         .handle(now, hub::Input::Writable { conn: ConnId(conn as u64), channels: set });
                 }
             }
@@ -386,8 +390,8 @@ impl World {
             return Ok(());
         }
         if way == Way::ToServer
-            && let Some(process) = &mut self.server.process
-            && !process.hub.accepts(ConnId(conn as u64))
+            && let Some(hub) = self.server.process.as_mut().and_then(|p| p.core.bare())
+            && !hub.accepts(ConnId(conn as u64))
         {
             return Ok(());
         }
@@ -438,7 +442,7 @@ impl World {
                 let Some(process) = &mut self.server.process else { return Ok(()) };
                 let now = process.clock.now(time);
                 let id = ConnId(conn as u64);
-                process.hub.handle(now, hub::Input::Bytes { conn: id, channel, data: piece });
+                process.core.handle(now, hub::Input::Bytes { conn: id, channel, data: piece });
                 self.drain_server()
             }
             Way::ToClient => self.client_input(conn, client::Input::Bytes { channel, data: piece }),
@@ -530,7 +534,7 @@ impl World {
                 match &mut self.server.process {
                     Some(process) if before == End::Up => {
                         let now = process.clock.now(time);
-                        process.hub.handle(now, hub::Input::Closed { conn: ConnId(conn as u64) });
+                        process.core.handle(now, hub::Input::Closed { conn: ConnId(conn as u64) });
                         self.drain_server()
                     }
                     _ => Ok(()),

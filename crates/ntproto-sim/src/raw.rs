@@ -74,7 +74,7 @@ impl World {
     /// A request as a device makes it, with the server's own time on it.
     fn request(&self, credential: Credential) -> Box<v2::AuthRequest> {
         let server = self.server.process.as_ref();
-        let time = server.map_or(0, |p| p.hub.server_time(p.clock.now(self.schedule.now())).0);
+        let time = server.map_or(0, |p| p.core.hub().server_time(p.clock.now(self.schedule.now())).0);
         Box::new(v2::AuthRequest {
             credential: Some(credential),
             signing_key: Bytes::new(),

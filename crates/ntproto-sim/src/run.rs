@@ -2,9 +2,13 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
 use crate::crypto::Watch;
+use crate::draw::rng;
 use crate::fault::{FaultSet, Plan};
+use crate::ledger::Check;
+use crate::quic::{Link, Tls};
 use crate::scenario::Scenario;
 use crate::stats::Stats;
 use crate::trace::Trace;
@@ -70,6 +74,14 @@ pub struct Run {
     pub violation: Option<Violation>,
 }
 
+impl Run {
+    /// Nothing could be run.
+    fn broken(seed: u64, faults: FaultSet, what: String) -> Self {
+        let violation = Some(Violation { at: 0, what });
+        Self { seed, faults, hash: 0, stats: Stats::default(), violation }
+    }
+}
+
 /// Runs seeds, one after the other.
 ///
 /// Checked in every run: what is acknowledged is durable, and is delivered to every device of both
@@ -87,6 +99,8 @@ pub struct Run {
 /// ```
 pub struct Simulator {
     provider: &'static Watch,
+    tls: Option<Tls>,
+    base: Instant,
 }
 
 impl Default for Simulator {
@@ -99,14 +113,31 @@ impl Simulator {
     /// A simulator. It keeps a few hundred bytes for as long as the program runs: make one a thread.
     #[must_use]
     pub fn new() -> Self {
-        Self { provider: Watch::leak() }
+        Self { provider: Watch::leak(), tls: None, base: Instant::now() }
+    }
+
+    /// The network that a plan needs beside byte streams.
+    fn link(&mut self, seed: u64, plan: Plan) -> Check<Option<Link>> {
+        if plan == Plan::Streams {
+            return Ok(None);
+        }
+        let tls = match &self.tls {
+            Some(tls) => tls.clone(),
+            None => self.tls.insert(Tls::leak()?).clone(),
+        };
+        tls.reset(rng(seed, "tls"));
+        Ok(Some(Link::new(tls, self.base)))
     }
 
     /// Runs a seed. The same seed and options give the same run, byte for byte.
     pub fn run(&mut self, seed: u64, options: &Options) -> Run {
         let scenario = Scenario::draw(seed, options.plan, options.without);
         let faults = scenario.faults;
-        let mut world = World::new(seed, scenario, self.provider, Trace::new(options.trace));
+        let link = match self.link(seed, options.plan) {
+            Ok(link) => link,
+            Err(what) => return Run::broken(seed, faults, what),
+        };
+        let mut world = World::new(seed, scenario, self.provider, Trace::new(options.trace), link);
         #[cfg(feature = "planted")]
         world.set_plant(options.plant);
         let ended = catch_unwind(AssertUnwindSafe(|| world.run()));

@@ -42,6 +42,8 @@ pub(crate) struct Scenario {
     pub(crate) disk: (u64, u64),
     /// The largest body.
     pub(crate) max_body: u64,
+    /// Of a hundred datagrams so many are lost.
+    pub(crate) loss: u64,
 }
 
 impl Scenario {
@@ -76,8 +78,15 @@ impl Scenario {
             tx_limit: *r.pick(&[1_200, 4_096, 16_384, 65_536]),
             disk: (r.between(20, 500), r.skewed(100, 30_000)),
             max_body: *r.pick(&[16, 64, 256, 1_024, 4_096]),
+            loss: r.between(1, 30),
             faults,
         }
+    }
+
+    /// Whether nothing makes the server tell a message to come again, which can let later ones pass.
+    pub(crate) fn keeps_order(&self) -> bool {
+        let late = self.on(Fault::SlowDisk) && self.on(Fault::Deadlines);
+        !self.on(Fault::DiskFull) && !late
     }
 
     pub(crate) fn on(&self, fault: Fault) -> bool {

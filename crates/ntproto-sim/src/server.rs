@@ -8,13 +8,16 @@ use ntproto_core::crypto::identity::{ServerKey, ServerKeys};
 use ntproto_core::ids::DeviceId;
 use ntproto_core::rng::Rng;
 use ntproto_core::session::ticket::{TicketKey, TicketSealer};
-use ntproto_core::time::{Instant, UnixMillis};
+use ntproto_core::time::{Instant, Now, UnixMillis};
 use ntproto_hub::store::memory::MemoryStore;
 use ntproto_hub::store::txn::Boot;
 use ntproto_hub::store::{OpId, Outcome, Store as _, StoreError, Txn};
-use ntproto_hub::{ConnId, Hub, HubConfig, HubKeys};
+use ntproto_hub::{self as hub, ConnId, Hub, HubConfig, HubKeys};
+use ntproto_quic::DatagramMachine as _;
+use ntproto_server::node::{Command, Node};
 
 use crate::ledger::{Check, Ledger};
+use crate::quic::{Link, NodeHost};
 use crate::schedule::{Clock, Time};
 
 /// Transactions in one batch at most.
@@ -47,6 +50,8 @@ pub(crate) struct ServerDisk {
     pub(crate) store: MemoryStore,
     waiting: VecDeque<Job>,
     stage: Stage,
+    /// The next sync fails.
+    pub(crate) fail_next_sync: bool,
     #[cfg(feature = "planted")]
     pub(crate) planted: crate::plant::PlantedStore,
 }
@@ -108,6 +113,9 @@ impl ServerDisk {
                 self.rest(answers)
             }
             Stage::Syncing(mut answers) => {
+                if std::mem::take(&mut self.fail_next_sync) {
+                    self.store.fail_next_sync();
+                }
                 match self.store.sync() {
                     Ok(()) => ledger.synced()?,
                     Err(_) if self.ignores_sync_errors() => {}
@@ -128,6 +136,7 @@ impl ServerDisk {
     pub(crate) fn crash(&mut self, keep: bool, ledger: &mut Ledger) -> Check<usize> {
         self.waiting.clear();
         self.stage = Stage::Idle;
+        self.fail_next_sync = false;
         let between = if self.store.is_dirty() { ledger.count_written() } else { 0 };
         self.store.crash(keep);
         if keep {
@@ -161,6 +170,8 @@ pub(crate) struct Server {
     pub(crate) disk: ServerDisk,
     pub(crate) keys: Arc<ServerKeys>,
     ticket_keys: Option<(TicketKey, Option<TicketKey>)>,
+    /// Signs QUIC's stateless resets.
+    reset_key: [u8; 32],
     pub(crate) wall_offset_ms: i64,
     /// The process, while it runs.
     pub(crate) process: Option<Process>,
@@ -176,9 +187,55 @@ pub(crate) struct Server {
     pub(crate) frozen_until: Time,
 }
 
+/// The machine of the server.
+pub(crate) enum Core {
+    /// Over byte streams.
+    Streams(Box<Hub>),
+    /// Over datagrams.
+    Quic(Box<Node>),
+}
+
+impl Core {
+    /// The hub, to ask about.
+    pub(crate) const fn hub(&self) -> &Hub {
+        match self {
+            Self::Streams(hub) => hub,
+            Self::Quic(node) => node.hub(),
+        }
+    }
+
+    /// The hub itself, where it stands on its own.
+    pub(crate) fn bare(&mut self) -> Option<&mut Hub> {
+        match self {
+            Self::Streams(hub) => Some(hub),
+            Self::Quic(_) => None,
+        }
+    }
+
+    /// The node, if it is one.
+    pub(crate) fn node(&mut self) -> Option<&mut Node> {
+        match self {
+            Self::Streams(_) => None,
+            Self::Quic(node) => Some(node),
+        }
+    }
+
+    /// Tells it something; a node has its transport inside.
+    pub(crate) fn handle(&mut self, now: Now, input: hub::Input<'_>) {
+        match (self, input) {
+            (Self::Streams(hub), input) => hub.handle(now, input),
+            (Self::Quic(node), hub::Input::StoreDone { op, result }) => {
+                node.command(now, Command::StoreDone(vec![(op, result)]));
+            }
+            (Self::Quic(node), hub::Input::Timeout) => node.timeout(now),
+            (Self::Quic(_), _) => {}
+        }
+    }
+}
+
 /// A running server.
 pub(crate) struct Process {
-    pub(crate) hub: Hub,
+    pub(crate) core: Core,
     pub(crate) clock: Clock,
     pub(crate) armed: Option<Time>,
     started: Time,
@@ -196,6 +253,7 @@ impl Server {
             disk: ServerDisk::default(),
             keys: Arc::new(ServerKeys::new(ServerKey::generate(rng, provider, 1), None)),
             ticket_keys: None,
+            reset_key: rng.array(),
             wall_offset_ms: 0,
             process: None,
             boots: 0,
@@ -214,6 +272,7 @@ impl Server {
         config: HubConfig,
         rng: &mut Rng,
         time: Time,
+        link: Option<&Link>,
     ) -> Check<Option<Boot>> {
         let clock = Clock::new(time, 1 + rng.below(1 << 40), self.wall_offset_ms);
         let now = clock.now(time);
@@ -242,8 +301,16 @@ impl Server {
         let tickets = TicketSealer::new(provider, current, previous);
         let keys = HubKeys { provider, server: Arc::clone(&self.keys), tickets };
         self.boots += 1;
+        let hub = Hub::new(config, &boot, keys, rng.array(), now);
+        let core = match link {
+            None => Core::Streams(Box::new(hub)),
+            Some(link) => {
+                let host = NodeHost { link, reset_key: &self.reset_key, seed: rng.array() };
+                Core::Quic(Box::new(host.node(hub)))
+            }
+        };
         self.process = Some(Process {
-            hub: Hub::new(config, &boot, keys, rng.array(), now),
+            core,
             clock,
             armed: None,
             started: time,
@@ -256,8 +323,9 @@ impl Server {
     pub(crate) fn stop(&mut self, time: Time, keep_ticket_keys: bool) {
         if let Some(process) = self.process.take() {
             self.up_before += time.0 - process.started.0;
-            self.last_time = process.hub.server_time(process.clock.now(time));
-            let tickets = process.hub.tickets();
+            let hub = process.core.hub();
+            self.last_time = hub.server_time(process.clock.now(time));
+            let tickets = hub.tickets();
             self.ticket_keys =
                 keep_ticket_keys.then(|| (copy(tickets.current()), tickets.previous().map(copy)));
         }

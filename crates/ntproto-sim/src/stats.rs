@@ -20,6 +20,10 @@ pub struct Stats {
     pub shown: u64,
     /// Connections asked for.
     pub connections: u64,
+    /// Datagrams sent.
+    pub datagrams: u64,
+    /// Of these, lost.
+    pub datagrams_lost: u64,
     /// Bytes written by the machines.
     pub bytes: u64,
     /// Frames sealed.
@@ -69,6 +73,8 @@ impl Table {
         sum.acknowledged += stats.acknowledged;
         sum.shown += stats.shown;
         sum.connections += stats.connections;
+        sum.datagrams += stats.datagrams;
+        sum.datagrams_lost += stats.datagrams_lost;
         sum.bytes += stats.bytes;
         sum.seals += stats.seals;
         sum.flips += stats.flips;
@@ -102,6 +108,8 @@ impl Table {
         sum.acknowledged += other.acknowledged;
         sum.shown += other.shown;
         sum.connections += other.connections;
+        sum.datagrams += other.datagrams;
+        sum.datagrams_lost += other.datagrams_lost;
         sum.bytes += other.bytes;
         sum.seals += other.seals;
         sum.flips += other.flips;
@@ -152,7 +160,7 @@ impl Table {
              messages: {} durable, {} acknowledged, {} shown; {:.0} a seed, at least {}\n\
              server power cuts: {}, of them {} between write and fsync, of {} messages\n\
              device power cuts: {}, of them {} between write and fsync\n\
-             connections: {}, frames sealed: {}, altered: {}\n\
+             connections: {}, frames sealed: {}, altered: {}; datagrams: {}, lost: {}\n\
              virtual time: {:.1} h; slowest rest after the faults: {:.1} s; {:.0} events a seed\n",
             self.runs,
             self.runs as f64 / took.as_secs_f64().max(1e-9),
@@ -169,6 +177,8 @@ impl Table {
             sum.connections,
             sum.seals,
             sum.flips,
+            sum.datagrams,
+            sum.datagrams_lost,
             sum.virtual_ms as f64 / 3_600_000.0,
             self.slowest_heal_ms as f64 / 1000.0,
             each(sum.events),

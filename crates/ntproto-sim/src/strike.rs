@@ -28,7 +28,7 @@ const fn strikes(fault: Fault) -> (u64, u64) {
         Fault::SyncFails => (1, 2),
         Fault::DiskFull | Fault::SlowDisk | Fault::ClockBack | Fault::Revoke => (1, 2),
         Fault::ClientDisk | Fault::ClockJump | Fault::Freeze | Fault::Supersede => (1, 4),
-        Fault::Thief | Fault::Replay => (2, 6),
+        Fault::Thief | Fault::Replay | Fault::Rebind => (2, 6),
         Fault::Renewal => (2, 10),
         Fault::Quit => (1, 6),
         _ => (0, 0),
@@ -91,7 +91,7 @@ impl World {
                     return self.crash_server(None);
                 }
             }
-            Fault::SyncFails => self.server.disk.store.fail_next_sync(),
+            Fault::SyncFails => self.server.disk.fail_next_sync = true,
             Fault::DiskFull => {
                 let room = self.rng.skewed(0, 4_000) as usize;
                 self.server.disk.store.set_capacity(self.server.disk.store.used() + room);
@@ -150,7 +150,9 @@ impl World {
             Fault::Revoke => return self.strike_revoke(),
             Fault::Supersede => self.supersede(d),
             Fault::Thief => self.thief(),
+            Fault::Replay if self.quic.is_some() => self.strangers(),
             Fault::Replay => self.replay(),
+            Fault::Rebind => self.rebind(d),
             Fault::Renewal => return self.strike_renewal(d),
             Fault::Quit => {
                 if self.call_device(d, Command::Close).is_ok() {

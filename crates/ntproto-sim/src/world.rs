@@ -7,10 +7,10 @@ use ntproto_core::crypto::CryptoProvider as _;
 use ntproto_core::crypto::identity::DeviceKeys;
 use ntproto_core::ids::DeviceId;
 use ntproto_core::rng::Rng;
-use ntproto_core::time::UnixMillis;
+use ntproto_core::time::{Instant, UnixMillis};
 use ntproto_core::tx::TxBuf;
 use ntproto_core::wire::channel::Channel;
-use ntproto_hub::store::{Outcome, Txn};
+use ntproto_hub::store::{OpId, Outcome, Txn};
 use ntproto_hub::{self as hub, ConnId, HubConfig, HubEvent};
 
 use crate::crypto::Watch;
@@ -19,6 +19,7 @@ use crate::draw::{Draw, rng};
 use crate::fault::Fault;
 use crate::ledger::{Check, Ledger};
 use crate::net::{Conn, End, Owner, Way};
+use crate::quic::Link;
 use crate::raw::Raw;
 use crate::scenario::Scenario;
 use crate::schedule::{Schedule, Time, WALL_START_MS};
@@ -58,6 +59,7 @@ pub(crate) enum Ev {
     ServerTimer { boot: u32 },
     ServerDisk { boot: u32 },
     DiskHasRoom,
+    Datagram { n: u64 },
     RawTimer { r: usize },
     RawLeaves { r: usize },
     Strike { fault: Fault },
@@ -74,7 +76,7 @@ impl Counted {
         self.0.insert(conn, false);
     }
 
-    fn closed(&mut self, conn: usize) -> Check {
+    pub(crate) fn closed(&mut self, conn: usize) -> Check {
         match self.0.insert(conn, true) {
             Some(false) => Ok(()),
             Some(true) => Err(format!("connection {conn} was told closed twice")),
@@ -102,6 +104,8 @@ pub(crate) struct World {
     pub(crate) rng: Rng,
     pub(crate) net_rng: Rng,
     pub(crate) conns: Vec<Conn>,
+    /// The network, where it carries datagrams.
+    pub(crate) quic: Option<Link>,
     pub(crate) devices: Vec<Device>,
     pub(crate) raws: Vec<Raw>,
     pub(crate) server: Server,
@@ -127,7 +131,13 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, scenario: Scenario, provider: &'static Watch, trace: Trace) -> Self {
+    pub(crate) fn new(
+        seed: u64,
+        scenario: Scenario,
+        provider: &'static Watch,
+        trace: Trace,
+        quic: Option<Link>,
+    ) -> Self {
         provider.reset(scenario.real_crypto);
         let mut rng = rng(seed, "world");
         let mut devices = Vec::new();
@@ -149,9 +159,10 @@ impl World {
             net_rng: crate::draw::rng(seed, "net"),
             rng,
             conns: Vec::new(),
+            quic,
             raws: Vec::new(),
             server,
-            ledger: Ledger::new(!scenario.on(Fault::DiskFull)),
+            ledger: Ledger::new(scenario.keeps_order()),
             counted: Counted::default(),
             let_in: BTreeSet::new(),
             trace,
@@ -265,6 +276,10 @@ impl World {
                 Owner::Raw(_) => None,
             },
             Ev::MustBeOver { conn, way } => self.frozen(Ev::Gone { conn, way }),
+            Ev::Datagram { n } => match self.quic.as_ref().and_then(|link| link.receiver(n)) {
+                Some(d) => Some(self.devices[d].frozen_until),
+                None => Some(self.server.frozen_until),
+            },
             Ev::DeviceTimer { d, .. }
             | Ev::DevicePoll { d, .. }
             | Ev::DeviceDisk { d, .. }
@@ -313,6 +328,7 @@ impl World {
                 self.server.disk.store.set_capacity(usize::MAX);
                 Ok(())
             }
+            Ev::Datagram { n } => self.datagram(n),
             Ev::RawTimer { r } => {
                 self.raw_input(r, ntproto_core::endpoint::Input::Timeout);
                 self.drain_raw(r)
@@ -334,7 +350,7 @@ impl World {
             return Ok(());
         }
         let now = self.schedule.now();
-        match self.server.start(self.provider, self.hub_config, &mut self.rng, now)? {
+        match self.server.start(self.provider, self.hub_config, &mut self.rng, now, self.quic.as_ref())? {
             Some(boot) => {
                 self.trace.add("boot", &[u64::from(self.server.boots), boot.clock.0, boot.floor.0], &[]);
                 self.drain_server()
@@ -371,6 +387,9 @@ impl World {
         self.server.wall_offset_ms += clock.unwrap_or(0);
         self.counted.forget();
         self.let_in.clear();
+        if let Some(link) = &mut self.quic {
+            link.peers.clear();
+        }
         for conn in 0..self.conns.len() {
             if self.conns[conn].server == End::Down {
                 continue;
@@ -398,29 +417,27 @@ impl World {
         }
         process.armed = None;
         let now = process.clock.now(time);
-        process.hub.handle(now, hub::Input::Timeout);
+        process.core.handle(now, hub::Input::Timeout);
         self.drain_server()
     }
 
     /// Does what the hub wants until it waits.
     pub(crate) fn drain_server(&mut self) -> Check {
+        if self.quic.is_some() {
+            return self.drain_node();
+        }
         let time = self.schedule.now();
         for _ in 0..MAX_OUTPUTS {
             let boot = self.server.boots;
             let Some(process) = &mut self.server.process else { return Ok(()) };
             self.tx.clear();
-            match process.hub.poll_output(process.clock.now(time), Some(&mut self.tx)) {
+            let Some(hub) = process.core.bare() else { return Ok(()) };
+            match hub.poll_output(process.clock.now(time), Some(&mut self.tx)) {
                 hub::Output::Transmit { conn, channel } => {
                     let data = self.tx.as_slice().to_vec();
                     self.send(conn.0 as usize, Way::ToClient, channel, data)?;
                 }
-                hub::Output::Store { op, txn, deadline } => {
-                    self.receipts_are_true(&txn)?;
-                    self.trace.add("store", &[op.0], &[]);
-                    if self.server.disk.submit(Job { op, txn, deadline }) {
-                        self.schedule_disk(false);
-                    }
-                }
+                hub::Output::Store { op, txn, deadline } => self.server_store(op, txn, deadline)?,
                 hub::Output::Close { conn, code } => {
                     let conn = conn.0 as usize;
                     self.trace.add("close", &[conn as u64, code as u64], &[]);
@@ -452,17 +469,32 @@ impl World {
         Err("the server never waits".into())
     }
 
-    fn hub_event(&mut self, event: HubEvent) -> Check {
+    /// A transaction for the server's disk.
+    pub(crate) fn server_store(&mut self, op: OpId, txn: Txn, deadline: Option<Instant>) -> Check {
+        self.receipts_are_true(&txn)?;
+        self.trace.add("store", &[op.0], &[]);
+        if self.server.disk.submit(Job { op, txn, deadline }) {
+            self.schedule_disk(false);
+        }
+        Ok(())
+    }
+
+    /// The device behind a connection of the server, where it is one or a copy of one.
+    fn behind(&self, conn: ConnId) -> Check<Option<usize>> {
+        match &self.quic {
+            Some(link) => Ok(link.peers.get(&conn.0).copied()),
+            None => match self.conns[conn.0 as usize].owner {
+                Owner::Device(d, _) => Ok(Some(d)),
+                Owner::Raw(r) => self.raw_let_in(r),
+            },
+        }
+    }
+
+    pub(crate) fn hub_event(&mut self, event: HubEvent) -> Check {
         self.trace.event(usize::MAX, &event);
         match event {
             HubEvent::In { conn, uin, device, .. } => {
-                let d = match self.conns[conn.0 as usize].owner {
-                    Owner::Device(d, _) => d,
-                    Owner::Raw(r) => match self.raw_let_in(r)? {
-                        Some(d) => d,
-                        None => return Ok(()),
-                    },
-                };
+                let Some(d) = self.behind(conn)? else { return Ok(()) };
                 if self.revoked[d] {
                     return Err(format!("device {d} was let in after its revocation"));
                 }
@@ -475,11 +507,15 @@ impl World {
                 }
             }
             HubEvent::Closed { conn, .. } => {
-                self.counted.closed(conn.0 as usize)?;
+                if self.quic.is_none() {
+                    self.counted.closed(conn.0 as usize)?;
+                }
                 if let Some(process) = &mut self.server.process {
                     process.sessions.remove(&conn);
                 }
             }
+            // A node whose store failed sends everybody away.
+            HubEvent::Drained if self.quic.is_some() => {}
             HubEvent::Drained => return Err("the server drained, which nobody asked for".into()),
             HubEvent::Refused { .. } | HubEvent::StoreFailed(_) => {}
         }
@@ -547,7 +583,7 @@ impl World {
                 _ => None,
             };
             let Some(process) = &mut self.server.process else { return Ok(()) };
-            process.hub.handle(now, hub::Input::StoreDone { op: job.op, result });
+            process.core.handle(now, hub::Input::StoreDone { op: job.op, result });
             self.drain_server()?;
             if let Some(device) = revoked {
                 self.note_revoked(device)?;

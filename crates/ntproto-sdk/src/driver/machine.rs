@@ -85,6 +85,12 @@ impl Driver {
         self.client.identity()
     }
 
+    /// The client, to ask about.
+    #[must_use]
+    pub const fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// The round-trip time of the connection, if there is one.
     pub fn rtt(&mut self, now: Now) -> Option<core::time::Duration> {
         self.quic.with(now, self.conn?, |c| c.stats().rtt)

@@ -1,0 +1,135 @@
+//! A device over QUIC: the SDK's driver, and a host for it.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use ntproto_core::client::{self, Client, ClientConfig, Input, Misuse, RequestId, Saved};
+use ntproto_core::time::Now;
+use ntproto_quic::{DatagramMachine as _, EndpointConfig, Step};
+use ntproto_sdk::driver::{CallId, Command, Driver, Effect, Server};
+
+use super::Link;
+use crate::ledger::Check;
+use crate::world::{Ev, MAX_OUTPUTS, World};
+
+/// A driver and what its host keeps for it.
+pub(crate) struct DriverHost {
+    pub(crate) driver: Driver,
+    /// Where it is now.
+    pub(crate) address: SocketAddr,
+    calls: u64,
+    /// Effects that came before the answer to a call.
+    held: VecDeque<Effect>,
+}
+
+impl DriverHost {
+    pub(crate) fn new(
+        link: &mut Link,
+        d: usize,
+        config: ClientConfig,
+        saved: Saved,
+        seed: [u8; 32],
+        now: Now,
+    ) -> Self {
+        let server = Link::server();
+        let server = Server {
+            host: "sim.test".into(),
+            port: server.port(),
+            addresses: vec![server],
+            tls: link.tls.client.clone(),
+            static_key: config.server_static,
+            quic: EndpointConfig::client(),
+        };
+        Self {
+            driver: Driver::new(config, server, saved, link.base, seed, now),
+            address: link.address(d),
+            calls: 0,
+            held: VecDeque::new(),
+        }
+    }
+
+    pub(crate) const fn client(&self) -> &Client {
+        self.driver.client()
+    }
+
+    /// What the application asks for.
+    pub(crate) fn call(&mut self, now: Now, command: client::Command) -> Result<RequestId, Misuse> {
+        if let client::Command::Confirm(position) = command {
+            self.driver.command(now, Command::Confirm(position));
+            return Ok(RequestId(0));
+        }
+        self.calls += 1;
+        let id = CallId(self.calls);
+        self.driver.command(now, Command::Call(id, command));
+        loop {
+            match self.driver.poll(now, None) {
+                Step::Effect(Effect::Called(called, result)) if called == id => return result,
+                Step::Effect(effect) => self.held.push_back(effect),
+                // Every call is answered before the driver waits.
+                Step::Wait(_) | Step::Done | Step::Transmit(_) => return Err(Misuse::State),
+            }
+        }
+    }
+
+    /// What the disk, the clock and the system say.
+    pub(crate) fn input(&mut self, now: Now, input: Input<'_>) {
+        match input {
+            Input::StoreDone(op, result) => {
+                self.driver.command(now, Command::StoreDone(vec![op], result));
+            }
+            Input::NetworkChanged => self.driver.command(now, Command::NetworkChanged),
+            Input::Timeout => self.driver.timeout(now),
+            // The driver has its transport inside.
+            Input::Connected(_) | Input::Bytes { .. } | Input::Writable(_) | Input::Disconnected => {}
+        }
+    }
+}
+
+impl World {
+    /// Does what a driver wants until it waits.
+    pub(crate) fn drain_driver(&mut self, d: usize) -> Check {
+        let time = self.schedule.now();
+        for _ in 0..MAX_OUTPUTS {
+            let (Some(process), Some(link)) = (&mut self.devices[d].process, &mut self.quic) else {
+                return Ok(());
+            };
+            let (boot, stopped, now) = (process.boot, process.stopped, process.clock.now(time));
+            let Some(host) = process.machine.driver() else { return Ok(()) };
+            let step = match host.held.pop_front() {
+                Some(effect) => Step::Effect(effect),
+                None => host.driver.poll(now, Some(&mut link.tx)),
+            };
+            match step {
+                Step::Transmit(transmit) => {
+                    let from = host.address;
+                    self.transmit(from, &transmit);
+                }
+                Step::Effect(Effect::Event(event)) => {
+                    if stopped {
+                        return Err(format!("device {d} stopped, and goes on with {event:.60?}"));
+                    }
+                    self.device_event(d, event)?;
+                }
+                Step::Effect(Effect::Store(op, txn)) => self.device_store(d, op, txn),
+                Step::Effect(Effect::Lost(why)) => self.trace.event(d, &why),
+                Step::Effect(effect @ (Effect::Called(..) | Effect::Resolve { .. })) => {
+                    return Err(format!("device {d} wants {effect:.60?}"));
+                }
+                Step::Wait(Some(at)) if at <= now.mono => host.driver.timeout(now),
+                Step::Wait(at) => {
+                    let at = at.map(|at| process.clock.when(at));
+                    if let Some(at) = at.filter(|at| Some(*at) != process.armed) {
+                        self.schedule.at(at, Ev::DeviceTimer { d, boot });
+                    }
+                    process.armed = at;
+                    return Ok(());
+                }
+                Step::Done => {
+                    process.armed = None;
+                    return Ok(());
+                }
+            }
+        }
+        Err(format!("device {d} never waits"))
+    }
+}

@@ -1,0 +1,82 @@
+//! The server over QUIC: the node, and a host for it.
+
+use ntproto_hub::Hub;
+use ntproto_quic::{DatagramMachine as _, Endpoint, EndpointConfig, ResetKey, Step};
+use ntproto_server::node::{Effect, Node, NodeEvent};
+
+use super::Link;
+use crate::ledger::Check;
+use crate::world::{Ev, MAX_OUTPUTS, World};
+
+/// Makes a node.
+pub(crate) struct NodeHost<'a> {
+    pub(crate) link: &'a Link,
+    /// Kept across restarts, so that former clients are told at once.
+    pub(crate) reset_key: &'a [u8; 32],
+    pub(crate) seed: [u8; 32],
+}
+
+impl NodeHost<'_> {
+    pub(crate) fn node(self, hub: Hub) -> Node {
+        let config = EndpointConfig {
+            reset_key: Some(ResetKey::new(self.reset_key)),
+            ..EndpointConfig::server(self.link.tls.server.clone())
+        };
+        Node::new(Endpoint::new(config, self.link.base, self.seed), hub)
+    }
+}
+
+impl World {
+    /// Does what the node wants until it waits.
+    pub(crate) fn drain_node(&mut self) -> Check {
+        let time = self.schedule.now();
+        let boot = self.server.boots;
+        for _ in 0..MAX_OUTPUTS {
+            let (Some(process), Some(link)) = (&mut self.server.process, &mut self.quic) else {
+                return Ok(());
+            };
+            let now = process.clock.now(time);
+            let Some(node) = process.core.node() else { return Ok(()) };
+            match node.poll(now, Some(&mut link.tx)) {
+                Step::Transmit(transmit) => self.transmit(Link::server(), &transmit),
+                Step::Effect(Effect::Store { op, txn, deadline }) => self.server_store(op, txn, deadline)?,
+                // The host keeps what the hub holds when the process ends.
+                Step::Effect(Effect::TicketKeys { .. }) => {}
+                Step::Effect(Effect::Event(event)) => self.node_event(event)?,
+                Step::Wait(Some(at)) if at <= now.mono => node.timeout(now),
+                Step::Wait(at) => {
+                    let at = at.map(|at| process.clock.when(at));
+                    if let Some(at) = at.filter(|at| Some(*at) != process.armed) {
+                        self.schedule.at(at, Ev::ServerTimer { boot });
+                    }
+                    process.armed = at;
+                    return Ok(());
+                }
+                Step::Done => {
+                    process.armed = None;
+                    return Ok(());
+                }
+            }
+        }
+        Err("the server never waits".into())
+    }
+
+    fn node_event(&mut self, event: NodeEvent) -> Check {
+        match event {
+            NodeEvent::Opened { conn, remote } => {
+                self.trace.add("opened", &[conn.0, u64::from(remote.port())], &[]);
+                self.stats.connections += 1;
+                self.counted.opened(conn.0 as usize);
+                let Some(link) = &mut self.quic else { return Ok(()) };
+                let d = link.owner(remote).ok_or_else(|| format!("{remote} completed a handshake"))?;
+                link.peers.insert(conn.0, d);
+                Ok(())
+            }
+            NodeEvent::Down { conn, reason } => {
+                self.trace.event(usize::MAX, &reason);
+                self.counted.closed(conn.0 as usize)
+            }
+            NodeEvent::Hub(event) => self.hub_event(event),
+        }
+    }
+}
