@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use ntproto_core::client::{
-    Client, ClientConfig, ClientEvent, ClientTxn, Command, Credential, Input, Misuse, OpId, Output, RequestId,
-    Saved, Stopped,
+    Client, ClientConfig, ClientEvent, ClientTxn, Command, Credential, Input, Misuse, OpId, Output,
+    RequestId, Saved, Stopped,
 };
 use ntproto_core::code::ErrorCode;
 use ntproto_core::crypto::identity::{DeviceKeys, Link};
@@ -19,6 +19,7 @@ use crate::disk::ClientDisk;
 use crate::draw::Draw;
 use crate::fault::Fault;
 use crate::ledger::Check;
+use crate::machine::Machine;
 use crate::net::{Owner, Way};
 use crate::quic::DriverHost;
 use crate::schedule::{Clock, Time, WALL_START_MS};
@@ -53,40 +54,6 @@ pub(crate) struct Device {
     /// What it said first on its last connection, for those who listen.
     pub(crate) overheard: (usize, Vec<u8>),
     seed_for_planted: [u8; 32],
-}
-
-/// The machine of a device.
-pub(crate) enum Machine {
-    /// Over byte streams.
-    Streams(Box<Client>),
-    /// Over datagrams.
-    Quic(Box<DriverHost>),
-}
-
-impl Machine {
-    /// The client, to ask about.
-    pub(crate) const fn client(&self) -> &Client {
-        match self {
-            Self::Streams(client) => client,
-            Self::Quic(host) => host.client(),
-        }
-    }
-
-    /// The client itself, where it stands on its own.
-    pub(crate) fn bare(&mut self) -> Option<&mut Client> {
-        match self {
-            Self::Streams(client) => Some(client),
-            Self::Quic(_) => None,
-        }
-    }
-
-    /// The driver, if it is one.
-    pub(crate) fn driver(&mut self) -> Option<&mut DriverHost> {
-        match self {
-            Self::Streams(_) => None,
-            Self::Quic(host) => Some(host),
-        }
-    }
 }
 
 /// A running client.

@@ -154,7 +154,8 @@ impl Ledger {
         }
         let device = self.messages[index].device;
         if self.in_order
-            && let Some(later) = log.iter().find(|m| **m > index && self.messages[**m].device == device) {
+            && let Some(later) = log.iter().find(|m| **m > index && self.messages[**m].device == device)
+        {
             return Err(format!("message {index} was stored after {later}, which was sent later"));
         }
         log.push(index);

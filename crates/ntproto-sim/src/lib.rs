@@ -22,6 +22,7 @@
 //! | `quic` | the same over datagrams: real QUIC and TLS, the SDK's driver, the server's node |
 //! | `server`, `device`, `raw` | the processes: the server, devices, strangers |
 //! | `disk`, `app` | what stands below and above a client |
+//! | `machine`, `counted` | what runs on a device; that each connection ends once |
 //! | `ledger` | what really happened, and what follows from it |
 //! | `crypto` | fast primitives, and the watch over keys and nonces |
 //! | `plant` | (feature `planted`) bugs that the simulator must find |
@@ -29,6 +30,7 @@
 #![deny(missing_docs)]
 
 mod app;
+mod counted;
 mod crypto;
 mod device;
 mod disk;
@@ -36,6 +38,7 @@ mod draw;
 mod fault;
 mod heal;
 mod ledger;
+mod machine;
 mod net;
 #[cfg(feature = "planted")]
 pub mod plant;

@@ -103,6 +103,9 @@ fn one(seed: u64, a: &Arguments) -> ExitCode {
         println!("the same seed gave another run: hash {:016x}", again.hash);
         return ExitCode::FAILURE;
     }
+    if let Some(known) = run.known {
+        println!("ended early: {known}");
+    }
     match &run.violation {
         None => ExitCode::SUCCESS,
         Some(violation) => {
@@ -166,7 +169,10 @@ fn worker(a: &Arguments, next: &AtomicU64, failed: &AtomicBool, found: &mpsc::Se
             break;
         }
         let run = simulator.run(seed, &a.options);
-        table.add(&run.stats);
+        match run.known {
+            None => table.add(&run.stats),
+            Some(_) => table.abandon(),
+        }
         let differs = seed.is_multiple_of(TWICE_EVERY) && simulator.run(seed, &a.options) != run;
         if run.violation.is_some() || differs {
             failures += 1;

@@ -71,6 +71,14 @@ plants! {
     SequenceReused = "conv-seq-reused";
     /// The store raises a watermark to the head of the conversation.
     WatermarkTooHigh = "watermark-too-high";
+    /// The store takes a lower watermark too: it does not compare before it sets.
+    WatermarkFalls = "watermark-compare-skipped";
+    /// Nonces are counted in 8 bits.
+    ShortNonce = "nonce-from-8-bits";
+    /// A device's disk puts the cursor one too far.
+    CursorOffByOne = "cursor-off-by-one";
+    /// Two answers of a batch go to each other's connection.
+    AnswersSwapped = "answers-swapped";
 }
 
 impl fmt::Display for Plant {
@@ -86,8 +94,10 @@ impl World {
         for device in &mut self.devices {
             device.disk.plant = plant;
         }
-        if plant == Some(Plant::TagIgnored) {
-            self.provider.trust_everything();
+        match plant {
+            Some(Plant::TagIgnored) => self.provider.trust_everything(),
+            Some(Plant::ShortNonce) => self.provider.shorten_nonces(),
+            _ => {}
         }
     }
 }
@@ -112,6 +122,15 @@ impl ServerDisk {
         let mut results = self.store.write(&changed);
         for outcome in results.iter_mut().flatten() {
             self.planted.lie(outcome);
+        }
+        if self.planted.plant == Some(Plant::AnswersSwapped) {
+            let sent = |result: &&mut Result<Outcome, StoreError>| {
+                matches!(result, Ok(Outcome::Appended { duplicate: false, .. }))
+            };
+            let mut sent = results.iter_mut().filter(sent);
+            if let (Some(one), Some(other)) = (sent.next(), sent.next()) {
+                std::mem::swap(one, other);
+            }
         }
         results
     }
@@ -161,6 +180,12 @@ impl PlantedStore {
                     *conv_seq = conv_seq.saturating_sub(1).max(1);
                 }
             }
+            (Outcome::Delivered { receipts }, Some(Plant::WatermarkFalls)) => {
+                self.count += 1;
+                if self.count.is_multiple_of(8) {
+                    receipts.iter_mut().for_each(|placed| placed.receipt.delivered_seq = 1);
+                }
+            }
             (Outcome::Device(device), Some(Plant::RevocationForgotten)) => {
                 device.revoked = None;
                 device.generation = 0;
@@ -180,6 +205,9 @@ impl ClientDisk {
             (ClientTxn::Confirm(_), Some(Plant::ConfirmTooMuch)) => ClientTxn::Confirm(u64::MAX),
             (ClientTxn::Apply(apply), Some(Plant::SettleForgotten)) => {
                 ClientTxn::Apply(Apply { settled: Vec::new(), ..apply.clone() })
+            }
+            (ClientTxn::Apply(apply), Some(Plant::CursorOffByOne)) => {
+                ClientTxn::Apply(Apply { cursor: apply.cursor.map(|cursor| cursor + 1), ..apply.clone() })
             }
             (ClientTxn::Enqueue(_), Some(Plant::QueuedEarly)) => {
                 match self.late.replace(txn.clone()) {

@@ -309,13 +309,7 @@ impl Server {
                 Core::Quic(Box::new(host.node(hub)))
             }
         };
-        self.process = Some(Process {
-            core,
-            clock,
-            armed: None,
-            started: time,
-            sessions: BTreeMap::new(),
-        });
+        self.process = Some(Process { core, clock, armed: None, started: time, sessions: BTreeMap::new() });
         Ok(Some(boot))
     }
 

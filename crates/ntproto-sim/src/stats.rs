@@ -50,6 +50,8 @@ pub struct Stats {
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     runs: u64,
+    /// Runs that a known fault of others ended.
+    abandoned: u64,
     sum: Stats,
     fired: Vec<u64>,
     fewest_messages: u64,
@@ -86,8 +88,14 @@ impl Table {
         sum.virtual_ms += stats.virtual_ms;
     }
 
+    /// A known fault of others ended a run; it counts for nothing.
+    pub const fn abandon(&mut self) {
+        self.abandoned += 1;
+    }
+
     /// Adds what others counted.
     pub fn merge(&mut self, other: &Self) {
+        self.abandoned += other.abandoned;
         if other.runs == 0 {
             return;
         }
@@ -156,7 +164,7 @@ impl Table {
         let sum = &self.sum;
         let each = |n: u64| n as f64 / self.runs.max(1) as f64;
         format!(
-            "\n{} seeds of plan, {:.1} a second\n\
+            "\n{} seeds, {:.1} a second; {} more ended early by a known fault of others\n\
              messages: {} durable, {} acknowledged, {} shown; {:.0} a seed, at least {}\n\
              server power cuts: {}, of them {} between write and fsync, of {} messages\n\
              device power cuts: {}, of them {} between write and fsync\n\
@@ -164,6 +172,7 @@ impl Table {
              virtual time: {:.1} h; slowest rest after the faults: {:.1} s; {:.0} events a seed\n",
             self.runs,
             self.runs as f64 / took.as_secs_f64().max(1e-9),
+            self.abandoned,
             sum.messages,
             sum.acknowledged,
             sum.shown,

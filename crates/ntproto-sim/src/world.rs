@@ -13,6 +13,7 @@ use ntproto_core::wire::channel::Channel;
 use ntproto_hub::store::{OpId, Outcome, Txn};
 use ntproto_hub::{self as hub, ConnId, HubConfig, HubEvent};
 
+use crate::counted::Counted;
 use crate::crypto::Watch;
 use crate::device::Device;
 use crate::draw::{Draw, rng};
@@ -65,34 +66,6 @@ pub(crate) enum Ev {
     Strike { fault: Fault },
     Heal,
     Check,
-}
-
-/// How often each connection was told to be closed.
-#[derive(Default)]
-pub(crate) struct Counted(BTreeMap<usize, bool>);
-
-impl Counted {
-    pub(crate) fn opened(&mut self, conn: usize) {
-        self.0.insert(conn, false);
-    }
-
-    pub(crate) fn closed(&mut self, conn: usize) -> Check {
-        match self.0.insert(conn, true) {
-            Some(false) => Ok(()),
-            Some(true) => Err(format!("connection {conn} was told closed twice")),
-            None => Err(format!("connection {conn} was told closed and never opened")),
-        }
-    }
-
-    /// The server's process is gone, and all it knew.
-    fn forget(&mut self) {
-        self.0.clear();
-    }
-
-    /// Connections that were opened and not told closed.
-    pub(crate) fn open(&self) -> impl Iterator<Item = usize> {
-        self.0.iter().filter(|(_, closed)| !**closed).map(|(conn, _)| *conn)
-    }
 }
 
 /// A run.

@@ -8,6 +8,8 @@ use crate::{book, codegen, deps, files, fuzz, layers, msrv, purity, sim, tools, 
 
 /// Seeds of the simulator in one run.
 const SEEDS: u64 = 2_000;
+/// Those over real QUIC and TLS.
+const QUIC_SEEDS: u64 = 1_000;
 
 /// Seconds a fuzz target.
 const FUZZ_SECONDS: u64 = 30;
@@ -69,7 +71,11 @@ const STEPS: [Step; 19] = [
         },
         hint: "mend the link or the markup",
     },
-    Step { name: "sim", run: |root| sim::seeds(root, SEEDS), hint: "the line above replays the seed" },
+    Step {
+        name: "sim",
+        run: |root| sim::seeds(root, SEEDS, QUIC_SEEDS),
+        hint: "the line above replays the seed",
+    },
     Step {
         name: "fuzz",
         run: |root| fuzz::for_seconds(root, &[], FUZZ_SECONDS),

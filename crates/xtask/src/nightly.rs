@@ -6,6 +6,8 @@ use crate::{book, fuzz, sim, tools};
 
 /// Seeds of the simulator.
 const SEEDS: u64 = 100_000;
+/// Those over real QUIC and TLS.
+const QUIC_SEEDS: u64 = 20_000;
 
 /// Seconds a fuzz target.
 const FUZZ_SECONDS: u64 = 600;
@@ -14,6 +16,7 @@ const FUZZ_SECONDS: u64 = 600;
 pub(crate) fn run(root: &Path) -> Result<(), String> {
     tools::run(root)?;
     book::run(root, true)?;
-    sim::seeds(root, SEEDS)?;
+    sim::seeds(root, SEEDS, QUIC_SEEDS)?;
+    sim::planted(root)?;
     fuzz::for_seconds(root, &[], FUZZ_SECONDS)
 }

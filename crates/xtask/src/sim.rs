@@ -11,7 +11,16 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Result<(), String> {
     cargo(root, line.into_iter().chain(passed)).done()
 }
 
-/// So many seeds.
-pub(crate) fn seeds(root: &Path, count: u64) -> Result<(), String> {
-    run(root, &["--seeds".to_owned(), count.to_string()])
+/// So many seeds over byte streams, and so many over QUIC.
+pub(crate) fn seeds(root: &Path, streams: u64, quic: u64) -> Result<(), String> {
+    for (plan, count) in [("streams", streams), ("quic", quic)] {
+        run(root, &["--plan", plan, "--seeds", &count.to_string()].map(str::to_owned))?;
+    }
+    Ok(())
+}
+
+/// Every planted bug must be found; a table says by which seed.
+pub(crate) fn planted(root: &Path) -> Result<(), String> {
+    let test = ["test", "--profile", "sim", "--package", "ntproto-sim", "--features", "planted"];
+    cargo(root, test.into_iter().chain(["--test", "planted", "--", "--nocapture"])).done()
 }

@@ -21,6 +21,19 @@ struct Seen {
     wrong: Option<String>,
     #[cfg(feature = "planted")]
     gullible: bool,
+    #[cfg(feature = "planted")]
+    short_nonces: bool,
+}
+
+#[cfg(feature = "planted")]
+impl Seen {
+    fn cut(&self, nonce: &[u8; NONCE_LEN]) -> [u8; NONCE_LEN] {
+        let mut cut = *nonce;
+        if self.short_nonces {
+            cut[..NONCE_LEN - 1].fill(0);
+        }
+        cut
+    }
 }
 
 /// The provider of one simulator. It lives as long as the program, because machines hold providers
@@ -52,6 +65,12 @@ impl Watch {
     #[cfg(feature = "planted")]
     pub(crate) fn trust_everything(&self) {
         self.seen().gullible = true;
+    }
+
+    /// From now on only the last byte of a nonce counts: a planted bug.
+    #[cfg(feature = "planted")]
+    pub(crate) fn shorten_nonces(&self) {
+        self.seen().short_nonces = true;
     }
 
     /// The first thing that was wrong.
@@ -140,6 +159,8 @@ fn digest(aad: &[u8], plain: &[u8]) -> u64 {
 impl AeadKey for Watched {
     fn seal_in_place(&self, nonce: &[u8; NONCE_LEN], aad: &[u8], data: &mut [u8]) -> [u8; TAG_LEN] {
         let mut seen = lock(&self.seen);
+        #[cfg(feature = "planted")]
+        let nonce = &seen.cut(nonce);
         if seen.sealed.insert((self.id, *nonce), digest(aad, data)).is_some() {
             seen.wrong.get_or_insert_with(|| format!("a key and the nonce {nonce:02x?} were used twice"));
         }
@@ -154,6 +175,8 @@ impl AeadKey for Watched {
         data: &mut [u8],
         tag: &[u8; TAG_LEN],
     ) -> Result<(), CryptoError> {
+        #[cfg(feature = "planted")]
+        let nonce = &lock(&self.seen).cut(nonce);
         let opened = self.inner.open_in_place(nonce, aad, data, tag);
         let mut seen = lock(&self.seen);
         #[cfg(feature = "planted")]

@@ -174,11 +174,7 @@ impl World {
         let Some(link) = &mut self.quic else { return Ok(()) };
         let Some(Datagram { from, to, data }) = link.flights.remove(&n) else { return Ok(()) };
         let receiver = link.owner(to);
-        self.trace.add(
-            "datagram",
-            &[u64::from(from.port()), u64::from(to.port()), data.len() as u64],
-            &data,
-        );
+        self.trace.add("datagram", &[u64::from(from.port()), u64::from(to.port()), data.len() as u64], &data);
         if to == Link::server() {
             let Some(process) = &mut self.server.process else { return Ok(()) };
             let now = process.clock.now(time);
