@@ -31,6 +31,7 @@ use crate::store::{OpId, Outcome, StoreError, Txn};
 /// Whom a transaction is for.
 pub(crate) enum Op {
     ClockFloor,
+    Rest,
     Auth(ConnId, AuthStep),
     Request(Request),
 }
@@ -66,6 +67,8 @@ struct Drain {
     until: Instant,
     /// Time was up, and everybody was sent away.
     swept: bool,
+    /// The store was asked to keep the time at which the clock was stopped.
+    rested: bool,
     told: bool,
 }
 
@@ -126,7 +129,7 @@ impl Hub {
                     return Err(Misuse::Draining);
                 }
                 let until = now.mono + self.config.drain_timeout;
-                self.drain = Some(Drain { until, swept: false, told: false });
+                self.drain = Some(Drain { until, swept: false, rested: false, told: false });
                 let all: Vec<ConnId> = self.conns.iter().map(|(id, _)| id).collect();
                 all.into_iter().for_each(|id| self.send_away(now, id));
                 self.settle(now);
@@ -433,6 +436,8 @@ impl Hub {
         }
         match op {
             Op::ClockFloor => self.floor_moved(now, result),
+            // Not on the disk, it costs a few seconds of server time at the next boot.
+            Op::Rest => {}
             Op::Auth(conn, step) => self.auth_answered(now, conn, step, result),
             Op::Request(request) => {
                 let conn = request.conn();
@@ -546,9 +551,18 @@ impl Hub {
                 self.hear(now, id);
             }
         }
+        let done = self.conns.is_empty() && self.ops.is_empty();
         if let Some(drain) = &mut self.drain
-            && self.conns.is_empty()
-            && (self.ops.is_empty() || late)
+            && done
+            && !late
+            && !core::mem::replace(&mut drain.rested, true)
+        {
+            let at = self.clock.stop(now.mono);
+            self.submit(Op::Rest, Txn::Rest { at }, None);
+            return;
+        }
+        if let Some(drain) = &mut self.drain
+            && (done || late && self.conns.is_empty())
             && !core::mem::replace(&mut drain.told, true)
         {
             self.event(HubEvent::Drained);

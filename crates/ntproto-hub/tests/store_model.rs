@@ -69,11 +69,15 @@ impl Model {
             Txn::Boot { wall, epoch } => {
                 let epoch = *self.epoch.get_or_insert(*epoch);
                 let clock = self.floor.max(wall.0);
-                self.floor = clock + 5_000;
+                self.floor = clock + 100;
                 Ok(Outcome::Booted(Boot { epoch, clock: UnixMillis(clock), floor: UnixMillis(self.floor) }))
             }
             Txn::SetClockFloor { at } => {
                 self.floor = self.floor.max(at.0);
+                Ok(Outcome::ClockFloor { floor: UnixMillis(self.floor) })
+            }
+            Txn::Rest { at } => {
+                self.floor = self.floor.min(at.0);
                 Ok(Outcome::ClockFloor { floor: UnixMillis(self.floor) })
             }
             Txn::CreateInvitation { by, code_hash, uses, expires, may_invite } => {
@@ -342,6 +346,7 @@ fn txn() -> impl Strategy<Value = Txn> {
     prop_oneof![
         1 => (time(), any::<[u8; 16]>()).prop_map(|(wall, epoch)| Txn::Boot { wall, epoch }),
         1 => time().prop_map(|at| Txn::SetClockFloor { at }),
+        1 => time().prop_map(|at| Txn::Rest { at }),
         1 => (prop::option::of(uin()), 0..3_u8, 0..3_u32, time(), any::<bool>()).prop_map(
             |(by, code, uses, expires, may_invite)| {
                 Txn::CreateInvitation { by, code_hash: [code; 32], uses, expires, may_invite }

@@ -26,9 +26,15 @@ pub enum Txn {
         /// 16 random bytes: the epoch of a store that has none yet.
         epoch: [u8; 16],
     },
-    /// Server time may be used up to `at`. A floor never goes back. Answers [`Outcome::ClockFloor`].
+    /// Server time may be used up to `at`. Only [`Txn::Rest`] moves a floor back. Answers [`Outcome::ClockFloor`].
     SetClockFloor {
         /// The new floor.
+        at: UnixMillis,
+    },
+    /// The last transaction of an orderly end: no server time after `at` was used, nor will be before the next boot,
+    /// so the floor is moved back to it. Answers [`Outcome::ClockFloor`].
+    Rest {
+        /// The last server time.
         at: UnixMillis,
     },
     /// Makes an invitation. Answers [`Outcome::Done`].
@@ -192,6 +198,7 @@ impl Txn {
             Self::LookupDevice { .. } | Self::SyncPage { .. } | Self::Devices { .. } => true,
             Self::Boot { .. }
             | Self::SetClockFloor { .. }
+            | Self::Rest { .. }
             | Self::CreateInvitation { .. }
             | Self::Enrol { .. }
             | Self::Append(_)
@@ -218,7 +225,7 @@ impl Txn {
 pub enum Outcome {
     /// To [`Txn::Boot`].
     Booted(Boot),
-    /// To [`Txn::SetClockFloor`]: the floor that holds now.
+    /// To [`Txn::SetClockFloor`] and [`Txn::Rest`]: the floor that holds now.
     ClockFloor {
         /// The floor.
         floor: UnixMillis,

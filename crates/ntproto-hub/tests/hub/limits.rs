@@ -337,3 +337,34 @@ fn a_message_told_to_come_again_is_not_overtaken() {
     bench.release();
     assert!(matches!(bench.answer(a, sixth), Some(Ok(_))));
 }
+
+/// The clock that a server starts with after `lives` of this length, and an end in order or by a crash.
+fn clock_after(lives: u64, length: Duration, orderly: bool) -> u64 {
+    let mut bench = Bench::new(config());
+    let (wall, mono) = (bench.now.unix.0, bench.now.mono);
+    let (device, _, _) = bench.account();
+    for _ in 0..lives {
+        let a = bench.known(&device);
+        bench.granted(a);
+        bench.advance(length);
+        if orderly {
+            bench.hub.call(bench.now, Command::Drain).unwrap();
+            bench.run();
+            assert_eq!(bench.events.last(), Some(&HubEvent::Drained));
+            assert_eq!(bench.closed(a), Some(Closed::Peer(Some(ErrorCode::GoingAway))));
+        }
+        bench.restart(config());
+    }
+    let real = bench.now.mono.saturating_since(mono);
+    bench.hub.server_time(bench.now).0 - wall - real.as_millis() as u64
+}
+
+#[test]
+fn orderly_restarts_add_nothing_to_server_time_and_crashes_little() {
+    for length in [1, 400, 30_000].map(Duration::from_millis) {
+        assert_eq!(clock_after(50, length, true), 0, "{length:?}");
+        let by_crashes = clock_after(50, length, false);
+        let most = length.clamp(Duration::from_millis(100), Duration::from_secs(5));
+        assert!(by_crashes <= 50 * most.as_millis() as u64, "{by_crashes} ms after lives of {length:?}");
+    }
+}

@@ -5,7 +5,7 @@ use alloc::vec;
 use ntproto_core::ids::{DeviceId, Uin};
 use ntproto_core::time::UnixMillis;
 
-use super::super::execute::{CLOCK_LEAD, FIRST_UIN, MAX_LIVE_DEVICES};
+use super::super::execute::{BOOT_LEAD, FIRST_UIN, MAX_LIVE_DEVICES};
 use super::super::txn::{Boot, DeviceKey, EnrolVia};
 use super::super::{Outcome, StoreError, Txn};
 use super::{Bench, EPOCH, LATER, NOW, enrol, enrolled, invitation, invited, link, message, new_device};
@@ -13,12 +13,12 @@ use super::{Bench, EPOCH, LATER, NOW, enrol, enrolled, invitation, invited, link
 //= proof: tickets-2
 pub(super) fn boot(bench: &mut Bench) {
     bench.reopen();
-    let first_floor = NOW + CLOCK_LEAD;
-    let again = Boot { epoch: EPOCH, clock: first_floor, floor: first_floor + CLOCK_LEAD };
+    let first_floor = NOW + BOOT_LEAD;
+    let again = Boot { epoch: EPOCH, clock: first_floor, floor: first_floor + BOOT_LEAD };
     let set_back = Txn::Boot { wall: UnixMillis(5), epoch: [9; 16] };
     assert_eq!(bench.ok(set_back), Outcome::Booted(again));
     bench.reopen();
-    let ahead = Boot { epoch: EPOCH, clock: LATER, floor: LATER + CLOCK_LEAD };
+    let ahead = Boot { epoch: EPOCH, clock: LATER, floor: LATER + BOOT_LEAD };
     assert_eq!(bench.ok(Txn::Boot { wall: LATER, epoch: [9; 16] }), Outcome::Booted(ahead));
 }
 
@@ -29,6 +29,14 @@ pub(super) fn clock_floor(bench: &mut Bench) {
     assert_eq!(bench.ok(at(NOW)), Outcome::ClockFloor { floor: LATER });
     bench.reopen();
     assert_eq!(bench.ok(at(UnixMillis(0))), Outcome::ClockFloor { floor: LATER });
+    // An orderly end gives back what was not used, and nothing else moves the floor back.
+    let rested = UnixMillis(LATER.0 - 1);
+    for rest in [rested, LATER] {
+        assert_eq!(bench.ok(Txn::Rest { at: rest }), Outcome::ClockFloor { floor: rested });
+    }
+    bench.reopen();
+    let again = Boot { epoch: EPOCH, clock: rested, floor: rested + BOOT_LEAD };
+    assert_eq!(bench.ok(Txn::Boot { wall: NOW, epoch: EPOCH }), Outcome::Booted(again));
 }
 
 pub(super) fn invitations(bench: &mut Bench) {

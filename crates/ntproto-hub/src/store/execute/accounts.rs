@@ -17,6 +17,9 @@ use super::{fixed, read, write};
 pub const FIRST_UIN: Uin = Uin(10001);
 /// How far ahead of use the clock floor is kept. A crash moves server time forward by at most this.
 pub const CLOCK_LEAD: Duration = Duration::from_secs(5);
+/// How far a boot moves it. The hub moves it on, by no more than it has been up: a server that crashes again and
+/// again gets ahead of the clock by the time it ran and this much each time.
+pub const BOOT_LEAD: Duration = Duration::from_millis(100);
 /// Devices of an account that may be in use at once. A person has fewer; a thief wants more.
 pub const MAX_LIVE_DEVICES: usize = 32;
 /// Devices of an account over all time, revoked ones included: it bounds the device list.
@@ -27,7 +30,7 @@ const PRUNE_LINKS: usize = 16;
 pub(super) fn boot(kv: &mut dyn Kv, wall: UnixMillis, epoch: &[u8; 16]) -> Result<Outcome, StoreError> {
     let stored = kv.get(Table::Meta, keys::EPOCH)?;
     let clock = clock_floor(kv)?.max(wall);
-    let floor = clock + CLOCK_LEAD;
+    let floor = clock + BOOT_LEAD;
     let epoch = match stored {
         Some(stored) => fixed(&stored)?,
         None => {
@@ -45,6 +48,12 @@ pub(super) fn set_clock_floor(kv: &mut dyn Kv, at: UnixMillis) -> Result<Outcome
         kv.put(Table::Meta, keys::CLOCK_FLOOR, &at.0.to_be_bytes())?;
     }
     Ok(Outcome::ClockFloor { floor: at.max(stored) })
+}
+
+pub(super) fn rest(kv: &mut dyn Kv, at: UnixMillis) -> Result<Outcome, StoreError> {
+    let floor = clock_floor(kv)?.min(at);
+    kv.put(Table::Meta, keys::CLOCK_FLOOR, &floor.0.to_be_bytes())?;
+    Ok(Outcome::ClockFloor { floor })
 }
 
 fn clock_floor(kv: &dyn Kv) -> Result<UnixMillis, StoreError> {

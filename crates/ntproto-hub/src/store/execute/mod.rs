@@ -20,7 +20,7 @@ mod accounts;
 mod inbox;
 mod messages;
 
-pub use accounts::{CLOCK_LEAD, FIRST_UIN, MAX_DEVICES, MAX_LIVE_DEVICES};
+pub use accounts::{BOOT_LEAD, CLOCK_LEAD, FIRST_UIN, MAX_DEVICES, MAX_LIVE_DEVICES};
 pub use inbox::MAX_PAGE;
 
 /// Runs one transaction.
@@ -31,6 +31,7 @@ pub fn execute(txn: &Txn, kv: &mut dyn Kv) -> Result<Outcome, StoreError> {
     match txn {
         Txn::Boot { wall, epoch } => accounts::boot(kv, *wall, epoch),
         Txn::SetClockFloor { at } => accounts::set_clock_floor(kv, *at),
+        Txn::Rest { at } => accounts::rest(kv, *at),
         Txn::CreateInvitation { by, code_hash, uses, expires, may_invite } => {
             accounts::create_invitation(kv, *by, code_hash, *uses, *expires, *may_invite)
         }
