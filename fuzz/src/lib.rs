@@ -7,7 +7,7 @@
 pub mod peer;
 
 use ntproto_core::crypto::secret::Secret;
-use ntproto_core::crypto::{AeadKey, CryptoError, CryptoProvider};
+use ntproto_core::crypto::{AeadKey, AgreementKey, CryptoError, CryptoProvider};
 
 /// Cryptography that accepts everything. Keys, IVs and tags are zeros; hashes are not collision-free.
 pub static STUB: Stub = Stub;
@@ -17,6 +17,9 @@ pub struct Stub;
 
 /// The cipher of [`Stub`]: the plaintext as it is.
 struct Open;
+
+/// The agreement of [`Stub`].
+struct Sum([u8; 32]);
 
 impl AeadKey for Open {
     fn seal_in_place(&self, _: &[u8; 12], _: &[u8], _: &mut [u8]) -> [u8; 16] {
@@ -42,15 +45,21 @@ fn hash(parts: &[&[u8]]) -> [u8; 32] {
     out
 }
 
-impl CryptoProvider for Stub {
-    fn x25519_public(&self, secret: &Secret<32>) -> [u8; 32] {
-        *secret.expose()
+/// Its own public key. Agreement commutes, as it must, and keeps the one refusal there is.
+impl AgreementKey for Sum {
+    fn public(&self) -> [u8; 32] {
+        self.0
     }
 
-    /// Commutes, as it must, and keeps the one refusal there is.
-    fn x25519(&self, secret: &Secret<32>, public: &[u8; 32]) -> Result<Secret<32>, CryptoError> {
-        let shared: [u8; 32] = std::array::from_fn(|i| secret.expose()[i] ^ public[i]);
+    fn agree(&self, peer: &[u8; 32]) -> Result<Secret<32>, CryptoError> {
+        let shared: [u8; 32] = std::array::from_fn(|i| self.0[i] ^ peer[i]);
         if shared == [0; 32] { Err(CryptoError) } else { Ok(Secret::new(shared)) }
+    }
+}
+
+impl CryptoProvider for Stub {
+    fn x25519(&self, secret: &Secret<32>) -> Box<dyn AgreementKey> {
+        Box::new(Sum(*secret.expose()))
     }
 
     fn ed25519_public(&self, seed: &Secret<32>) -> [u8; 32] {

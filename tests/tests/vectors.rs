@@ -167,10 +167,10 @@ fn handshake() -> (Value, NoiseSplit) {
     let start = InitiatorStart::new(
         P_STATIC,
         PROLOGUE,
-        device.static_secret(),
+        device.static_key(),
         device.static_public(),
         server.public(),
-        client_e.duplicate(),
+        &client_e,
     )
     .unwrap();
 
@@ -209,7 +209,8 @@ fn handshake() -> (Value, NoiseSplit) {
             ..Default::default()
         })),
     };
-    let read = ResponderStart::read(P_STATIC, PROLOGUE, server.secret(), server.public(), &auth_req).unwrap();
+    let read =
+        ResponderStart::read(P_STATIC, PROLOGUE, server.agreement(), server.public(), &auth_req).unwrap();
     let (payload, reply) = read.finish().unwrap();
     assert_eq!(payload, request.encode_to_vec());
     let (auth_resp, split) = reply.write(&server_e, &response.encode_to_vec()).unwrap();

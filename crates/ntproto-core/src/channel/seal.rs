@@ -68,7 +68,7 @@ impl Sealer {
     /// Returns what [`finish`](Self::finish) wants as `start`.
     pub fn begin(out: &mut Vec<u8>) -> usize {
         let start = out.len();
-        out.resize(start + HEADROOM, 0);
+        out.extend_from_slice(&[0; HEADROOM]);
         start
     }
 

@@ -8,7 +8,7 @@ use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, ParsedPublicKe
 use aws_lc_rs::{digest, hkdf, hmac};
 
 use super::secret::Secret;
-use super::{AeadKey, CryptoError, CryptoProvider, NONCE_LEN, TAG_LEN};
+use super::{AeadKey, AgreementKey, CryptoError, CryptoProvider, NONCE_LEN, TAG_LEN};
 
 /// The provider to hand around.
 pub static AWS_LC: AwsLc = AwsLc;
@@ -89,8 +89,20 @@ fn has_small_order(point: &[u8]) -> bool {
     SMALL_ORDER.contains(&y)
 }
 
-fn x25519_private(secret: &Secret<32>) -> PrivateKey {
-    PrivateKey::from_private_key(&X25519, secret.expose()).expect("any 32 bytes are an X25519 secret")
+impl AgreementKey for PrivateKey {
+    fn public(&self) -> [u8; 32] {
+        self.compute_public_key()
+            .expect("an X25519 secret has a public key")
+            .as_ref()
+            .try_into()
+            .expect("an X25519 public key is 32 bytes")
+    }
+
+    fn agree(&self, peer: &[u8; 32]) -> Result<Secret<32>, CryptoError> {
+        // AWS-LC refuses an all-zero result by itself; Wycheproof's 31 cases hold it to that.
+        let peer = UnparsedPublicKey::new(&X25519, peer);
+        agree(self, peer, CryptoError, |shared| Secret::from_slice(shared).ok_or(CryptoError))
+    }
 }
 
 fn key_pair(seed: &Secret<32>) -> Ed25519KeyPair {
@@ -98,21 +110,9 @@ fn key_pair(seed: &Secret<32>) -> Ed25519KeyPair {
 }
 
 impl CryptoProvider for AwsLc {
-    fn x25519_public(&self, secret: &Secret<32>) -> [u8; 32] {
-        x25519_private(secret)
-            .compute_public_key()
-            .expect("an X25519 secret has a public key")
-            .as_ref()
-            .try_into()
-            .expect("an X25519 public key is 32 bytes")
-    }
-
-    fn x25519(&self, secret: &Secret<32>, public: &[u8; 32]) -> Result<Secret<32>, CryptoError> {
-        // AWS-LC refuses an all-zero result by itself; Wycheproof's 31 cases hold it to that.
-        let peer = UnparsedPublicKey::new(&X25519, public);
-        agree(&x25519_private(secret), peer, CryptoError, |shared| {
-            Secret::from_slice(shared).ok_or(CryptoError)
-        })
+    fn x25519(&self, secret: &Secret<32>) -> Box<dyn AgreementKey> {
+        let key = PrivateKey::from_private_key(&X25519, secret.expose());
+        Box::new(key.expect("any 32 bytes are an X25519 secret"))
     }
 
     fn ed25519_public(&self, seed: &Secret<32>) -> [u8; 32] {

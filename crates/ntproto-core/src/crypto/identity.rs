@@ -5,6 +5,8 @@
 //! device keys  ── sign  ──▶ device link {account, device, nonce, expiry}  ── adds one ──▶ device
 //! ```
 
+use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -12,8 +14,8 @@ use bytes::Bytes;
 use ntproto_proto::v2::{DeviceLink, DeviceLinkBody, ServerCertificate, ServerCertificateBody};
 use prost::Message as _;
 
-use super::CryptoProvider;
 use super::secret::Secret;
+use super::{AgreementKey, CryptoProvider};
 use crate::code::ErrorCode;
 use crate::ids::{DeviceId, Uin};
 use crate::rng::Rng;
@@ -26,6 +28,7 @@ const LINK_CONTEXT: &[u8] = b"ntproto device-link v1";
 pub struct DeviceKeys {
     signing: Secret<32>,
     agreement: Secret<32>,
+    prepared: Arc<dyn AgreementKey>,
     signing_public: [u8; 32],
     static_public: [u8; 32],
 }
@@ -48,9 +51,11 @@ impl DeviceKeys {
         signing: Secret<32>,
         static_secret: Secret<32>,
     ) -> Self {
+        let prepared: Arc<dyn AgreementKey> = provider.x25519(&static_secret).into();
         Self {
             signing_public: provider.ed25519_public(&signing),
-            static_public: provider.x25519_public(&static_secret),
+            static_public: prepared.public(),
+            prepared,
             signing,
             agreement: static_secret,
         }
@@ -74,10 +79,16 @@ impl DeviceKeys {
         &self.signing
     }
 
-    /// The X25519 static secret, for storage and the handshake.
+    /// The X25519 static secret, for storage.
     #[must_use]
     pub fn static_secret(&self) -> &Secret<32> {
         &self.agreement
+    }
+
+    /// The X25519 static key, for the handshake.
+    #[must_use]
+    pub fn static_key(&self) -> Arc<dyn AgreementKey> {
+        self.prepared.clone()
     }
 
     /// A second copy. Not `Clone`, so that no copy is made unnoticed.
@@ -86,6 +97,7 @@ impl DeviceKeys {
         Self {
             signing: self.signing.duplicate(),
             agreement: self.agreement.duplicate(),
+            prepared: self.prepared.clone(),
             signing_public: self.signing_public,
             static_public: self.static_public,
         }
@@ -111,6 +123,7 @@ pub fn device_key_hash(
 /// One static key of a server.
 pub struct ServerKey {
     secret: Secret<32>,
+    prepared: Box<dyn AgreementKey>,
     public: [u8; 32],
     id: u32,
 }
@@ -127,7 +140,8 @@ impl ServerKey {
     /// A key from storage.
     #[must_use]
     pub fn from_secret(provider: &dyn CryptoProvider, secret: Secret<32>, id: u32) -> Self {
-        Self { public: provider.x25519_public(&secret), secret, id }
+        let prepared = provider.x25519(&secret);
+        Self { public: prepared.public(), prepared, secret, id }
     }
 
     /// The public key.
@@ -136,10 +150,16 @@ impl ServerKey {
         &self.public
     }
 
-    /// The secret, for storage and the handshake.
+    /// The secret, for storage.
     #[must_use]
     pub fn secret(&self) -> &Secret<32> {
         &self.secret
+    }
+
+    /// The key, for the handshake.
+    #[must_use]
+    pub fn agreement(&self) -> &dyn AgreementKey {
+        &*self.prepared
     }
 
     /// The key id its certificate carries.

@@ -70,17 +70,23 @@ pub trait AeadKey: Send + Sync {
     ) -> Result<(), CryptoError>;
 }
 
-/// The primitives of the suite. All of ntproto's cryptography goes through it, so a host can put
-/// its own implementation in; it must pass the vectors in `tests/crypto`.
-pub trait CryptoProvider: Send + Sync + 'static {
-    /// The X25519 public key of `secret`.
-    fn x25519_public(&self, secret: &Secret<32>) -> [u8; 32];
+/// An X25519 secret key, prepared once and used for several agreements.
+pub trait AgreementKey: Send + Sync {
+    /// Its public key.
+    fn public(&self) -> [u8; 32];
 
-    /// The shared secret of X25519 (RFC 7748).
+    /// The secret shared with the holder of `peer` (RFC 7748).
     ///
     /// # Errors
     /// When it is all zeros, which only a low-order public key gives.
-    fn x25519(&self, secret: &Secret<32>, public: &[u8; 32]) -> Result<Secret<32>, CryptoError>;
+    fn agree(&self, peer: &[u8; 32]) -> Result<Secret<32>, CryptoError>;
+}
+
+/// The primitives of the suite. All of ntproto's cryptography goes through it, so a host can put
+/// its own implementation in; it must pass the vectors in `tests/crypto`.
+pub trait CryptoProvider: Send + Sync + 'static {
+    /// Prepares an X25519 key.
+    fn x25519(&self, secret: &Secret<32>) -> Box<dyn AgreementKey>;
 
     /// The Ed25519 public key of `seed`.
     fn ed25519_public(&self, seed: &Secret<32>) -> [u8; 32];

@@ -8,11 +8,12 @@
 //! Each step consumes the one before. A message that does not verify leaves nothing to go on with.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::schedule::NoiseSplit;
 use super::secret::Secret;
-use super::{AeadKey, CryptoError, CryptoProvider, NONCE_LEN, TAG_LEN};
+use super::{AeadKey, AgreementKey, CryptoError, CryptoProvider, NONCE_LEN, TAG_LEN};
 
 /// The protocol name; 28 bytes, so Noise pads it to the first hash instead of hashing it.
 const PROTOCOL_NAME: &[u8; 28] = b"Noise_IK_25519_AESGCM_SHA256";
@@ -120,8 +121,8 @@ impl SymmetricState {
 /// The initiator with `e, es, s, ss` written and the payload to come.
 pub struct InitiatorStart {
     state: SymmetricState,
-    e: Secret<32>,
-    s: Secret<32>,
+    e: Box<dyn AgreementKey>,
+    s: Arc<dyn AgreementKey>,
     message: Vec<u8>,
 }
 
@@ -134,18 +135,19 @@ impl InitiatorStart {
     pub fn new(
         provider: &'static dyn CryptoProvider,
         prologue: &[u8],
-        s: &Secret<32>,
+        s: Arc<dyn AgreementKey>,
         s_public: &[u8; DH_LEN],
         responder: &[u8; DH_LEN],
-        e: Secret<32>,
+        e: &Secret<32>,
     ) -> Result<Self, CryptoError> {
         let mut state = Unkeyed::new(provider, prologue, responder);
-        let mut message = provider.x25519_public(&e).to_vec();
+        let e = provider.x25519(e);
+        let mut message = e.public().to_vec();
         state.mix_hash(&message);
-        let mut state = state.mix_key(&provider.x25519(&e, responder)?);
+        let mut state = state.mix_key(&e.agree(responder)?);
         state.seal_into(s_public, &mut message);
-        state.mix_key(&provider.x25519(s, responder)?);
-        Ok(Self { state, e, s: s.duplicate(), message })
+        state.mix_key(&s.agree(responder)?);
+        Ok(Self { state, e, s, message })
     }
 
     /// The handshake hash before the payload: what a signature inside the payload covers.
@@ -165,8 +167,8 @@ impl InitiatorStart {
 /// The initiator, waiting for the second message.
 pub struct InitiatorWait {
     state: SymmetricState,
-    e: Secret<32>,
-    s: Secret<32>,
+    e: Box<dyn AgreementKey>,
+    s: Arc<dyn AgreementKey>,
 }
 
 impl InitiatorWait {
@@ -175,11 +177,10 @@ impl InitiatorWait {
     /// # Errors
     /// When the message is too short or does not verify.
     pub fn read(mut self, message: &[u8]) -> Result<(Vec<u8>, NoiseSplit), CryptoError> {
-        let provider = self.state.provider;
         let (re, sealed) = message.split_first_chunk::<DH_LEN>().ok_or(CryptoError)?;
         self.state.mix_hash(re);
-        self.state.mix_key(&provider.x25519(&self.e, re)?);
-        self.state.mix_key(&provider.x25519(&self.s, re)?);
+        self.state.mix_key(&self.e.agree(re)?);
+        self.state.mix_key(&self.s.agree(re)?);
         let payload = self.state.open(sealed)?;
         Ok((payload, self.state.split()))
     }
@@ -201,7 +202,7 @@ impl<'a> ResponderStart<'a> {
     pub fn read(
         provider: &'static dyn CryptoProvider,
         prologue: &[u8],
-        s: &Secret<32>,
+        s: &dyn AgreementKey,
         s_public: &[u8; DH_LEN],
         message: &'a [u8],
     ) -> Result<Self, CryptoError> {
@@ -209,10 +210,10 @@ impl<'a> ResponderStart<'a> {
         let (re, rest) = message.split_first_chunk::<DH_LEN>().ok_or(CryptoError)?;
         let (sealed_static, sealed) = rest.split_first_chunk::<SEALED_STATIC_LEN>().ok_or(CryptoError)?;
         state.mix_hash(re);
-        let mut state = state.mix_key(&provider.x25519(s, re)?);
+        let mut state = state.mix_key(&s.agree(re)?);
         let initiator: [u8; DH_LEN] =
             state.open(sealed_static)?.try_into().expect("a sealed static key opens to 32 bytes");
-        state.mix_key(&provider.x25519(s, &initiator)?);
+        state.mix_key(&s.agree(&initiator)?);
         Ok(Self { state, initiator, initiator_ephemeral: *re, sealed })
     }
 
@@ -262,11 +263,11 @@ impl ResponderReply {
     /// # Errors
     /// When a key of the initiator is a low-order point, which reading refused already.
     pub fn write(mut self, e: &Secret<32>, payload: &[u8]) -> Result<(Vec<u8>, NoiseSplit), CryptoError> {
-        let provider = self.state.provider;
-        let mut message = provider.x25519_public(e).to_vec();
+        let e = self.state.provider.x25519(e);
+        let mut message = e.public().to_vec();
         self.state.mix_hash(&message);
-        self.state.mix_key(&provider.x25519(e, &self.initiator_ephemeral)?);
-        self.state.mix_key(&provider.x25519(e, &self.initiator)?);
+        self.state.mix_key(&e.agree(&self.initiator_ephemeral)?);
+        self.state.mix_key(&e.agree(&self.initiator)?);
         self.state.seal_into(payload, &mut message);
         Ok((message, self.state.split()))
     }

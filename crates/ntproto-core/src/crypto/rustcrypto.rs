@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use x25519_dalek::{PublicKey, StaticSecret};
 
 use super::secret::Secret;
-use super::{AeadKey, CryptoError, CryptoProvider, NONCE_LEN, TAG_LEN};
+use super::{AeadKey, AgreementKey, CryptoError, CryptoProvider, NONCE_LEN, TAG_LEN};
 
 /// The provider to hand around.
 pub static RUSTCRYPTO: RustCrypto = RustCrypto;
@@ -41,14 +41,20 @@ impl AeadKey for GcmKey {
     }
 }
 
-impl CryptoProvider for RustCrypto {
-    fn x25519_public(&self, secret: &Secret<32>) -> [u8; 32] {
-        PublicKey::from(&StaticSecret::from(*secret.expose())).to_bytes()
+impl AgreementKey for StaticSecret {
+    fn public(&self) -> [u8; 32] {
+        PublicKey::from(self).to_bytes()
     }
 
-    fn x25519(&self, secret: &Secret<32>, public: &[u8; 32]) -> Result<Secret<32>, CryptoError> {
-        let shared = StaticSecret::from(*secret.expose()).diffie_hellman(&PublicKey::from(*public));
+    fn agree(&self, peer: &[u8; 32]) -> Result<Secret<32>, CryptoError> {
+        let shared = self.diffie_hellman(&PublicKey::from(*peer));
         if shared.was_contributory() { Ok(Secret::new(shared.to_bytes())) } else { Err(CryptoError) }
+    }
+}
+
+impl CryptoProvider for RustCrypto {
+    fn x25519(&self, secret: &Secret<32>) -> Box<dyn AgreementKey> {
+        Box::new(StaticSecret::from(*secret.expose()))
     }
 
     fn ed25519_public(&self, seed: &Secret<32>) -> [u8; 32] {

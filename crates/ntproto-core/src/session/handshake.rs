@@ -171,10 +171,10 @@ impl Initiator {
         let noise = InitiatorStart::new(
             provider,
             PROLOGUE,
-            device.static_secret(),
+            device.static_key(),
             device.static_public(),
             server_static,
-            fresh(rng),
+            &fresh(rng),
         )?;
         let credential = request.credential.as_ref().ok_or(HandshakeError::Malformed("no credential"))?;
         let message = pop_message(provider, credential, noise.hash());
@@ -279,7 +279,7 @@ impl Responder {
             return Err(HandshakeError::TooLarge);
         }
         let read = |key: &crate::crypto::identity::ServerKey| {
-            ResponderStart::read(provider, PROLOGUE, key.secret(), key.public(), auth_req)
+            ResponderStart::read(provider, PROLOGUE, key.agreement(), key.public(), auth_req)
         };
         // The message does not say which key it was made for: only the right one opens it.
         let noise = read(keys.current()).or_else(|e| keys.previous().map_or(Err(e), read))?;

@@ -239,6 +239,7 @@ pub enum Decoded<'a> {
 /// assert_eq!((header.seq, payload, consumed), (1, &b"12345678"[..], bytes.len()));
 /// assert_eq!(decode(&bytes[..10], MAX_PAYLOAD), Ok(Decoded::NeedMore(HEADER_LEN)));
 /// ```
+#[inline]
 pub fn decode(input: &[u8], max_payload: usize) -> Result<Decoded<'_>, FrameError> {
     let Some((head, rest)) = input.split_first_chunk::<HEADER_LEN>() else {
         // A wrong version shows in the first byte: no need to wait for more of it.
@@ -266,6 +267,7 @@ pub fn decode(input: &[u8], max_payload: usize) -> Result<Decoded<'_>, FrameErro
 pub fn encode(kind: u8, flags: Flags, channel: Channel, seq: u64, payload: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     let header = Header { kind, flags, channel, len: payload.len() as u32, seq };
+    out.reserve(HEADER_LEN + payload.len() + TRAILER_LEN);
     out.extend_from_slice(&header.encode());
     out.extend_from_slice(payload);
     append_checksum(out, start);

@@ -56,10 +56,10 @@ impl World {
         let start = InitiatorStart::new(
             self.provider,
             PROLOGUE,
-            self.device.static_secret(),
+            self.device.static_key(),
             self.device.static_public(),
             self.server.current().public(),
-            Secret::new(self.rng.array()),
+            &Secret::new(self.rng.array()),
         )
         .unwrap();
         let payload = build(self, start.hash());

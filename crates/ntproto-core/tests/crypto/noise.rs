@@ -1,9 +1,11 @@
 //! Our Noise against the `snow` crate: each side of ours with the other side of snow's.
 
+use std::sync::Arc;
+
 use ntproto_core::crypto::noise::{InitiatorStart, REQUEST_OVERHEAD, RESPONSE_OVERHEAD, ResponderStart};
 use ntproto_core::crypto::schedule::NoiseSplit;
 use ntproto_core::crypto::secret::Secret;
-use ntproto_core::crypto::{CryptoProvider, TAG_LEN};
+use ntproto_core::crypto::{AgreementKey, CryptoProvider, TAG_LEN};
 use snow::{Builder, HandshakeState, TransportState};
 
 use crate::PROVIDERS;
@@ -77,14 +79,15 @@ fn transport_agrees(
 fn our_initiator_with_snow_as_responder() {
     let mut runs = 0;
     for (_, provider) in PROVIDERS {
-        let s = Secret::new(INITIATOR);
-        let s_public = provider.x25519_public(&s);
-        let responder = provider.x25519_public(&Secret::new(RESPONDER));
+        let s: Arc<dyn AgreementKey> = provider.x25519(&Secret::new(INITIATOR)).into();
+        let s_public = s.public();
+        let responder = provider.x25519(&Secret::new(RESPONDER)).public();
         for prologue in PROLOGUES {
             for (request, response) in PAYLOADS {
                 let mut snow = builder(prologue, &RESPONDER, &RESPONDER_E).build_responder().unwrap();
                 let e = Secret::new(INITIATOR_E);
-                let start = InitiatorStart::new(*provider, prologue, &s, &s_public, &responder, e).unwrap();
+                let start =
+                    InitiatorStart::new(*provider, prologue, s.clone(), &s_public, &responder, &e).unwrap();
                 let (message, wait) = start.finish(request);
                 assert_eq!(message.len(), request.len() + REQUEST_OVERHEAD);
                 assert_eq!(read(&mut snow, &message), request);
@@ -107,9 +110,9 @@ fn our_initiator_with_snow_as_responder() {
 fn snow_as_initiator_with_our_responder() {
     let mut runs = 0;
     for (_, provider) in PROVIDERS {
-        let s = Secret::new(RESPONDER);
-        let s_public = provider.x25519_public(&s);
-        let initiator = provider.x25519_public(&Secret::new(INITIATOR));
+        let s = provider.x25519(&Secret::new(RESPONDER));
+        let s_public = s.public();
+        let initiator = provider.x25519(&Secret::new(INITIATOR)).public();
         for prologue in PROLOGUES {
             for (request, response) in PAYLOADS {
                 let mut snow = builder(prologue, &INITIATOR, &INITIATOR_E)
@@ -118,11 +121,11 @@ fn snow_as_initiator_with_our_responder() {
                     .build_initiator()
                     .unwrap();
                 let message = write(&mut snow, request);
-                let start = ResponderStart::read(*provider, prologue, &s, &s_public, &message).unwrap();
+                let start = ResponderStart::read(*provider, prologue, &*s, &s_public, &message).unwrap();
                 let (payload, reply) = start.finish().unwrap();
                 assert_eq!(payload, request);
                 assert_eq!(*reply.initiator(), initiator);
-                assert_eq!(*reply.initiator_ephemeral(), provider.x25519_public(&Secret::new(INITIATOR_E)));
+                assert_eq!(*reply.initiator_ephemeral(), provider.x25519(&Secret::new(INITIATOR_E)).public());
 
                 let (message, NoiseSplit { k1, k2, h }) =
                     reply.write(&Secret::new(RESPONDER_E), response).unwrap();
@@ -140,8 +143,9 @@ fn snow_as_initiator_with_our_responder() {
 #[test]
 fn messages_are_byte_for_byte_snows() {
     for (_, provider) in PROVIDERS {
-        let (i, r) = (Secret::new(INITIATOR), Secret::new(RESPONDER));
-        let (i_public, r_public) = (provider.x25519_public(&i), provider.x25519_public(&r));
+        let i: Arc<dyn AgreementKey> = provider.x25519(&Secret::new(INITIATOR)).into();
+        let r = provider.x25519(&Secret::new(RESPONDER));
+        let (i_public, r_public) = (i.public(), r.public());
         let mut snow_i = builder(b"p", &INITIATOR, &INITIATOR_E)
             .remote_public_key(&r_public)
             .unwrap()
@@ -150,12 +154,12 @@ fn messages_are_byte_for_byte_snows() {
         let mut snow_r = builder(b"p", &RESPONDER, &RESPONDER_E).build_responder().unwrap();
 
         let e = Secret::new(INITIATOR_E);
-        let start = InitiatorStart::new(*provider, b"p", &i, &i_public, &r_public, e).unwrap();
+        let start = InitiatorStart::new(*provider, b"p", i.clone(), &i_public, &r_public, &e).unwrap();
         let before_payload = *start.hash();
         let (first, wait) = start.finish(b"first");
         assert_eq!(first, write(&mut snow_i, b"first"));
         read(&mut snow_r, &first);
-        let start = ResponderStart::read(*provider, b"p", &r, &r_public, &first).unwrap();
+        let start = ResponderStart::read(*provider, b"p", &*r, &r_public, &first).unwrap();
         assert_eq!(*start.hash(), before_payload);
         let (_, reply) = start.finish().unwrap();
         let (second, ours) = reply.write(&Secret::new(RESPONDER_E), b"second").unwrap();
@@ -170,12 +174,13 @@ fn messages_are_byte_for_byte_snows() {
 #[test]
 fn another_prologue_is_refused() {
     for (_, provider) in PROVIDERS {
-        let (i, r) = (Secret::new(INITIATOR), Secret::new(RESPONDER));
-        let (i_public, r_public) = (provider.x25519_public(&i), provider.x25519_public(&r));
+        let i: Arc<dyn AgreementKey> = provider.x25519(&Secret::new(INITIATOR)).into();
+        let r = provider.x25519(&Secret::new(RESPONDER));
+        let (i_public, r_public) = (i.public(), r.public());
         let e = Secret::new(INITIATOR_E);
-        let start = InitiatorStart::new(*provider, b"ntproto/2.4.1", &i, &i_public, &r_public, e);
+        let start = InitiatorStart::new(*provider, b"ntproto/2.4.1", i.clone(), &i_public, &r_public, &e);
         let (first, _) = start.unwrap().finish(b"");
-        assert!(ResponderStart::read(*provider, b"ntproto/2.4.0", &r, &r_public, &first).is_err());
+        assert!(ResponderStart::read(*provider, b"ntproto/2.4.0", &*r, &r_public, &first).is_err());
     }
 }
 
@@ -185,28 +190,29 @@ fn low_order_points_are_refused() {
     let points =
         [[0; 32], crate::hex_array("0100000000000000000000000000000000000000000000000000000000000000")];
     for (_, provider) in PROVIDERS {
-        let (i, r) = (Secret::new(INITIATOR), Secret::new(RESPONDER));
-        let (i_public, r_public) = (provider.x25519_public(&i), provider.x25519_public(&r));
+        let i: Arc<dyn AgreementKey> = provider.x25519(&Secret::new(INITIATOR)).into();
+        let r = provider.x25519(&Secret::new(RESPONDER));
+        let (i_public, r_public) = (i.public(), r.public());
         for point in points {
             let e = Secret::new(INITIATOR_E);
-            assert!(InitiatorStart::new(*provider, b"", &i, &i_public, &point, e).is_err());
+            assert!(InitiatorStart::new(*provider, b"", i.clone(), &i_public, &point, &e).is_err());
 
             let e = Secret::new(INITIATOR_E);
-            let start = InitiatorStart::new(*provider, b"", &i, &i_public, &r_public, e).unwrap();
+            let start = InitiatorStart::new(*provider, b"", i.clone(), &i_public, &r_public, &e).unwrap();
             let (mut first, wait) = start.finish(b"");
-            let start = ResponderStart::read(*provider, b"", &r, &r_public, &first).unwrap();
+            let start = ResponderStart::read(*provider, b"", &*r, &r_public, &first).unwrap();
             let (_, reply) = start.finish().unwrap();
             let (mut second, _) = reply.write(&Secret::new(RESPONDER_E), b"").unwrap();
             second[..32].copy_from_slice(&point);
             assert!(wait.read(&second).is_err());
             first[..32].copy_from_slice(&point);
-            assert!(ResponderStart::read(*provider, b"", &r, &r_public, &first).is_err());
+            assert!(ResponderStart::read(*provider, b"", &*r, &r_public, &first).is_err());
 
             // A device that claims a low-order static key: `ss` is all zeros.
             let e = Secret::new(INITIATOR_E);
-            let start = InitiatorStart::new(*provider, b"", &i, &point, &r_public, e).unwrap();
+            let start = InitiatorStart::new(*provider, b"", i.clone(), &point, &r_public, &e).unwrap();
             let (first, _) = start.finish(b"");
-            assert!(ResponderStart::read(*provider, b"", &r, &r_public, &first).is_err());
+            assert!(ResponderStart::read(*provider, b"", &*r, &r_public, &first).is_err());
         }
     }
 }

@@ -2,7 +2,7 @@
 //! changed byte changes a tag, equal inputs give equal outputs. A hundred times faster.
 
 use ntproto_core::crypto::secret::Secret;
-use ntproto_core::crypto::{AeadKey, CryptoError, CryptoProvider, NONCE_LEN, TAG_LEN};
+use ntproto_core::crypto::{AeadKey, AgreementKey, CryptoError, CryptoProvider, NONCE_LEN, TAG_LEN};
 
 /// The Mersenne prime 2⁶¹ − 1, in whose multiplicative group keys are agreed on.
 const PRIME: u64 = (1 << 61) - 1;
@@ -116,20 +116,29 @@ fn exponent(secret: &Secret<32>) -> u64 {
     u64::from_le_bytes(*secret.expose().first_chunk().expect("32 bytes hold eight")) % (PRIME - 2) + 1
 }
 
-impl CryptoProvider for Stub {
-    fn x25519_public(&self, secret: &Secret<32>) -> [u8; 32] {
+/// A secret as an exponent.
+struct Exponent(u64);
+
+impl AgreementKey for Exponent {
+    fn public(&self) -> [u8; 32] {
         let mut public = [0; 32];
-        public[..8].copy_from_slice(&power(GENERATOR, exponent(secret)).to_le_bytes());
+        public[..8].copy_from_slice(&power(GENERATOR, self.0).to_le_bytes());
         public
     }
 
-    fn x25519(&self, secret: &Secret<32>, public: &[u8; 32]) -> Result<Secret<32>, CryptoError> {
-        let (point, rest) = public.split_first_chunk().ok_or(CryptoError)?;
+    fn agree(&self, peer: &[u8; 32]) -> Result<Secret<32>, CryptoError> {
+        let (point, rest) = peer.split_first_chunk().ok_or(CryptoError)?;
         let point = u64::from_le_bytes(*point);
         if !(2..PRIME).contains(&point) || rest.iter().any(|b| *b != 0) {
             return Err(CryptoError);
         }
-        Ok(Secret::new(hash(1, &[&power(point, exponent(secret)).to_le_bytes()])))
+        Ok(Secret::new(hash(1, &[&power(point, self.0).to_le_bytes()])))
+    }
+}
+
+impl CryptoProvider for Stub {
+    fn x25519(&self, secret: &Secret<32>) -> Box<dyn AgreementKey> {
+        Box::new(Exponent(exponent(secret)))
     }
 
     fn ed25519_public(&self, seed: &Secret<32>) -> [u8; 32] {
@@ -239,10 +248,11 @@ mod tests {
     #[test]
     fn agreement_commutes_and_low_orders_are_refused() {
         let (a, b) = (Secret::new([7; 32]), Secret::new([9; 32]));
-        let ab = Stub.x25519(&a, &Stub.x25519_public(&b)).map(|s| *s.expose());
-        let ba = Stub.x25519(&b, &Stub.x25519_public(&a)).map(|s| *s.expose());
+        let (a, b) = (Stub.x25519(&a), Stub.x25519(&b));
+        let ab = a.agree(&b.public()).map(|s| *s.expose());
+        let ba = b.agree(&a.public()).map(|s| *s.expose());
         assert_eq!(ab, ba);
-        assert!(Stub.x25519(&a, &[0; 32]).is_err());
+        assert!(a.agree(&[0; 32]).is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
 use ntproto_core::crypto::secret::Secret;
-use ntproto_core::crypto::{AeadKey, CryptoError, CryptoProvider, NONCE_LEN, TAG_LEN};
+use ntproto_core::crypto::{AeadKey, AgreementKey, CryptoError, CryptoProvider, NONCE_LEN, TAG_LEN};
 
 use super::stub::{Absorber, Stub};
 
@@ -89,12 +89,8 @@ impl Watch {
 }
 
 impl CryptoProvider for Watch {
-    fn x25519_public(&self, secret: &Secret<32>) -> [u8; 32] {
-        self.inner().x25519_public(secret)
-    }
-
-    fn x25519(&self, secret: &Secret<32>, public: &[u8; 32]) -> Result<Secret<32>, CryptoError> {
-        self.inner().x25519(secret, public)
+    fn x25519(&self, secret: &Secret<32>) -> Box<dyn AgreementKey> {
+        self.inner().x25519(secret)
     }
 
     fn ed25519_public(&self, seed: &Secret<32>) -> [u8; 32] {
