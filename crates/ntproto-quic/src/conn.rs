@@ -109,6 +109,7 @@ impl Conn<'_> {
         // Until all is taken or it says that it is blocked: only then does it promise `Writable`.
         while done < len {
             match write(&mut self.quic.send_stream(stream), done) {
+                //= spec: quic-5
                 Ok(0) | Err(WriteError::Blocked) => break,
                 Ok(n) => {
                     done += n;

@@ -112,6 +112,7 @@ fn media_travels_in_datagrams() {
     assert_eq!(got, (Some(b"frame".as_slice().into()), None));
 }
 
+//= proof: quic-5
 #[test]
 fn a_full_channel_says_when_it_has_room() {
     let mut world = World::pair(5, Link::default());

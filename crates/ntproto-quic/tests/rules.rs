@@ -173,6 +173,7 @@ impl Raw {
     }
 }
 
+//= proof: quic-5
 #[test]
 fn a_bare_client_can_talk_to_us() {
     let (mut raw, conn) = Raw::client();

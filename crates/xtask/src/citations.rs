@@ -3,9 +3,9 @@
 //!
 //! The page writes an id behind the word, `MUST [frames-1]`. Code says `//= spec: frames-1` above the
 //! lines that keep it; a test says `//= proof: frames-1` above its `#[test]`. Several ids stand side by
-//! side with commas.
+//! side with commas. The tests that docs/rules.md names must exist too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::source::{files, is_test_file, read, rust_files, without_tests};
@@ -30,12 +30,20 @@ pub(crate) fn run(root: &Path, list: bool) -> Result<(), String> {
         let name = if name == "README" { "spec" } else { &name };
         read_page(name, &read(&page)?, &mut clauses, &mut wrong);
     }
+    let mut tests = BTreeSet::new();
     for folder in SOURCES {
         for path in rust_files(&root.join(folder))? {
             let shown = path.strip_prefix(root).unwrap_or(&path);
             if !shown.starts_with("crates/xtask") {
-                read_source(shown, &read(&path)?, &mut clauses, &mut wrong);
+                let text = read(&path)?;
+                read_source(shown, &text, &mut clauses, &mut wrong);
+                tests.extend(functions(&text).map(str::to_owned));
             }
+        }
+    }
+    for name in named_tests(&read(&root.join("docs/rules.md"))?) {
+        if !tests.contains(name) {
+            wrong.push(format!("docs/rules.md: no test {name}"));
         }
     }
     if list {
@@ -58,6 +66,21 @@ pub(crate) fn run(root: &Path, list: bool) -> Result<(), String> {
         return Ok(());
     }
     Err(wrong.join("\n"))
+}
+
+/// The names of the functions of a source file.
+fn functions(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .filter_map(|line| line.trim_start().strip_prefix("fn "))
+        .filter_map(|rest| rest.split(['(', '<']).next())
+}
+
+/// The tests that the tables of a page name: `module::test`, in backticks.
+fn named_tests(page: &str) -> impl Iterator<Item = &str> {
+    let rows = page.lines().filter(|line| line.starts_with('|'));
+    rows.flat_map(|row| row.split('`').skip(1).step_by(2))
+        .filter_map(|code| code.rsplit_once("::"))
+        .map(|p| p.1)
 }
 
 /// Page and number: sorts as it counts.
@@ -176,6 +199,14 @@ mod tests {
         let (one, two) = (&clauses[&("frames".into(), 1)], &clauses[&("frames".into(), 2)]);
         assert_eq!((one.kept.len(), one.proven.len()), (1, 1));
         assert_eq!((two.kept.len(), two.proven.len()), (1, 0));
+    }
+
+    #[test]
+    fn pages_name_tests() {
+        let page = "`a::b` is no row\n| `shape::one` `two` | x | `a::three` |\n";
+        assert_eq!(named_tests(page).collect::<Vec<_>>(), ["one", "three"]);
+        let found: Vec<_> = functions("fn one() {\n    fn two(x: u8)\n    pub fn three()").collect();
+        assert_eq!(found, ["one", "two"]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 //! The client against a scripted server and a scripted disk.
 
+mod shape;
 mod states;
 
 use alloc::collections::VecDeque;
@@ -190,13 +191,18 @@ impl World {
                 }
                 Output::Disconnect(_) => self.server = None,
                 Output::Transmit { channel } => {
+                    assert!(!self.full, "bytes without room");
                     let now = self.now();
                     if let Some(server) = &mut self.server {
                         server.handle(now, endpoint::Input::Bytes { channel, data: tx.as_slice() });
                     }
                     self.serve();
                 }
-                Output::Wait { .. } => break,
+                Output::Wait { at, why } => {
+                    assert_eq!(at.is_none(), why == WaitReason::Idle, "a timer has a reason");
+                    assert!(at.is_none_or(|at| at > self.now().mono), "{why:?} is over and was not seen to");
+                    break;
+                }
             }
         }
     }
@@ -236,7 +242,7 @@ impl World {
                 endpoint::Output::Event(server::Event::TicketRefresh) => {
                     let ticket = ticket(now.unix.0);
                     let issue = server::Command::IssueTicket { ticket, server_time_ms: now.unix.0 };
-                    server.call(now, &mut self.rng, issue).unwrap();
+                    let _ = server.call(now, &mut self.rng, issue);
                 }
                 endpoint::Output::Event(server::Event::Closed(_)) => {}
                 endpoint::Output::Transmit { channel } => {
@@ -267,7 +273,8 @@ impl World {
                 ..Default::default()
             }),
         };
-        self.server.as_mut().unwrap().call(now, &mut self.rng, answer).unwrap();
+        // A client that gave up meanwhile is answered no more.
+        let _ = self.server.as_mut().unwrap().call(now, &mut self.rng, answer);
     }
 
     fn tell(&mut self, channel: Channel, id: PacketId, kind: Kind, body: Vec<u8>) {

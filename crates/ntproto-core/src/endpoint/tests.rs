@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used)]
 //! Both sides against each other, in memory.
 
+mod shape;
+
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;

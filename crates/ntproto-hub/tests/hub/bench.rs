@@ -10,7 +10,7 @@ use ntproto_core::code::ErrorCode;
 use ntproto_core::crypto::identity::{DeviceKeys, ServerKey, ServerKeys};
 use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
 use ntproto_core::endpoint::client::{ClientEndpoint, Command as ClientCommand, Config, Event};
-use ntproto_core::endpoint::{Closed, Input as EndpointInput, Output as EndpointOutput};
+use ntproto_core::endpoint::{Closed, Input as EndpointInput, Output as EndpointOutput, WaitReason};
 use ntproto_core::ids::{ConversationId, DeviceId, Uin};
 use ntproto_core::liveness::INTERVAL;
 use ntproto_core::rng::Rng;
@@ -358,6 +358,7 @@ impl Bench {
             let room = if self.full { None } else { Some(&mut tx) };
             match self.hub.poll_output(self.now, room) {
                 Output::Transmit { conn, channel } => {
+                    assert!(!self.full, "bytes without room");
                     if let Some(peer) = self.peers.get_mut(&conn) {
                         peer.endpoint.handle(self.now, EndpointInput::Bytes { channel, data: tx.as_slice() });
                     }
@@ -375,7 +376,8 @@ impl Bench {
                 }
                 Output::Resume { conn } => self.resumed.push(conn),
                 Output::Event(event) => self.events.push(event),
-                Output::Wait { at, .. } => {
+                Output::Wait { at, why } => {
+                    assert_eq!(at.is_none(), why == WaitReason::Idle, "a timer has a reason");
                     assert!(at.is_none_or(|at| at > self.now.mono), "a timer that never ends");
                     return busy;
                 }

@@ -32,6 +32,7 @@ enum Step {
     Fail(bool),
     Nonsense(u64),
     Advance(u64),
+    Full(bool),
     Drain,
 }
 
@@ -64,6 +65,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(Step::Fail),
         1 => any::<u64>().prop_map(Step::Nonsense),
         3 => (0..40_000_u64).prop_map(Step::Advance),
+        2 => any::<bool>().prop_map(Step::Full),
         1 => prop::bool::weighted(0.1).prop_map(|drain| if drain { Step::Drain } else { Step::Open }),
     ]
 }
@@ -158,6 +160,7 @@ fn run(bench: &mut Bench, step: Step, accounts: &mut Vec<u64>) {
             bench.done(op, Ok(Outcome::Done));
         }
         Step::Advance(ms) => bench.advance(Duration::from_millis(ms)),
+        Step::Full(full) => bench.full = full,
         Step::Drain => {
             let _ = bench.hub.call(bench.now, Command::Drain);
         }
@@ -179,6 +182,7 @@ proptest! {
             prop_assert!(bench.hub.in_store() <= 41, "the clock floor is on top");
         }
         // Everybody leaves, everything ends.
+        bench.full = false;
         bench.release();
         let _ = bench.hub.call(bench.now, Command::Drain);
         bench.run();

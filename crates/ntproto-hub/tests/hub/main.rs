@@ -7,4 +7,5 @@ mod hostile;
 mod journal;
 mod limits;
 mod messages;
+mod shape;
 mod states;
