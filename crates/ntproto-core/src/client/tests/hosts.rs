@@ -13,7 +13,7 @@ fn what_is_said_of_the_old_transport_is_not_taken_for_the_new_one() {
     w.client.handle(now, Input::Disconnected);
     w.run();
     assert_eq!((w.connects, w.credentials.len()), (2, 2));
-    assert!(w.client.client().is_online());
+    assert!(w.client.machine().is_online());
 }
 
 #[test]
