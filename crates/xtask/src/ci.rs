@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::process::cargo;
-use crate::{book, codegen, deps, files, fuzz, layers, msrv, purity, sim, tools, vectors};
+use crate::{book, citations, codegen, deps, files, fuzz, layers, msrv, purity, sim, tools, vectors};
 
 /// Seeds of the simulator in one run.
 const SEEDS: u64 = 2_000;
@@ -22,7 +22,7 @@ struct Step {
 }
 
 /// Cheap checks first; what shares a build stands together.
-const STEPS: [Step; 19] = [
+const STEPS: [Step; 20] = [
     Step { name: "tools", run: tools::run, hint: "install the tool by hand, then run again" },
     Step { name: "fmt", run: fmt, hint: "cargo fmt --all; cargo fmt --manifest-path fuzz/Cargo.toml" },
     Step { name: "codegen", run: |root| codegen::run(root, true), hint: "cargo xtask codegen" },
@@ -36,6 +36,11 @@ const STEPS: [Step; 19] = [
     Step { name: "files", run: files::run, hint: "split the file by concept" },
     Step { name: "msrv", run: msrv::run, hint: "take an older release of that dependency" },
     Step { name: "book", run: |root| book::run(root, false), hint: "mend the link, or list the page" },
+    Step {
+        name: "citations",
+        run: |root| citations::run(root, false),
+        hint: "cite the clause beside the code that keeps it and above its test: see CONTRIBUTING.md",
+    },
     Step { name: "deny", run: deny, hint: "drop the dependency; a new licence is a decision (deny.toml)" },
     Step {
         name: "clippy",

@@ -61,12 +61,22 @@ struct Usage {
 }
 
 impl Usage {
-    fn count(&mut self, bytes: usize) {
-        self.frames += 1;
-        // The additional data counts too: it runs through GHASH.
-        self.blocks += (bytes + AAD_LEN).div_ceil(16) as u64 + 1;
+    /// The blocks of a frame. The additional data counts too: it runs through GHASH.
+    const fn blocks_of(bytes: usize) -> u64 {
+        (bytes + AAD_LEN).div_ceil(16) as u64 + 1
     }
 
+    const fn count(&mut self, bytes: usize) {
+        self.frames += 1;
+        self.blocks += Self::blocks_of(bytes);
+    }
+
+    /// Whether a sender may seal this much more.
+    const fn has_room(self, bytes: usize) -> bool {
+        self.frames < MAX_FRAMES_PER_KEY && self.blocks + Self::blocks_of(bytes) <= MAX_BLOCKS_PER_KEY
+    }
+
+    /// Whether a receiver has taken so many times what a sender may seal.
     const fn reached(self, times: u64) -> bool {
         self.frames >= MAX_FRAMES_PER_KEY * times || self.blocks >= MAX_BLOCKS_PER_KEY * times
     }

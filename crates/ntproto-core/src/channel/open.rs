@@ -61,6 +61,7 @@ impl Envelope {
         if header.channel != channel || payload.len() != header.len as usize {
             return Err(Refused);
         }
+        //= spec: sealed-5
         let (seq, rest) = payload.split_first_chunk::<SEQ_LEN>().ok_or(Refused)?;
         let (wire_nonce, rest) = rest.split_first_chunk::<NONCE_LEN>().ok_or(Refused)?;
         let tag = *rest.last_chunk::<TAG_LEN>().ok_or(Refused)?;
@@ -69,6 +70,7 @@ impl Envelope {
         aad[HEADER_LEN..].copy_from_slice(seq);
         let seq = u64::from_be_bytes(*seq);
         let nonce = nonce(iv, seq);
+        //= spec: sealed-2
         if nonce != *wire_nonce {
             return Err(Refused);
         }
@@ -132,20 +134,24 @@ impl Opener {
     }
 
     fn decrypt(&mut self, header: &Header, envelope: &Envelope, body: &mut [u8]) -> Result<(), Refused> {
+        //= spec: sealed-3
         let in_order = self.msg_seq.checked_add(1) == Some(envelope.seq)
             && self.frame_seq.checked_add(1) == Some(header.seq);
         let epoch = header.flags.contains(Flags::KEY_EPOCH);
         // An updated key replaces the old one only when it opened something.
         let mut updated = (epoch != self.epoch).then(|| self.key.next(self.provider));
         let key = updated.as_mut().unwrap_or(&mut self.key);
+        //= spec: sealed-10
         if !in_order || key.usage.reached(RECEIVER_SLACK) {
             return Err(Refused);
         }
         key.aead.open_in_place(&envelope.nonce, &envelope.aad, body, &envelope.tag).map_err(|_| Refused)?;
 
         key.usage.count(body.len());
+        //= spec: sealed-4
         self.msg_seq = envelope.seq;
         self.frame_seq = header.seq;
+        //= spec: sealed-8
         if let Some(key) = updated {
             self.key = key;
             self.epoch = epoch;
@@ -162,6 +168,11 @@ impl Opener {
     #[cfg(test)]
     pub(super) const fn jump(&mut self, msg_seq: u64) {
         self.msg_seq = msg_seq;
+    }
+
+    #[cfg(test)]
+    pub(super) const fn use_up(&mut self, frames: u64, blocks: u64) {
+        self.key.usage = Usage { frames, blocks };
     }
 }
 

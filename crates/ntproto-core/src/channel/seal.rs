@@ -85,15 +85,17 @@ impl Sealer {
         out: &mut Vec<u8>,
         start: usize,
     ) -> Result<(), KeyLimit> {
+        //= spec: sealed-11
         let (Some(msg_seq), Some(frame_seq)) = (self.msg_seq.checked_add(1), self.frame_seq.checked_add(1))
         else {
             out.truncate(start);
             return Err(KeyLimit);
         };
-        if self.usage.reached(1) || now.saturating_since(self.since) >= MAX_KEY_AGE {
+        let plain_len = out.len() - start - HEADROOM;
+        //= spec: sealed-6
+        if !self.usage.has_room(plain_len) || now.saturating_since(self.since) >= MAX_KEY_AGE {
             self.update(now);
         }
-        let plain_len = out.len() - start - HEADROOM;
         let header = Header {
             kind: kind as u8,
             flags: flags.set(Flags::KEY_EPOCH, self.epoch),
@@ -101,6 +103,7 @@ impl Sealer {
             len: (SEQ_LEN + NONCE_LEN + plain_len + TAG_LEN) as u32,
             seq: frame_seq,
         };
+        //= spec: sealed-1
         let nonce = nonce(&self.iv, msg_seq);
         let (aad, rest) = out[start..].split_at_mut(AAD_LEN);
         aad[..HEADER_LEN].copy_from_slice(&header.encode());
@@ -120,9 +123,11 @@ impl Sealer {
     /// Moves to the next key. Does nothing when no frame went out under this one: the receiver sees
     /// an update by the parity of the epoch, so each epoch needs a frame.
     pub fn update(&mut self, now: Instant) {
+        //= spec: sealed-7
         if self.usage.frames == 0 {
             return;
         }
+        //= spec: keys-1
         self.key = schedule::rekey(self.provider, &self.key);
         self.aead = self.provider.aes256gcm(&self.key);
         self.epoch = !self.epoch;
@@ -137,8 +142,13 @@ impl Sealer {
     }
 
     #[cfg(test)]
-    pub(super) const fn jump(&mut self, msg_seq: u64, frames: u64) {
+    pub(crate) const fn jump(&mut self, msg_seq: u64, frames: u64) {
         self.msg_seq = msg_seq;
         self.usage.frames = frames;
+    }
+
+    #[cfg(test)]
+    pub(super) const fn use_up(&mut self, blocks: u64) {
+        self.usage = Usage { frames: 1, blocks };
     }
 }

@@ -63,6 +63,7 @@ proptest! {
     }
 
     /// Every bit flipped, with the checksum repaired: one error, and the true frame still opens.
+    //= proof: sealed-2, sealed-4, sealed-8
     #[test]
     fn a_forged_frame_changes_nothing(plain in prop::collection::vec(any::<u8>(), 0..40), bit in any::<prop::sample::Index>()) {
         let (mut s, mut o) = pair();
@@ -78,6 +79,7 @@ proptest! {
         prop_assert_eq!(open(&mut o, &frame), Ok(plain));
     }
 
+    //= proof: sealed-5
     #[test]
     fn noise_never_opens(bytes in prop::collection::vec(any::<u8>(), 0..100), seq in any::<u64>(), flags in any::<u8>()) {
         let (_, mut o) = pair();
@@ -105,6 +107,7 @@ proptest! {
     }
 }
 
+//= proof: sealed-3
 #[test]
 fn replay_reorder_and_gaps_are_refused() {
     let (mut s, mut o) = pair();
@@ -124,6 +127,7 @@ fn a_frame_of_another_channel_is_refused() {
     assert_eq!(open(&mut o, &seal(&mut s, b"x")), Err(Refused));
 }
 
+//= proof: sealed-6, sealed-7
 #[test]
 fn keys_change_by_frames_and_by_age() {
     let (mut s, mut o) = pair();
@@ -143,6 +147,48 @@ fn keys_change_by_frames_and_by_age() {
     assert!(open(&mut o, &d).is_ok());
 }
 
+//= proof: sealed-6
+#[test]
+fn a_key_seals_so_many_blocks_and_no_more() {
+    let epoch = |frame: &[u8]| parts(frame).0.flags.contains(Flags::KEY_EPOCH);
+    let cost = |bytes: u64| (bytes + 24).div_ceil(16) + 1;
+    let (mut s, _) = pair();
+    s.use_up(MAX_BLOCKS_PER_KEY - cost(1000));
+    assert!(!epoch(&seal(&mut s, &[0; 1000])), "exactly so many");
+    assert!(epoch(&seal(&mut s, b"")));
+    let (mut s, _) = pair();
+    s.use_up(MAX_BLOCKS_PER_KEY - cost(1000) + 1);
+    assert!(epoch(&seal(&mut s, &[0; 1000])), "one more would be too many");
+}
+
+//= proof: sealed-10
+#[test]
+fn a_key_that_did_twice_as_much_opens_nothing() {
+    for (frames, blocks, opens) in [
+        (2 * MAX_FRAMES_PER_KEY - 1, 0, true),
+        (2 * MAX_FRAMES_PER_KEY, 0, false),
+        (0, 2 * MAX_BLOCKS_PER_KEY - 1, true),
+        (0, 2 * MAX_BLOCKS_PER_KEY, false),
+    ] {
+        let (mut s, mut o) = pair();
+        o.use_up(frames, blocks);
+        assert_eq!(open(&mut o, &seal(&mut s, b"x")).is_ok(), opens, "{frames} {blocks}");
+    }
+}
+
+//= proof: sealed-1
+#[test]
+fn nonces_are_the_iv_and_the_number() {
+    let (mut s, _) = pair();
+    for msg_seq in 1..300u64 {
+        let (_, payload) = parts(&seal(&mut s, b"x"));
+        let mut nonce = [9; 12];
+        nonce[4..].iter_mut().zip(msg_seq.to_be_bytes()).for_each(|(n, s)| *n ^= s);
+        assert_eq!((&payload[..8], &payload[8..20]), (&msg_seq.to_be_bytes()[..], &nonce[..]));
+    }
+}
+
+//= proof: sealed-11
 #[test]
 fn sequence_numbers_end_and_never_wrap() {
     let (mut s, mut o) = pair();

@@ -101,6 +101,7 @@ impl AgreementKey for PrivateKey {
     fn agree(&self, peer: &[u8; 32]) -> Result<Secret<32>, CryptoError> {
         // AWS-LC refuses an all-zero result by itself; Wycheproof's 31 cases hold it to that.
         let peer = UnparsedPublicKey::new(&X25519, peer);
+        //= spec: handshake-3
         agree(self, peer, CryptoError, |shared| Secret::from_slice(shared).ok_or(CryptoError))
     }
 }
@@ -129,6 +130,7 @@ impl CryptoProvider for AwsLc {
         message: &[u8],
         signature: &[u8; 64],
     ) -> Result<(), CryptoError> {
+        //= spec: handshake-2
         if has_small_order(public) || has_small_order(&signature[..32]) {
             return Err(CryptoError);
         }

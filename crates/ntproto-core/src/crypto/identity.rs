@@ -260,6 +260,7 @@ impl Certificate {
         signed: &ServerCertificate,
         now: UnixMillis,
     ) -> Result<Self, CertificateError> {
+        //= spec: handshake-1
         if !verify(provider, operator_key, CERTIFICATE_CONTEXT, &signed.body, &signed.signature) {
             return Err(CertificateError::Signature);
         }
@@ -271,6 +272,7 @@ impl Certificate {
             not_before: UnixMillis(body.not_before_ms),
             not_after: UnixMillis(body.not_after_ms),
         };
+        //= spec: handshake-1
         if now < certificate.not_before {
             Err(CertificateError::NotYetValid)
         } else if now >= certificate.not_after {

@@ -48,6 +48,7 @@ impl AgreementKey for StaticSecret {
 
     fn agree(&self, peer: &[u8; 32]) -> Result<Secret<32>, CryptoError> {
         let shared = self.diffie_hellman(&PublicKey::from(*peer));
+        //= spec: handshake-3
         if shared.was_contributory() { Ok(Secret::new(shared.to_bytes())) } else { Err(CryptoError) }
     }
 }
@@ -72,6 +73,7 @@ impl CryptoProvider for RustCrypto {
         signature: &[u8; 64],
     ) -> Result<(), CryptoError> {
         let key = VerifyingKey::from_bytes(public).map_err(|_| CryptoError)?;
+        //= spec: handshake-2
         key.verify_strict(message, &Signature::from_bytes(signature)).map_err(|_| CryptoError)
     }
 

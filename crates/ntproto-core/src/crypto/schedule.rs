@@ -65,6 +65,7 @@ impl KeySchedule {
         ikm[..32].copy_from_slice(split.k1.expose());
         ikm[32..].copy_from_slice(split.k2.expose());
         let ms = provider.hkdf_extract(SALT, &ikm);
+        //= spec: keys-1
         ikm.zeroize();
         let bound_hash = provider.sha256(&[&split.h, &binding.exporter, &[binding.transport as u8]]);
         Self { provider, ms, bound_hash }

@@ -9,6 +9,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// use ntproto_core::crypto::secret::Secret;
 /// format!("{:?}", Secret::new([0; 32]));
 /// ```
+//= spec: keys-1
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Secret<const N: usize>([u8; N]);
 
@@ -71,6 +72,7 @@ mod tests {
         assert!(Secret::<32>::from_slice(&[0; 32]).is_some_and(|s| s.ct_eq(&Secret::zero())));
     }
 
+    //= proof: keys-1
     #[test]
     fn zeroize_wipes() {
         let mut a = Secret::new([7; 32]);

@@ -193,6 +193,7 @@ impl Base {
         match self.link.as_mut()?.transmit(now, self.writable, tx) {
             Ok(channel) => channel,
             Err(_) => {
+                //= spec: sealed-11
                 self.end(Closed::KeyLimit, "");
                 None
             }

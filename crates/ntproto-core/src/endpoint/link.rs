@@ -134,6 +134,12 @@ impl Link {
         Ok(())
     }
 
+    /// Uses up the numbers of a channel but one.
+    #[cfg(test)]
+    pub(super) const fn use_up(&mut self, channel: Channel) {
+        self.sealers[channel.index()].jump(u64::MAX - 1, 1);
+    }
+
     /// Queues a packet.
     pub(super) fn push(&mut self, channel: Channel, packet: &Packet) -> Result<(), Misuse> {
         if channel == Channel::Control {

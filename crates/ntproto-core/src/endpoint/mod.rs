@@ -138,6 +138,7 @@ impl PeerError {
             Self::Handshake => ErrorCode::Handshake,
             Self::Malformed | Self::Packet(_) => ErrorCode::BadRequest,
             // A bad checksum and a bad tag look the same from outside.
+            //= spec: sealed-5
             Self::Frame(_) | Self::Forged => ErrorCode::Protocol,
         }
     }

