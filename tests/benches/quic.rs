@@ -1,4 +1,5 @@
-//! Our QUIC transport against plain quinn over loopback, side by side in one run: raw bytes on one stream.
+//! Our QUIC transport against plain quinn over loopback, side by side in one run: raw bytes on one stream, and
+//! the same messages authenticated and sealed, which quinn does not do.
 //!
 //! `cargo bench -p ntproto-tests --bench quic [-- ROUNDS]`. Each side has a thread and a current-thread runtime of
 //! its own. Rounds alternate, so that a noisy moment hits both; the median of the rounds' ratios is what counts.
@@ -9,7 +10,7 @@ mod quic_sides;
 
 use std::time::Duration;
 
-use quic_sides::{Load, ours, quinn_peer};
+use quic_sides::{Load, Outcome, ours, quinn_peer, sealed};
 
 /// The size of a message.
 pub const MESSAGE: usize = 256;
@@ -24,7 +25,7 @@ fn percentile(sorted: &[Duration], p: usize) -> f64 {
 }
 
 /// One figure of a load: messages a second, or microseconds.
-type Figure = fn(&quic_sides::Outcome) -> f64;
+type Figure = fn(&Outcome) -> f64;
 
 /// A name, what to send, and what to print of it.
 type Case = (&'static str, Load, Vec<(&'static str, Figure)>);
@@ -40,29 +41,37 @@ fn main() {
         ("echo, window 256", Load::Echo { messages: 400_000, window: 256 }, vec![("k/s", rate)]),
         ("ping-pong", Load::Echo { messages: 5_000, window: 1 }, vec![("p50 µs", p50), ("p99 µs", p99)]),
     ];
-    println!("{:<22} {:>8} {:>10} {:>10} {:>8}", "256 B messages", "", "quinn", "ntproto", "ratio");
+    println!(
+        "{:<22} {:>8} {:>9} {:>9} {:>6} {:>9} {:>6}",
+        "256 B messages", "", "quinn", "raw", "ratio", "sealed", "ratio"
+    );
     for (name, load, figures) in cases {
-        let mut outcomes = Vec::new();
+        let mut outcomes: Vec<[Outcome; 3]> = Vec::new();
         for round in 0..rounds {
             // Who goes first alternates too.
-            let pair = if round % 2 == 0 {
+            let outcome = if round % 2 == 0 {
                 let theirs = quinn_peer::run(load);
-                (theirs, ours::run(load))
+                let raw = ours::run(load);
+                [theirs, raw, sealed::run(load)]
             } else {
-                let our = ours::run(load);
-                (quinn_peer::run(load), our)
+                let sealed = sealed::run(load);
+                let raw = ours::run(load);
+                [quinn_peer::run(load), raw, sealed]
             };
-            outcomes.push(pair);
+            outcomes.push(outcome);
         }
         for (unit, figure) in figures {
-            let mut theirs: Vec<f64> = outcomes.iter().map(|(theirs, _)| figure(theirs)).collect();
-            let mut our: Vec<f64> = outcomes.iter().map(|(_, our)| figure(our)).collect();
-            let mut ratios: Vec<f64> = theirs.iter().zip(&our).map(|(theirs, our)| our / theirs).collect();
+            let values = |side: usize| outcomes.iter().map(move |o| figure(&o[side])).collect::<Vec<f64>>();
+            let ratio = |side: usize| {
+                median(&mut outcomes.iter().map(|o| figure(&o[side]) / figure(&o[0])).collect::<Vec<f64>>())
+            };
             println!(
-                "{name:<22} {unit:>8} {:>10.1} {:>10.1} {:>8.2}",
-                median(&mut theirs),
-                median(&mut our),
-                median(&mut ratios)
+                "{name:<22} {unit:>8} {:>9.1} {:>9.1} {:>6.2} {:>9.1} {:>6.2}",
+                median(&mut values(0)),
+                median(&mut values(1)),
+                ratio(1),
+                median(&mut values(2)),
+                ratio(2)
             );
         }
     }

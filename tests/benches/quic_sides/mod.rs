@@ -1,7 +1,8 @@
-//! The two systems under test.
+//! The systems under test.
 
 pub mod ours;
 pub mod quinn_peer;
+pub mod sealed;
 
 use std::time::Duration;
 
