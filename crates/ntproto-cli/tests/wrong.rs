@@ -4,7 +4,6 @@
 mod common;
 
 use std::net::UdpSocket;
-use std::path::Path;
 use std::process::Stdio;
 
 use common::{Server, fails, ntp, one_line, run, serve, text, with_input};
@@ -48,33 +47,6 @@ fn a_server_that_can_not_start_says_why() {
         format!("ntp: UDP port {port} is taken: stop what uses it, or set listen to another port")
     );
     assert!(!data.exists(), "nothing was made");
-}
-
-#[test]
-fn a_store_that_can_not_be_used_says_why() {
-    let dir = tempfile::tempdir().unwrap();
-    let home = dir.path();
-    let data = home.join("server");
-    let store = data.join("store.redb");
-    let refused = |data: &Path| fails(home, &serve(data, "127.0.0.1:0", &[]), 1);
-
-    let mut server = Server::start(home);
-    let line = refused(&data);
-    assert!(line.ends_with("store.redb is in use: is another server running on it?"), "{line}");
-    server.kill();
-
-    std::fs::write(&store, "something else entirely").unwrap();
-    let line = refused(&data);
-    assert!(line.contains("store.redb is not a store: name another file"), "{line}");
-    assert_eq!(std::fs::read(&store).unwrap(), b"something else entirely");
-
-    std::fs::remove_file(&store).unwrap();
-    std::fs::create_dir(&store).unwrap();
-    assert!(refused(&data).contains("store.redb is not a store: name another file"));
-
-    let file = home.join("file");
-    std::fs::write(&file, "x").unwrap();
-    assert!(refused(&file).ends_with("is not a folder: name another as data_dir"));
 }
 
 #[test]

@@ -43,6 +43,15 @@ async fn client(server: &ConnectString, code: Option<EnrolCode>, seed: u8) -> Cl
     connect(options).await.unwrap()
 }
 
+/// Makes a store that a later version wrote.
+fn set_format(file: &Path, format: u32) {
+    let database = redb::Database::open(file).unwrap();
+    let txn = database.begin_write().unwrap();
+    let meta = redb::TableDefinition::<&[u8], &[u8]>::new("meta");
+    txn.open_table(meta).unwrap().insert(&b"format"[..], &format.to_be_bytes()[..]).unwrap();
+    txn.commit().unwrap();
+}
+
 async fn next_message(events: &mut Events) -> Vec<u8> {
     let next = async {
         loop {
@@ -146,6 +155,10 @@ async fn a_store_that_cannot_be_used_is_said_in_a_line() {
     let text = refused(config(&data)).await;
     assert!(text.contains("is not a store"), "{text}");
     std::fs::remove_dir(&file).unwrap();
+    std::fs::write(&file, &good).unwrap();
+    set_format(&file, 99);
+    let text = refused(config(&data)).await;
+    assert!(text.contains("format 99") && text.ends_with("run the version that wrote it"), "{text}");
     std::fs::write(&file, &good).unwrap();
     start(&data).await.shutdown().await.unwrap();
 }

@@ -120,7 +120,7 @@ fn a_damaged_store_is_an_error() {
     let (_folder, path) = folder();
     drop(open(&path).unwrap());
     let whole = std::fs::read(&path).unwrap();
-    for cut in [100, 4_096, whole.len() / 2] {
+    for cut in [0, 100, 4_096, whole.len() / 2] {
         std::fs::write(&path, &whole[..cut]).unwrap();
         assert!(open(&path).is_err(), "{cut} bytes of it");
     }

@@ -20,11 +20,20 @@ use ntproto_tokio::{Clock, connect};
 use serde_json::Value;
 
 /// No command of a test takes so long: one that does hangs.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// `ntp` with nothing of the environment's settings.
 pub fn ntp(home: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ntp"));
+    under(home, "", args)
+}
+
+/// The same in the process of a shell that did something first, such as lowering a limit.
+pub fn under(home: &Path, first: &str, args: &[&str]) -> Command {
+    let program = env!("CARGO_BIN_EXE_ntp");
+    let mut command = Command::new(if first.is_empty() { program } else { "sh" });
+    if !first.is_empty() {
+        command.args(["-c", &format!("{first}; exec \"$0\" \"$@\""), program]);
+    }
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("NTP_")) {
         command.env_remove(name);
     }
@@ -131,25 +140,24 @@ impl Server {
     }
 
     pub fn launch(home: &Path, listen: &str, more: &[&str]) -> Self {
-        Self::try_launch(home, listen, more)
-            .unwrap_or_else(|error| panic!("the server did not start: {error}"))
+        Self::launch_under(home, "", listen, more)
     }
 
-    /// As [`launch`](Self::launch); one that does not start is a text.
-    pub fn try_launch(home: &Path, listen: &str, more: &[&str]) -> Result<Self, String> {
+    fn launch_under(home: &Path, first: &str, listen: &str, more: &[&str]) -> Self {
         let data = home.join("server");
         let log = File::options().create(true).append(true).open(home.join("server.log")).unwrap();
-        let mut child = ntp(home, &serve(&data, listen, more)).stderr(log).spawn().unwrap();
+        let mut child = under(home, first, &serve(&data, listen, more)).stderr(log).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
         let Ok(ready) = serde_json::from_str::<Value>(&line) else {
             let _ = child.kill();
             let _ = child.wait();
-            return Err(std::fs::read_to_string(home.join("server.log")).unwrap());
+            let log = std::fs::read_to_string(home.join("server.log")).unwrap();
+            panic!("the server did not start: {log}");
         };
         let text = |name: &str| ready[name].as_str().map(str::to_owned);
-        Ok(Self {
+        Self {
             child,
             _stdout: stdout,
             home: home.to_owned(),
@@ -157,7 +165,7 @@ impl Server {
             listening: text("listening").unwrap().parse().unwrap(),
             connect: text("connect").unwrap(),
             invitation: text("invitation"),
-        })
+        }
     }
 
     /// SIGKILL: at once, with nothing said.
@@ -194,10 +202,20 @@ impl Server {
         std::fs::read_to_string(self.home.join("server.log")).unwrap()
     }
 
+    /// The process's number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Starts it again where it was.
     pub fn restart(&mut self) {
+        self.restart_under("");
+    }
+
+    /// The same in the process of a shell that did something first.
+    pub fn restart_under(&mut self, first: &str) {
         let more: Vec<&str> = self.more.iter().map(String::as_str).collect();
-        *self = Self::launch(&self.home.clone(), &self.listening.to_string(), &more);
+        *self = Self::launch_under(&self.home.clone(), first, &self.listening.to_string(), &more);
     }
 
     /// Registers a profile with the server's invitation, or with one of `by`.

@@ -10,6 +10,8 @@
 
 mod error;
 mod report;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -71,47 +73,56 @@ impl Server {
     /// # Errors
     /// Whatever is wrong with the port, the store or the keys, in one line.
     pub async fn start(config: ServerConfig) -> Result<Running, StartError> {
-        let socket = bind(config.listen).map_err(|e| StartError::Bind(config.listen, e))?;
-        let local_addr = socket.local_addr();
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|e| StartError::Entropy(e.to_string()))?;
-        let mut rng = Rng::new(seed);
-        let clock = Clock::start();
-        let now = clock.now();
-
-        // The store first: its lock keeps a second server away from the keys as well.
-        keys::make_folder(&config.data_dir).map_err(|e| StartError::Keys(e.into()))?;
-        let mut store = RedbStore::open(&config.data_dir.join(STORE_FILE), config.store_cache)
-            .map_err(StartError::Store)?;
-        let names = config.certificate_names();
-        let options = KeyOptions {
-            dir: &config.data_dir,
-            names: &names,
-            operator_public: config.operator_public,
-            certificate: config.certificate.as_deref(),
-        };
-        let identity = keys::load_or_create(options, &RUSTCRYPTO, &mut rng, now.unix)?;
-        let boot = boot(&mut store, &mut rng, now.unix)?;
-        let first_invitation = first_invitation(&mut store, &mut rng, boot.clock)?;
-
-        let (host, port) = config.public_address(local_addr);
-        let connect_string = ConnectString {
-            host,
-            port,
-            operator_key: identity.operator,
-            tls_pin: identity.pin.0,
-            certificate: identity.certificate.clone(),
-        };
-        say_hello(&config, &identity, local_addr, now.unix);
-
-        let node = node(&config, identity, &boot, &socket, &clock, &mut rng);
-        let (commands, receiver) = async_channel::unbounded();
-        let counters = Arc::new(Counters::default());
-        let group = group_commit(&config, store, commands.clone(), Arc::clone(&counters))?;
-        let host = Host { config, socket, clock, group, counters: Arc::clone(&counters) };
-        let task = tokio::spawn(host.run(node, commands.clone(), receiver));
-        Ok(Running { local_addr, connect_string, first_invitation, commands, counters, task })
+        start_on(config, |store| Box::new(store), STORE_END).await
     }
+}
+
+/// [`Server::start`], with something around the store.
+async fn start_on(
+    config: ServerConfig,
+    around: impl FnOnce(RedbStore) -> Box<dyn Store>,
+    store_end: Duration,
+) -> Result<Running, StartError> {
+    let socket = bind(config.listen).map_err(|e| StartError::Bind(config.listen, e))?;
+    let local_addr = socket.local_addr();
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|e| StartError::Entropy(e.to_string()))?;
+    let mut rng = Rng::new(seed);
+    let clock = Clock::start();
+    let now = clock.now();
+
+    // The store first: its lock keeps a second server away from the keys as well.
+    keys::make_folder(&config.data_dir).map_err(|e| StartError::Keys(e.into()))?;
+    let mut store =
+        RedbStore::open(&config.data_dir.join(STORE_FILE), config.store_cache).map_err(StartError::Store)?;
+    let names = config.certificate_names();
+    let options = KeyOptions {
+        dir: &config.data_dir,
+        names: &names,
+        operator_public: config.operator_public,
+        certificate: config.certificate.as_deref(),
+    };
+    let identity = keys::load_or_create(options, &RUSTCRYPTO, &mut rng, now.unix)?;
+    let boot = boot(&mut store, &mut rng, now.unix)?;
+    let first_invitation = first_invitation(&mut store, &mut rng, boot.clock)?;
+
+    let (host, port) = config.public_address(local_addr);
+    let connect_string = ConnectString {
+        host,
+        port,
+        operator_key: identity.operator,
+        tls_pin: identity.pin.0,
+        certificate: identity.certificate.clone(),
+    };
+    say_hello(&config, &identity, local_addr, now.unix);
+
+    let node = node(&config, identity, &boot, &socket, &clock, &mut rng);
+    let (commands, receiver) = async_channel::unbounded();
+    let counters = Arc::new(Counters::default());
+    let group = group_commit(&config, around(store), commands.clone(), Arc::clone(&counters))?;
+    let host = Host { config, socket, clock, group, counters: Arc::clone(&counters), store_end };
+    let task = tokio::spawn(host.run(node, commands.clone(), receiver));
+    Ok(Running { local_addr, connect_string, first_invitation, commands, counters, task })
 }
 
 impl Running {
@@ -170,15 +181,19 @@ async fn ended(task: &mut JoinHandle<Result<(), RunError>>) -> Result<(), RunErr
     task.await.unwrap_or_else(|e| Err(RunError::Panicked(e.to_string())))
 }
 
-/// `[::]` means everywhere; on a system without IPv6 that is `0.0.0.0`.
 fn bind(listen: SocketAddr) -> io::Result<Socket> {
-    Socket::bind(listen).or_else(|error| match (listen.ip(), error.kind()) {
-        (_, io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) => Err(error),
-        (IpAddr::V6(ip), _) if ip.is_unspecified() => {
-            Socket::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, listen.port()))).map_err(|_| error)
-        }
-        _ => Err(error),
+    Socket::bind(listen).or_else(|error| match instead(listen, error.kind()) {
+        Some(other) => Socket::bind(other).map_err(|_| error),
+        None => Err(error),
     })
+}
+
+/// `[::]` means everywhere; on a system without IPv6 that is `0.0.0.0`.
+fn instead(listen: SocketAddr, error: io::ErrorKind) -> Option<SocketAddr> {
+    let everywhere = matches!(listen.ip(), IpAddr::V6(ip) if ip.is_unspecified());
+    // These have nothing to do with IPv6.
+    let other = matches!(error, io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied);
+    (everywhere && !other).then(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, listen.port())))
 }
 
 /// The signals that ask a server to end.
@@ -316,7 +331,7 @@ fn hub_config(config: &ServerConfig) -> HubConfig {
 /// Starts the store's thread. What it tells needs no bound of its own: the hub bounds what it asks.
 fn group_commit(
     config: &ServerConfig,
-    store: RedbStore,
+    store: Box<dyn Store>,
     commands: Sender<Command>,
     counters: Arc<Counters>,
 ) -> Result<GroupCommit, StartError> {
@@ -332,7 +347,7 @@ fn group_commit(
         // The loop has ended: nobody waits for this.
         let _ = commands.try_send(Command::StoreDone(completions));
     };
-    GroupCommit::start(Box::new(store), limits, Box::new(done)).map_err(StartError::Thread)
+    GroupCommit::start(store, limits, Box::new(done)).map_err(StartError::Thread)
 }
 
 /// What the loop runs with.
@@ -342,6 +357,8 @@ struct Host {
     clock: Clock,
     group: GroupCommit,
     counters: Arc<Counters>,
+    /// How long the store's thread may take to end.
+    store_end: Duration,
 }
 
 impl Host {
@@ -355,7 +372,7 @@ impl Host {
         let result = drive(&mut node, &self.socket, &self.clock, receiver, effects).await;
         let failed = node.store_failed();
         drop(node);
-        let closed = close(self.group).await;
+        let closed = close(self.group, self.store_end).await;
         self.counters.finish(&self.socket);
         result.map_err(RunError::Socket)?;
         if failed {
@@ -390,14 +407,14 @@ impl Host {
 }
 
 /// Ends the store's thread, which commits what waits. A disk that hangs is not waited for longer.
-async fn close(group: GroupCommit) -> Result<(), RunError> {
+async fn close(group: GroupCommit, patience: Duration) -> Result<(), RunError> {
     let (done, ended) = tokio::sync::oneshot::channel();
     let thread = std::thread::Builder::new().name("ntproto-close".into()).spawn(move || {
         group.close();
         let _ = done.send(());
     });
     match thread {
-        Ok(_) => match tokio::time::timeout(STORE_END, ended).await {
+        Ok(_) => match tokio::time::timeout(patience, ended).await {
             Ok(_) => Ok(()),
             Err(_) => Err(RunError::Stuck),
         },

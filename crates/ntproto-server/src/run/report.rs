@@ -109,12 +109,14 @@ impl Counters {
             NodeEvent::Hub(HubEvent::Closed { conn, remote, why }) => {
                 tracing::info!(conn = conn.0, %remote, %why, "closed");
             }
+            // The store has said so itself.
+            NodeEvent::Hub(HubEvent::StoreFailed(StoreError::Full)) => {}
             NodeEvent::Hub(HubEvent::StoreFailed(error)) => self.store_failed(*error),
             NodeEvent::Hub(HubEvent::Drained) => tracing::info!("drained"),
         }
     }
 
-    /// A full disk fails every transaction, and is not filled further by a line for each.
+    /// A store that fails may fail every transaction: not a line for each.
     fn store_failed(&self, error: StoreError) {
         let mut said = self.failure_said.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();

@@ -60,7 +60,7 @@ impl fmt::Display for OpenError {
             Self::Damaged(path, detail) => {
                 write!(f, "the store {} is damaged: restore a backup ({detail})", at(path))
             }
-            Self::Io(path, error) => write!(f, "can't open the store {}: {error}", at(path)),
+            Self::Io(path, error) => write!(f, "can't open the store {}: {error}; check its disk", at(path)),
         }
     }
 }
@@ -80,6 +80,7 @@ impl OpenError {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::Permission(path),
             io::ErrorKind::NotFound => Self::NoFolder(path),
             io::ErrorKind::InvalidData | io::ErrorKind::IsADirectory => Self::NotADatabase(path),
+            io::ErrorKind::UnexpectedEof => Self::Damaged(path, "it is cut short".into()),
             _ if is_full(&error) => Self::Full(path),
             _ => Self::Io(path, error),
         }
@@ -116,7 +117,13 @@ pub(super) fn nursery(path: &Path) -> PathBuf {
 
 /// Opens an existing file.
 pub(super) fn open_file(path: &Path) -> Result<File, OpenError> {
-    OpenOptions::new().read(true).write(true).open(path).map_err(|error| OpenError::io(path, error))
+    let failed = |error| OpenError::io(path, error);
+    let file = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
+    // redb would make a new database of it. Ours get their name when they are whole.
+    if file.metadata().map_err(failed)?.len() == 0 {
+        return Err(OpenError::Damaged(path.to_owned(), "the file is empty".into()));
+    }
+    Ok(file)
 }
 
 /// Opens the nursery, empty whatever an earlier crash left in it.

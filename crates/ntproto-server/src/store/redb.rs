@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ntproto_hub::store::execute::execute_batch;
@@ -24,6 +25,9 @@ use super::backend::{OpenError, Watched, is_full, leave_nursery, nursery, open_f
 
 /// What redb may hold in memory of the file. Its own default of 1 GiB is more than a small host has.
 pub const DEFAULT_CACHE: usize = 128 << 20;
+
+/// A disk that is still full is mentioned again after so long.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
 
 type Raw = &'static [u8];
 type Answers = Vec<Result<Outcome, StoreError>>;
@@ -47,6 +51,8 @@ pub struct RedbStore {
     opener: Opener,
     state: State,
     sync_failed: Arc<AtomicBool>,
+    /// When the log was told that the disk is full: it need not hear it from each of many attempts.
+    full_said: Option<Instant>,
 }
 
 impl RedbStore {
@@ -85,19 +91,16 @@ impl RedbStore {
     fn by(opener: Opener) -> Result<Self, OpenError> {
         let sync_failed = Arc::default();
         let database = opener(Arc::clone(&sync_failed))?;
-        Ok(Self { opener, state: State::Open(database), sync_failed })
+        Ok(Self { opener, state: State::Open(database), sync_failed, full_said: None })
     }
 
     /// Runs a batch on the open database.
     fn run(&mut self, batch: &[Txn]) -> Result<Answers, StoreError> {
         if let State::Full = self.state {
             match (self.opener)(Arc::clone(&self.sync_failed)) {
-                Ok(database) => {
-                    tracing::info!("the store is open again");
-                    self.state = State::Open(database);
-                }
+                Ok(database) => self.state = State::Open(database),
                 Err(error) => {
-                    tracing::warn!(%error, "the store can't be opened again yet");
+                    tracing::debug!(%error, "the store can't be opened again yet");
                     return Err(StoreError::Full);
                 }
             }
@@ -116,7 +119,10 @@ impl RedbStore {
         let full = matches!(error, redb::Error::Io(error) if is_full(error));
         // An fsync that failed for lack of room is a failed fsync.
         if full && !self.sync_failed.load(Ordering::Acquire) {
-            tracing::error!(%error, "the disk of the store is full: free some space");
+            if self.full_said.is_none_or(|at| at.elapsed() >= SAY_AGAIN) {
+                self.full_said = Some(Instant::now());
+                tracing::error!(%error, "the disk of the store is full: free some space");
+            }
             self.state = State::Full;
             StoreError::Full
         } else {
