@@ -7,7 +7,7 @@ use core::net::SocketAddr;
 use ntproto_core::code::ErrorCode;
 use ntproto_core::endpoint::WaitReason;
 use ntproto_core::endpoint::server::ServerEndpoint;
-use ntproto_core::ids::{ClientMsgId, DeviceId, Uin};
+use ntproto_core::ids::{DeviceId, Uin};
 use ntproto_core::session::handshake::AuthClaims;
 use ntproto_core::time::{Instant, UnixMillis};
 use ntproto_core::wire::channel::Channel;
@@ -15,8 +15,7 @@ use ntproto_core::wire::packet::Packet;
 
 use crate::api::{ConnId, Stage};
 use crate::config::SLOW_CONSUMER;
-use crate::store::Txn;
-use crate::store::txn::Append;
+use crate::line::Line;
 
 /// A device that was let in.
 #[derive(Clone, Copy)]
@@ -68,12 +67,8 @@ pub(crate) struct Conn {
     pub(crate) requests: usize,
     pub(crate) bytes: usize,
     pub(crate) syncing: bool,
-    /// Its messages in the store, and the last of them: the next one must not overtake it.
-    pub(crate) sends: usize,
-    pub(crate) last_send: Option<ClientMsgId>,
-    /// The first message that was told to come again, and until when those after it must wait for it:
-    /// else they would overtake it.
-    pub(crate) held_for: Option<(ClientMsgId, Instant)>,
+    /// Its messages, in their order.
+    pub(crate) line: Line,
     pub(crate) behind: Option<Behind>,
     /// Answers that wait for room in their queue. As many as its requests, and no more bytes than a queue.
     pub(crate) answers: VecDeque<(Channel, Packet)>,
@@ -94,9 +89,7 @@ impl Conn {
             requests: 0,
             bytes: 0,
             syncing: false,
-            sends: 0,
-            last_send: None,
-            held_for: None,
+            line: Line::default(),
             behind: None,
             answers: VecDeque::new(),
             answer_bytes: 0,
@@ -123,19 +116,6 @@ impl Conn {
             (None, State::In(session)) if session.confirmed => Stage::Confirmed,
             (None, State::In(_)) => Stage::Granted,
         }
-    }
-
-    /// A message is about to enter the store behind those of its connection that are there.
-    pub(crate) fn chain(&mut self, append: &Append, txn: &mut Txn) {
-        if append.resolve_only {
-            return;
-        }
-        if let Txn::Append(txn) = txn {
-            // A retry of the message itself has nothing to wait for.
-            txn.after = self.last_send.filter(|last| self.sends > 0 && *last != append.client_msg_id);
-        }
-        self.sends += 1;
-        self.last_send = Some(append.client_msg_id);
     }
 
     /// The next timer and its reason.

@@ -34,6 +34,7 @@ mod conn;
 mod hub;
 #[cfg(debug_assertions)]
 pub mod journal;
+mod line;
 mod push;
 mod replay;
 mod requests;

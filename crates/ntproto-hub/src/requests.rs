@@ -17,9 +17,10 @@ use ntproto_proto::v2;
 use prost::Message;
 
 use crate::api::ConnId;
-use crate::config::{DEFAULT_INVITATION_LIFETIME, HOLD_ORDER, RETRY_AFTER, UNAVAILABLE_RETRY};
+use crate::config::{DEFAULT_INVITATION_LIFETIME, RETRY_AFTER, UNAVAILABLE_RETRY};
 use crate::conn::Session;
 use crate::hub::{Hub, Op};
+use crate::line::Wait;
 use crate::store::txn::{Append, DeviceInfo, InboxPlace, ReceiptPlaced};
 use crate::store::{Outcome, StoreError, Txn};
 
@@ -116,37 +117,38 @@ impl Hub {
             Err(why) => return self.fail(now, to, why),
         };
         let weight = txn.weight();
-        if busy || !self.store_has_room(weight) {
-            self.hold_order(now, id, &what);
+        // What became of a message overtakes nothing.
+        let sent = match &what {
+            What::Send(append) if !append.resolve_only => Some(append.client_msg_id),
+            _ => None,
+        };
+        let busy = busy || !self.store_has_room(weight);
+        if let Some(conn) = self.conns.get_mut(id) {
+            match sent {
+                Some(sent) if busy => conn.line.again(now.mono, sent),
+                Some(sent) => match conn.line.enter(now.mono, sent) {
+                    Ok(before) => {
+                        if let Txn::Append(append) = &mut txn {
+                            append.after = before;
+                        }
+                    }
+                    Err(Wait) => {
+                        return self.fail(now, to, (ErrorCode::RetryAfter, "an earlier message comes first"));
+                    }
+                },
+                None => {}
+            }
+        }
+        if busy {
             return self.fail(now, to, (ErrorCode::RetryAfter, "too much at once"));
         }
         if let Some(conn) = self.conns.get_mut(id) {
-            if let What::Send(append) = &what {
-                match conn.held_for {
-                    //= spec: messages-12
-                    Some((first, until)) if first != append.client_msg_id && now.mono < until => {
-                        return self.fail(now, to, (ErrorCode::RetryAfter, "an earlier message comes first"));
-                    }
-                    _ => conn.held_for = None,
-                }
-                conn.chain(append, &mut txn);
-            }
             conn.requests += 1;
             conn.bytes += weight;
             conn.syncing |= matches!(what, What::Sync);
         }
         let deadline = packet.deadline_ms.map(|ms| now.mono + Duration::from_millis(ms.into()));
         self.submit(Op::Request(Request { to, weight, what }), txn, deadline);
-    }
-
-    /// A message is told to come again: those behind it on its connection must not overtake it.
-    fn hold_order(&mut self, now: Now, id: ConnId, what: &What) {
-        if let (What::Send(append), Some(conn)) = (what, self.conns.get_mut(id)) {
-            let held = conn.held_for.is_some_and(|(_, until)| now.mono < until);
-            if !held {
-                conn.held_for = Some((append.client_msg_id, now.mono + HOLD_ORDER));
-            }
-        }
     }
 
     /// A transaction has ended: the answer goes to the asker, the news to everybody it concerns.
@@ -161,15 +163,19 @@ impl Hub {
             conn.requests -= 1;
             conn.bytes -= weight;
             conn.syncing &= !matches!(what, What::Sync);
-            conn.sends -= usize::from(matches!(&what, What::Send(append) if !append.resolve_only));
+            if let What::Send(append) = &what {
+                match &result {
+                    Err(error) if !error.is_refusal() || *error == StoreError::OutOfOrder => {
+                        if !append.resolve_only {
+                            conn.line.again(now.mono, append.client_msg_id);
+                        }
+                    }
+                    _ => conn.line.ended(append.client_msg_id),
+                }
+            }
         }
         match (what, result) {
-            (what, Err(error)) => {
-                if !error.is_refusal() || error == StoreError::OutOfOrder {
-                    self.hold_order(now, to.conn, &what);
-                }
-                self.refused_by_store(now, to, error);
-            }
+            (_, Err(error)) => self.refused_by_store(now, to, error),
             (_, Ok(Outcome::Cancelled)) => self.refused_by_store(now, to, StoreError::Cancelled),
             //= spec: messages-4
             (What::Send(append), Ok(Outcome::Appended { conv_seq, stored, duplicate, entries })) => {
