@@ -42,7 +42,7 @@ pub(crate) struct Message {
 pub(crate) struct Ledger {
     pub(crate) messages: Vec<Message>,
     by_id: BTreeMap<ClientMsgId, usize>,
-    /// The server has no reason to tell a message to come again: what a device sent first is stored first.
+    /// What a device sent first must be stored first.
     in_order: bool,
     /// Every durable message of a conversation, in order.
     pub(crate) logs: BTreeMap<ConversationId, Vec<usize>>,
@@ -57,7 +57,6 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// `in_order`: what a device sent first must be stored first.
     pub(crate) fn new(in_order: bool) -> Self {
         Self { in_order, ..Self::default() }
     }

@@ -83,10 +83,22 @@ impl Scenario {
         }
     }
 
-    /// Whether nothing makes the server tell a message to come again, which can let later ones pass.
+    /// Whether what a device sends first must be stored first. The server keeps the place of a message that it told
+    /// to come again for 5 s; where that word takes longer, later ones may pass.
     pub(crate) fn keeps_order(&self) -> bool {
-        let late = self.on(Fault::SlowDisk) && self.on(Fault::Deadlines);
-        !self.on(Fault::DiskFull) && !late
+        let again = self.on(Fault::DiskFull) || (self.on(Fault::SlowDisk) && self.on(Fault::Deadlines));
+        let late = [
+            Fault::Delay,
+            Fault::Stall,
+            Fault::Chunks,
+            Fault::Backpressure,
+            Fault::OneWay,
+            Fault::Partition,
+            Fault::Freeze,
+            Fault::SlowHost,
+            Fault::Loss,
+        ];
+        !(again && late.into_iter().any(|fault| self.on(fault)))
     }
 
     pub(crate) fn on(&self, fault: Fault) -> bool {

@@ -1,23 +1,23 @@
 //! A few seeds, and every seed that ever failed.
 #![allow(clippy::unwrap_used)]
 
-use ntproto_sim::{Options, Plan, Simulator};
+use ntproto_sim::{FaultSet, Options, Plan, Simulator};
 
 /// Seeds of one test run: some seconds without optimisation. CI runs thousands.
 const SEEDS: u64 = 12;
 const QUIC_SEEDS: u64 = 4;
 
-fn clean(simulator: &mut Simulator, plan: Plan, seed: u64) {
-    let run = simulator.run(seed, &Options::new(plan));
-    let replay = format!("cargo run --profile sim -p ntproto-sim -- --plan {plan} --seed {seed} --trace");
-    assert_eq!(run.violation, None, "replay: {replay}");
+fn clean(simulator: &mut Simulator, plan: Plan, seed: u64, without: FaultSet) {
+    let run = simulator.run(seed, &Options { without, ..Options::new(plan) });
+    let what = format!("--plan {plan} --seed {seed} --without {without} --trace");
+    assert_eq!(run.violation, None, "replay: cargo run --profile sim -p ntproto-sim -- {what}");
 }
 
 #[test]
 fn seeds_hold() {
     let mut simulator = Simulator::new();
-    (1..=SEEDS).for_each(|seed| clean(&mut simulator, Plan::Streams, seed));
-    (1..=QUIC_SEEDS).for_each(|seed| clean(&mut simulator, Plan::Quic, seed));
+    (1..=SEEDS).for_each(|seed| clean(&mut simulator, Plan::Streams, seed, FaultSet::NONE));
+    (1..=QUIC_SEEDS).for_each(|seed| clean(&mut simulator, Plan::Quic, seed, FaultSet::NONE));
 }
 
 #[test]
@@ -35,11 +35,17 @@ fn what_failed_once_holds() {
     let mut simulator = Simulator::new();
     for line in include_str!("regressions.txt").lines() {
         let words: Vec<_> = line.split('#').next().unwrap().split_whitespace().collect();
-        match words[..] {
-            ["streams", seed] => clean(&mut simulator, Plan::Streams, seed.parse().unwrap()),
-            ["quic", seed] => clean(&mut simulator, Plan::Quic, seed.parse().unwrap()),
-            [] => {}
+        let (plan, seed, without) = match words[..] {
+            [plan, seed] => (plan, seed, ""),
+            [plan, seed, "without", without] => (plan, seed, without),
+            [] => continue,
             _ => panic!("what is {line:?}?"),
-        }
+        };
+        let plan = match plan {
+            "streams" => Plan::Streams,
+            "quic" => Plan::Quic,
+            _ => panic!("what is {plan:?}?"),
+        };
+        clean(&mut simulator, plan, seed.parse().unwrap(), FaultSet::parse(without).unwrap());
     }
 }
