@@ -72,8 +72,8 @@ faults! {
     BitFlip = "bit-flip", true, true;
     /// A bit flips and the checksum is made to match.
     ForgedCrc = "forged-crc", true, false;
-    /// Windows are small and the receiver is slow.
-    Backpressure = "backpressure", true, false;
+    /// Windows are small and the receiver is slow; over datagrams, sockets are full now and then.
+    Backpressure = "backpressure", true, true;
     /// Datagrams are lost, up to 30 %.
     Loss = "loss", false, true;
     /// Datagrams come twice.

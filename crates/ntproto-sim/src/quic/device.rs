@@ -9,6 +9,7 @@ use ntproto_quic::{DatagramMachine as _, EndpointConfig, Step};
 use ntproto_sdk::driver::{CallId, Command, Driver, Effect, Server};
 
 use super::Link;
+use super::link::FULL_FOR_MS;
 use crate::ledger::Check;
 use crate::world::{Ev, MAX_OUTPUTS, World};
 
@@ -89,6 +90,7 @@ impl World {
     /// Does what a driver wants until it waits.
     pub(crate) fn drain_driver(&mut self, d: usize) -> Check {
         let time = self.schedule.now();
+        let full = self.socket_is_full();
         for _ in 0..MAX_OUTPUTS {
             let (Some(process), Some(link)) = (&mut self.devices[d].process, &mut self.quic) else {
                 return Ok(());
@@ -97,7 +99,7 @@ impl World {
             let Some(host) = process.machine.driver() else { return Ok(()) };
             let step = match host.held.pop_front() {
                 Some(effect) => Step::Effect(effect),
-                None => host.driver.poll(now, Some(&mut link.tx)),
+                None => host.driver.poll(now, (!full).then_some(&mut link.tx)),
             };
             match step {
                 Step::Transmit(transmit) => {
@@ -115,9 +117,11 @@ impl World {
                 Step::Effect(effect @ (Effect::Called(..) | Effect::Resolve { .. })) => {
                     return Err(format!("device {d} wants {effect:.60?}"));
                 }
-                Step::Wait(Some(at)) if at <= now.mono => host.driver.timeout(now),
+                Step::Wait(Some(at)) if at <= now.mono && !full => host.driver.timeout(now),
                 Step::Wait(at) => {
-                    let at = at.map(|at| process.clock.when(at));
+                    // Datagrams wait for a socket that is full, or may do so.
+                    let soon = full.then(|| time.plus_ms(FULL_FOR_MS));
+                    let at = soon.or_else(|| at.map(|at| process.clock.when(at)));
                     if let Some(at) = at.filter(|at| Some(*at) != process.armed) {
                         self.schedule.at(at, Ev::DeviceTimer { d, boot });
                     }

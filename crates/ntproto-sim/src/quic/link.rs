@@ -22,6 +22,11 @@ const ALTERED: u64 = 2;
 /// Of a hundred datagrams so many come twice, and so many are overtaken.
 const UNORDERLY: u64 = 5;
 
+/// Of a hundred times a socket is full so often, in a seed that has it.
+const FULL: u64 = 10;
+/// How long a socket stays full.
+pub(crate) const FULL_FOR_MS: u64 = 5;
+
 /// Bytes between two addresses.
 #[derive(Clone)]
 pub(crate) struct Datagram {
@@ -91,6 +96,15 @@ impl Link {
 }
 
 impl World {
+    /// Whether a machine's socket takes nothing now.
+    pub(crate) fn socket_is_full(&mut self) -> bool {
+        let full = !self.healed && self.scenario.on(Fault::Backpressure) && self.net_rng.chance(FULL);
+        if full {
+            self.fired(Fault::Backpressure);
+        }
+        full
+    }
+
     /// A machine wrote datagrams; they lie in the link's buffer.
     pub(crate) fn transmit(&mut self, from: SocketAddr, transmit: &Transmit) {
         let Some(link) = &self.quic else { return };

@@ -5,6 +5,7 @@ use ntproto_quic::{DatagramMachine as _, Endpoint, EndpointConfig, ResetKey, Ste
 use ntproto_server::node::{Effect, Node, NodeEvent};
 
 use super::Link;
+use super::link::FULL_FOR_MS;
 use crate::ledger::Check;
 use crate::world::{Ev, MAX_OUTPUTS, World};
 
@@ -31,21 +32,24 @@ impl World {
     pub(crate) fn drain_node(&mut self) -> Check {
         let time = self.schedule.now();
         let boot = self.server.boots;
+        let full = self.socket_is_full();
         for _ in 0..MAX_OUTPUTS {
             let (Some(process), Some(link)) = (&mut self.server.process, &mut self.quic) else {
                 return Ok(());
             };
             let now = process.clock.now(time);
             let Some(node) = process.core.node() else { return Ok(()) };
-            match node.poll(now, Some(&mut link.tx)) {
+            match node.poll(now, (!full).then_some(&mut link.tx)) {
                 Step::Transmit(transmit) => self.transmit(Link::server(), &transmit),
                 Step::Effect(Effect::Store { op, txn, deadline }) => self.server_store(op, txn, deadline)?,
                 // The host keeps what the hub holds when the process ends.
                 Step::Effect(Effect::TicketKeys { .. }) => {}
                 Step::Effect(Effect::Event(event)) => self.node_event(event)?,
-                Step::Wait(Some(at)) if at <= now.mono => node.timeout(now),
+                Step::Wait(Some(at)) if at <= now.mono && !full => node.timeout(now),
                 Step::Wait(at) => {
-                    let at = at.map(|at| process.clock.when(at));
+                    // Datagrams wait for a socket that is full, or may do so.
+                    let soon = full.then(|| time.plus_ms(FULL_FOR_MS));
+                    let at = soon.or_else(|| at.map(|at| process.clock.when(at)));
                     if let Some(at) = at.filter(|at| Some(*at) != process.armed) {
                         self.schedule.at(at, Ev::ServerTimer { boot });
                     }
