@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ntproto_core::crypto::CryptoProvider as _;
 use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
 use ntproto_core::crypto::secret::Secret;
+use ntproto_core::crypto::{AgreementKey, CryptoProvider as _};
 use ntproto_core::rng::Rng;
 use ntproto_quic::tls::default_provider;
 use ntproto_quic::{ALPN, ClientTls, Pin, ServerTls, Trust};
@@ -52,9 +52,8 @@ struct X25519(&'static Seeded);
 
 impl SupportedKxGroup for X25519 {
     fn start(&self) -> Result<Box<dyn ActiveKeyExchange>, Error> {
-        let secret = Secret::new(self.0.rng().array());
-        let public = RUSTCRYPTO.x25519_public(&secret);
-        Ok(Box::new(Exchange { secret, public }))
+        let key = RUSTCRYPTO.x25519(&Secret::new(self.0.rng().array()));
+        Ok(Box::new(Exchange { public: key.public(), key }))
     }
 
     fn name(&self) -> NamedGroup {
@@ -63,7 +62,7 @@ impl SupportedKxGroup for X25519 {
 }
 
 struct Exchange {
-    secret: Secret<32>,
+    key: Box<dyn AgreementKey>,
     public: [u8; 32],
 }
 
@@ -71,7 +70,7 @@ impl ActiveKeyExchange for Exchange {
     fn complete(self: Box<Self>, peer: &[u8]) -> Result<SharedSecret, Error> {
         let wrong = || Error::PeerMisbehaved(PeerMisbehaved::InvalidKeyShare);
         let peer = peer.try_into().map_err(|_| wrong())?;
-        let shared = RUSTCRYPTO.x25519(&self.secret, peer).map_err(|_| wrong())?;
+        let shared = self.key.agree(peer).map_err(|_| wrong())?;
         Ok(SharedSecret::from(&shared.expose()[..]))
     }
 
