@@ -3,9 +3,15 @@
 
 mod common;
 
+use std::io::Write;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
-use common::{Server, json, run};
+use common::{Server, client, hurry, json, run};
+use ntproto_core::crypto::identity::DeviceKeys;
+use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
+use ntproto_core::rng::Rng;
+use ntproto_sdk::Event;
 
 /// How many bytes of a secret count as a leak.
 const ENOUGH: usize = 12;
@@ -137,6 +143,56 @@ fn logs_at_the_highest_level_hold_no_secret() {
             assert!(!finds(text, secret), "{place} holds {name}");
         }
     }
+}
+
+/// What the log of this process is written to.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Clients inside an application that logs all that its libraries say.
+#[tokio::test]
+async fn an_application_that_logs_everything_logs_no_secret() {
+    let log = Log::default();
+    let writer = log.clone();
+    tracing_subscriber::fmt().with_env_filter("trace").with_writer(move || writer.clone()).init();
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::open(dir.path());
+    let seeds = [[0xa1; 32], [0xb2; 32]];
+    let couple = [client(&server, seeds[0]).await, client(&server, seeds[1]).await];
+    hurry(&couple).await;
+    let body = "a canary that sings to nobody else";
+    couple[0].send(couple[1].identity().unwrap().uin, body).await.unwrap();
+    let mut events = couple[1].events().unwrap();
+    let message = loop {
+        if let Event::Message(message) = events.next().await.unwrap() {
+            break message;
+        }
+    };
+    assert_eq!(message.stored.body, body);
+    // As an application might log what it gets.
+    let shown = format!("{message:?} {:?}", couple[0].state());
+    for client in &couple {
+        client.close().await;
+    }
+    let log = [log.0.lock().unwrap().clone(), shown.into_bytes()].concat();
+    assert!(String::from_utf8_lossy(&log).contains("TRACE"), "it logs all it can");
+    for seed in seeds {
+        let keys = DeviceKeys::generate(&mut Rng::new(seed), &RUSTCRYPTO);
+        for secret in [keys.signing_secret(), keys.static_secret()] {
+            assert!(!finds(&log, secret.expose()), "the log holds a key");
+        }
+    }
+    assert!(!finds(&log, body.as_bytes()), "the log holds the message");
 }
 
 /// Base64 as codes have it.
