@@ -6,10 +6,11 @@ use std::path::Path;
 use crate::process::cargo;
 
 /// Package and benchmark, the quick ones first.
-const BENCHES: [(&str, &str); 5] = [
+const BENCHES: [(&str, &str); 6] = [
     ("ntproto-tests", "ratios"),
     ("ntproto-tests", "idle"),
     ("ntproto-tests", "quic"),
+    ("ntproto-tests", "load"),
     ("ntproto-server", "store"),
     ("ntproto-tests", "core"),
 ];
