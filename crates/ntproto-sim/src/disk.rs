@@ -66,13 +66,15 @@ impl ClientDisk {
 
     /// Writes what waits. A sync must follow.
     pub(crate) fn write(&mut self) {
+        // A store may refuse what it was given together as one, too.
+        let all = self.full && self.waiting.front().is_some_and(|(op, _)| op.0.is_multiple_of(3));
         for (op, txn) in self.waiting.drain(..) {
             // What only shrinks the store may go through on a full disk, or need room of its own.
             let grows =
                 matches!(txn, ClientTxn::Enqueue(_) | ClientTxn::Apply(_) | ClientTxn::SaveIdentity(..));
             if self.failed {
                 self.refused.push((op, Err(StoreError::Failed)));
-            } else if self.full && (grows || op.0.is_multiple_of(2)) {
+            } else if self.full && (all || grows || op.0.is_multiple_of(2)) {
                 self.refused.push((op, Err(StoreError::Full)));
             } else {
                 self.written.push((op, txn));

@@ -13,7 +13,7 @@ pub enum Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Self::Streams => "streams",
             Self::Quic => "quic",
         })

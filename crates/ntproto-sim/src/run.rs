@@ -59,8 +59,8 @@ impl fmt::Display for Violation {
 
 impl std::error::Error for Violation {}
 
-/// Panics of others that are known and do no harm: what they say, and where it is told. Debug assertions are
-/// on here, in release builds these lines do not exist.
+/// Failed debug assertions of others that are known: what they say, and where it is told. They are on here;
+/// release builds go on without a word.
 const KNOWN: [(&str, &str); 1] = [("peer_completed_address_validation", "quinn issue 2658")];
 
 /// What a run amounted to.

@@ -61,6 +61,7 @@ pub(crate) enum Ev {
     ServerDisk { boot: u32 },
     DiskHasRoom,
     Datagram { n: u64 },
+    Resolved { d: usize, boot: u32, id: u64 },
     RawTimer { r: usize },
     RawLeaves { r: usize },
     Strike { fault: Fault },
@@ -255,6 +256,7 @@ impl World {
             },
             Ev::DeviceTimer { d, .. }
             | Ev::DevicePoll { d, .. }
+            | Ev::Resolved { d, .. }
             | Ev::DeviceDisk { d, .. }
             | Ev::AppSend { d }
             | Ev::AppCommit { d, .. } => Some(self.devices[d].frozen_until),
@@ -302,6 +304,7 @@ impl World {
                 Ok(())
             }
             Ev::Datagram { n } => self.datagram(n),
+            Ev::Resolved { d, boot, id } => self.resolved(d, boot, id),
             Ev::RawTimer { r } => {
                 self.raw_input(r, ntproto_core::endpoint::Input::Timeout);
                 self.drain_raw(r)

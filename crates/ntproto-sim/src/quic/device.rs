@@ -11,6 +11,7 @@ use ntproto_sdk::driver::{CallId, Command, Driver, Effect, Server};
 use super::Link;
 use super::link::FULL_FOR_MS;
 use crate::ledger::Check;
+use crate::schedule::Time;
 use crate::world::{Ev, MAX_OUTPUTS, World};
 
 /// A driver and what its host keeps for it.
@@ -36,7 +37,12 @@ impl DriverHost {
         let server = Server {
             host: "sim.test".into(),
             port: server.port(),
-            addresses: vec![server],
+            addresses: match d % 3 {
+                0 => vec![server],
+                1 => vec![Link::nobody(), server],
+                // To be looked up.
+                _ => Vec::new(),
+            },
             tls: link.tls.client.clone(),
             static_key: config.server_static,
             quic: EndpointConfig::client(),
@@ -114,8 +120,13 @@ impl World {
                 }
                 Step::Effect(Effect::Store(op, txn)) => self.device_store(d, op, txn),
                 Step::Effect(Effect::Lost(why)) => self.trace.event(d, &why),
-                Step::Effect(effect @ (Effect::Called(..) | Effect::Resolve { .. })) => {
-                    return Err(format!("device {d} wants {effect:.60?}"));
+                Step::Effect(Effect::Resolve { id, .. }) => {
+                    let at = Time(time.0 + self.delay())
+                        .max(self.devices[d].cut_until[0].min(time.plus_ms(5_000)));
+                    self.schedule.at(at, Ev::Resolved { d, boot, id });
+                }
+                Step::Effect(Effect::Called(..)) => {
+                    return Err(format!("device {d} was answered a call twice"));
                 }
                 Step::Wait(Some(at)) if at <= now.mono && !full => host.driver.timeout(now),
                 Step::Wait(at) => {
@@ -135,5 +146,18 @@ impl World {
             }
         }
         Err(format!("device {d} never waits"))
+    }
+
+    /// A lookup is answered: with where the server is, or with nothing while the network is cut.
+    pub(crate) fn resolved(&mut self, d: usize, boot: u32, id: u64) -> Check {
+        let time = self.schedule.now();
+        let cut = self.devices[d].cut_until.iter().any(|until| *until > time);
+        let Some(process) = self.devices[d].running(boot) else { return Ok(()) };
+        let now = process.clock.now(time);
+        let addresses = if cut { Vec::new() } else { vec![Link::nobody(), Link::server()] };
+        if let Some(host) = process.machine.driver() {
+            host.driver.command(now, Command::Resolved(id, addresses));
+        }
+        self.drain_driver(d)
     }
 }

@@ -72,6 +72,11 @@ impl Link {
         SocketAddr::from(SERVER)
     }
 
+    /// Where nobody ever answers.
+    pub(crate) fn nobody() -> SocketAddr {
+        SocketAddr::from(([203, 0, 113, 1], SERVER.1))
+    }
+
     /// An address nobody had before, for a device.
     pub(crate) fn address(&mut self, d: usize) -> SocketAddr {
         let port = 1024 + (self.owners.len() % 60_000) as u16;
