@@ -85,6 +85,7 @@ fn limits() {
         ("datagram window", channel::ReplayWindow::SIZE.to_string()),
         ("heartbeat interval", seconds(liveness::INTERVAL)),
         ("heartbeat answer", seconds(liveness::ANSWER_WITHIN)),
+        ("silence after a request", seconds(liveness::PATIENCE)),
         ("longest backoff", seconds(liveness::MAX_BACKOFF)),
         ("deltas in a page", execute::MAX_PAGE.to_string()),
         ("devices in use", execute::MAX_LIVE_DEVICES.to_string()),

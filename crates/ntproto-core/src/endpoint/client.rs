@@ -163,7 +163,9 @@ impl ClientEndpoint {
     /// [`Misuse`]; nothing has changed.
     pub fn call(&mut self, now: Now, command: Command) -> Result<(), Misuse> {
         match command {
-            Command::Send(channel, packet) => self.base.link().ok_or(Misuse::State)?.push(channel, &packet),
+            Command::Send(channel, packet) => {
+                self.base.link().ok_or(Misuse::State)?.push(now.mono, channel, &packet)
+            }
             Command::RefreshTicket => {
                 let link = self.base.link().ok_or(Misuse::State)?;
                 link.push_control(FrameType::TicketRefresh, alloc::vec![]).map_err(|_| Misuse::QueueFull)

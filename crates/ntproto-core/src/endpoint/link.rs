@@ -20,7 +20,7 @@ use crate::time::Instant;
 use crate::tx::TxBuf;
 use crate::wire::channel::{Channel, ChannelSet};
 use crate::wire::frame::{Flags, FrameType, Header, MAX_PAYLOAD};
-use crate::wire::packet::Packet;
+use crate::wire::packet::{Kind, Packet};
 
 /// Control frames that may wait. Each answers one of the peer's or is one of our few own: a peer
 /// that asks faster than its answers drain is cut off.
@@ -83,6 +83,7 @@ impl Link {
     ) -> Result<(), PeerError> {
         let opener = self.openers.get_mut(header.channel.index()).ok_or(PeerError::Unexpected)?;
         let mut plain = Bytes::from(opener.open_copy(header, payload)?);
+        self.heartbeat.heard();
         let kind = match verdict(self.side, Phase::Open, header.kind, header.flags, header.channel) {
             Verdict::Take(kind) => kind,
             Verdict::Skip | Verdict::Drop => return Ok(()),
@@ -141,7 +142,7 @@ impl Link {
     }
 
     /// Queues a packet.
-    pub(super) fn push(&mut self, channel: Channel, packet: &Packet) -> Result<(), Misuse> {
+    pub(super) fn push(&mut self, now: Instant, channel: Channel, packet: &Packet) -> Result<(), Misuse> {
         if channel == Channel::Control {
             return Err(Misuse::Channel);
         }
@@ -153,6 +154,9 @@ impl Link {
             return Err(Misuse::QueueFull);
         }
         queue.push(packet);
+        if matches!(packet.kind, Kind::Request(_)) {
+            self.heartbeat.asked(now);
+        }
         Ok(())
     }
 

@@ -159,7 +159,9 @@ impl ServerEndpoint {
                 self.base.end(Closed::Refused(code), "");
                 Ok(())
             }
-            Command::Send(channel, packet) => self.base.link().ok_or(Misuse::State)?.push(channel, &packet),
+            Command::Send(channel, packet) => {
+                self.base.link().ok_or(Misuse::State)?.push(now.mono, channel, &packet)
+            }
             Command::IssueTicket { ticket, server_time_ms } => {
                 let payload = prost::Message::encode_to_vec(&ticket);
                 let link = self.base.link().ok_or(Misuse::State)?;

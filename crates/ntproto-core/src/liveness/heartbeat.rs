@@ -8,6 +8,9 @@ use crate::time::Instant;
 pub const INTERVAL: Duration = Duration::from_secs(30);
 /// An answer later than this means the link is dead.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// A request that has been met with silence for so long brings the heartbeat forward: whoever waits for an
+/// answer shall know within [`ANSWER_WITHIN`] of it that there is nobody.
+pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,19 +31,34 @@ pub struct Heartbeat {
     number: u64,
     due: Instant,
     awaiting: bool,
+    /// When the silence after a request has lasted too long.
+    impatient: Option<Instant>,
 }
 
 impl Heartbeat {
     /// Starts counting at `now`.
     #[must_use]
     pub fn new(now: Instant, interval: Duration) -> Self {
-        Self { interval, number: 0, due: now + interval, awaiting: false }
+        Self { interval, number: 0, due: now + interval, awaiting: false, impatient: None }
     }
 
     /// The next instant something is due.
     #[must_use]
-    pub const fn deadline(&self) -> Instant {
-        self.due
+    pub fn deadline(&self) -> Instant {
+        match self.impatient {
+            Some(early) if !self.awaiting => early.min(self.due),
+            _ => self.due,
+        }
+    }
+
+    /// A request went out: something should be heard soon.
+    pub fn asked(&mut self, now: Instant) {
+        self.impatient.get_or_insert(now + PATIENCE);
+    }
+
+    /// Something was heard, whatever it is.
+    pub const fn heard(&mut self) {
+        self.impatient = None;
     }
 
     /// Whether an answer is outstanding.
@@ -51,7 +69,7 @@ impl Heartbeat {
 
     /// Asks what is due. Each heartbeat is named once.
     pub fn poll(&mut self, now: Instant) -> Pulse {
-        if now < self.due {
+        if now < self.deadline() {
             return Pulse::Quiet;
         }
         if self.awaiting {
@@ -59,6 +77,7 @@ impl Heartbeat {
         }
         self.number += 1;
         self.awaiting = true;
+        self.impatient = None;
         self.due = now + ANSWER_WITHIN;
         Pulse::Send(self.number)
     }
@@ -97,5 +116,24 @@ mod tests {
         assert_eq!(h.poll(s(63)), Pulse::Send(2));
         assert_eq!(h.poll(s(72)), Pulse::Quiet);
         assert_eq!(h.poll(s(73)), Pulse::Dead);
+    }
+
+    #[test]
+    fn silence_after_a_request_brings_it_forward() {
+        let mut h = Heartbeat::new(s(1), INTERVAL);
+        h.asked(s(2));
+        h.asked(s(4));
+        assert_eq!(h.deadline(), s(7), "the first that was not answered counts");
+        h.heard();
+        assert_eq!(h.deadline(), s(31));
+        h.asked(s(8));
+        assert_eq!(h.poll(s(12)), Pulse::Quiet);
+        assert_eq!(h.poll(s(13)), Pulse::Send(1));
+        h.asked(s(14));
+        assert_eq!(h.poll(s(22)), Pulse::Quiet, "the answer still has its time");
+        assert_eq!(h.poll(s(23)), Pulse::Dead);
+        let mut h = Heartbeat::new(s(1), INTERVAL);
+        h.asked(s(30));
+        assert_eq!(h.deadline(), s(31), "never put off");
     }
 }

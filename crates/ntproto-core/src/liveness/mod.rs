@@ -4,4 +4,4 @@ mod backoff;
 mod heartbeat;
 
 pub use backoff::{Backoff, Jitter, MAX_BACKOFF};
-pub use heartbeat::{ANSWER_WITHIN, Heartbeat, INTERVAL, Pulse};
+pub use heartbeat::{ANSWER_WITHIN, Heartbeat, INTERVAL, PATIENCE, Pulse};
