@@ -2,6 +2,7 @@
 //! takes none either. Its own binary, because the counting allocator is a program's only one. It counts a
 //! thread's own allocations: the test harness has threads too.
 #![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::disallowed_types, reason = "a count for each thread is what this test is about")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
