@@ -15,7 +15,7 @@ use prost::Message;
 use crate::api::{Command, ConnId, Input, Misuse, Output};
 use crate::hub::Hub;
 use crate::store::txn::{Boot, DeviceInfo, InboxPlace, ReceiptPlaced};
-use crate::store::{OpId, Outcome, StoreError};
+use crate::store::{OpId, Outcome, StoreError, Txn};
 
 /// A hub that writes down what it is given, and a digest of what it gives. Used in a hub's place; what
 /// only looks at a hub goes to the hub itself.
@@ -95,6 +95,12 @@ impl Machine for Hub {
 
     fn poll_output(&mut self, now: Now, tx: Option<&mut TxBuf>) -> Output {
         Self::poll_output(self, now, tx)
+    }
+
+    fn hidden(output: &Output, see: &mut dyn FnMut(&[u8])) {
+        if let Output::Store { txn: Txn::Append(append), .. } = output {
+            see(&append.body);
+        }
     }
 
     fn write_command(call: &Call, to: &mut Writer) {

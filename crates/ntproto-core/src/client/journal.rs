@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Client, Command, Input, Misuse, OpId, Output, RequestId, StoreError};
+use super::{Client, ClientEvent, ClientTxn, Command, Input, Misuse, OpId, Output, RequestId, StoreError};
 use crate::ids::{ClientMsgId, ConversationId};
 use crate::journal::{Machine, Malformed, Reader, Writer};
 use crate::time::Now;
@@ -25,6 +25,22 @@ impl Machine for Client {
 
     fn poll_output(&mut self, now: Now, tx: Option<&mut TxBuf>) -> Output {
         Self::poll_output(self, now, tx)
+    }
+
+    fn hidden(output: &Output, see: &mut dyn FnMut(&[u8])) {
+        match output {
+            Output::Store(_, ClientTxn::Enqueue(entry)) => see(&entry.body),
+            Output::Store(_, ClientTxn::Apply(apply)) => {
+                apply.messages.iter().for_each(|inbound| see(&inbound.message.body));
+                apply.others.iter().for_each(|(_, packet)| see(&packet.payload));
+            }
+            Output::Store(_, ClientTxn::SaveTicket(Some(ticket))) => see(&ticket.sealed),
+            Output::Event(ClientEvent::Message(inbound)) => see(&inbound.message.body),
+            Output::Event(ClientEvent::Other(packet)) => see(&packet.payload),
+            Output::Event(ClientEvent::Response { result: Ok(body), .. }) => see(body),
+            Output::Event(ClientEvent::Push(packet)) => see(&packet.body),
+            _ => {}
+        }
     }
 
     fn write_command(command: &Command, to: &mut Writer) {

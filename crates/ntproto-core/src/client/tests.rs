@@ -865,6 +865,21 @@ fn a_journal_replays_the_run_and_shows_a_change() {
 }
 
 #[test]
+fn a_journal_sees_a_changed_body_that_debug_does_not_show() {
+    let saved = |body: &'static [u8]| {
+        let message = v2::StoredMessage { conv_seq: 4, body: Bytes::from_static(body), ..Default::default() };
+        let inbound = Inbound { position: 4, conversation: talk(), message };
+        Saved { unconfirmed: Vec::from([inbound]), ..Default::default() }
+    };
+    let mut w = World::with(saved(b"one body"));
+    w.run();
+    let journal = w.client.journal();
+    let again = |body| replay(&journal, |now| Client::new(config(), saved(body), SEED, now));
+    assert_eq!(again(b"one body"), Ok(()));
+    assert!(matches!(again(b"two body"), Err(JournalError::Diverged { entry: 0, .. })));
+}
+
+#[test]
 fn misuse_changes_nothing() {
     let mut w = World::online();
     let send = |id: u8, size: usize, conversation| Command::Send {
