@@ -8,6 +8,7 @@ mod book;
 mod ci;
 mod citations;
 mod codegen;
+mod coverage;
 mod deps;
 mod files;
 mod fuzz;
@@ -49,6 +50,7 @@ Its steps, one by one
 
 Sometimes
   bench              the benchmarks beside their peers, as ratios against the bars
+  coverage           which lines of core its tests run; wants LLVM's tools (CONTRIBUTING.md)
   nightly            what takes too long for ci: more seeds, longer fuzzing, the book
   tools              installs the cargo tools that ci uses and that are missing
 ";
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
 fn run(root: &Path, command: &str, args: &[String]) -> Result<(), String> {
     match command {
         "ci" => ci::run(root, args),
+        "coverage" => no_args(args).and_then(|()| coverage::run(root)),
         "codegen" => codegen::run(root, only_flag(args, "--check")?),
         "layers" => no_args(args).and_then(|()| layers::run(root)),
         "purity" => no_args(args).and_then(|()| purity::run(root)),

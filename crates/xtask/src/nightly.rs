@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::{book, fuzz, sim, tools};
+use crate::{book, coverage, fuzz, sim, tools};
 
 /// Seeds of the simulator.
 const SEEDS: u64 = 100_000;
@@ -16,6 +16,7 @@ const FUZZ_SECONDS: u64 = 600;
 pub(crate) fn run(root: &Path) -> Result<(), String> {
     tools::run(root)?;
     book::run(root, true)?;
+    coverage::run(root)?;
     sim::seeds(root, SEEDS, QUIC_SEEDS)?;
     sim::planted(root)?;
     fuzz::for_seconds(root, &[], FUZZ_SECONDS)
