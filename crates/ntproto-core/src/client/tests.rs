@@ -29,6 +29,7 @@ use crate::tx::TxBuf;
 use crate::wire::event::EventType;
 use crate::wire::packet::Kind;
 
+mod answers;
 mod hosts;
 
 const BINDING: Binding = Binding { transport: TransportId::Quic, exporter: [5; 32] };
