@@ -4,18 +4,23 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ntproto_core::code::ErrorCode;
+use ntproto_core::crypto::CryptoProvider as _;
 use ntproto_core::crypto::identity::Link;
+use ntproto_core::crypto::noise::InitiatorStart;
 use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
+use ntproto_core::crypto::secret::Secret;
 use ntproto_core::endpoint::Closed;
 use ntproto_core::endpoint::client::{Command, Event};
+use ntproto_core::session::handshake::PROLOGUE;
 use ntproto_core::time::UnixMillis;
 use ntproto_core::wire::channel::Channel;
-use ntproto_core::wire::frame::append_checksum;
+use ntproto_core::wire::frame::{Flags, FrameType, append_checksum, encode};
 use ntproto_core::wire::packet::PacketId;
 use ntproto_hub::store::{StoreError, Txn};
 use ntproto_hub::{HubConfig, HubEvent, Input};
 use ntproto_proto::v2;
 use ntproto_proto::v2::auth_request::Credential;
+use prost::Message as _;
 
 use crate::bench::{BINDING, Bench, REMOTE, config, device_id, ticket, uin};
 
@@ -351,4 +356,29 @@ fn an_unverified_request_asks_nothing_of_the_store() {
         assert!(!asked(&mut bench, Some(at)), "byte {at}");
     }
     assert!(asked(&mut bench, None));
+    // Readable, and signed by another key than the one it names.
+    bench.held.clear();
+    let other = bench.device();
+    for (signer, stored) in [(&other, false), (&device, true)] {
+        let start = InitiatorStart::new(
+            &RUSTCRYPTO,
+            PROLOGUE,
+            device.static_key(),
+            device.static_public(),
+            bench.server.current().public(),
+            &Secret::new([6; 32]),
+        )
+        .unwrap();
+        let message = [&b"ntproto ticket-pop v1"[..], &sha256(b""), start.hash()].concat();
+        let mut request = bench.request(Credential::OpenRegistration(v2::OpenRegistration {}));
+        request.signing_key = Bytes::copy_from_slice(device.signing_public());
+        request.signature = RUSTCRYPTO.ed25519_sign(signer.signing_secret(), &message).to_vec().into();
+        let (payload, _) = start.finish(&request.encode_to_vec());
+        let mut data = Vec::new();
+        encode(FrameType::AuthReq as u8, Flags(0), Channel::Control, 1, &payload, &mut data);
+        let conn = bench.transport();
+        bench.hub.handle(bench.now, Input::Bytes { conn, channel: Channel::Control, data: &data });
+        bench.run();
+        assert_eq!(bench.held.iter().any(|(_, txn, _)| matches!(txn, Txn::LookupDevice { .. })), stored);
+    }
 }

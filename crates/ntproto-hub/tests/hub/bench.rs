@@ -61,7 +61,7 @@ pub(crate) struct Bench {
     pub(crate) sticky: bool,
     pub(crate) held: VecDeque<(OpId, Txn, Option<Instant>)>,
     pub(crate) rng: Rng,
-    server: Arc<ServerKeys>,
+    pub(crate) server: Arc<ServerKeys>,
     last_conn: u64,
 }
 
