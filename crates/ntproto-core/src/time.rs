@@ -88,6 +88,13 @@ mod tests {
     }
 
     #[test]
+    fn the_earlier_of_two_deadlines() {
+        let (a, b) = (Some(Instant::from_micros(1)), Some(Instant::from_micros(2)));
+        assert_eq!((earliest(a, b), earliest(b, a)), (a, a));
+        assert_eq!((earliest(a, None), earliest(None, b), earliest(None, None)), (a, b, None));
+    }
+
+    #[test]
     fn arithmetic_saturates() {
         let end = Instant::from_micros(u64::MAX);
         assert_eq!(end + Duration::MAX, end);

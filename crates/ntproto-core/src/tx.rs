@@ -43,3 +43,20 @@ impl TxBuf {
         &mut self.bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_shrinks_and_comes_back() {
+        let mut tx = TxBuf::new(10);
+        tx.as_mut_vec().extend_from_slice(&[7; 4]);
+        assert_eq!((tx.room(), tx.limit(), tx.as_slice()), (6, 10, &[7; 4][..]));
+        // A frame larger than the buffer is written whole: no room is left, and none owed.
+        tx.as_mut_vec().extend_from_slice(&[7; 20]);
+        assert_eq!(tx.room(), 0);
+        tx.clear();
+        assert_eq!((tx.room(), tx.as_slice().len()), (10, 0));
+    }
+}

@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::process::cargo;
 
 /// Per cent of the lines of ntproto-core, measured and rounded down: it may only rise.
-const LINES: &str = "96";
+const LINES: &str = "97";
 
 /// Prints a table by file; fails under the bar.
 pub(crate) fn run(root: &Path) -> Result<(), String> {

@@ -73,3 +73,21 @@ impl ChannelSet {
         self.0 == 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_holds_what_was_put_in() {
+        for channel in Channel::ALL {
+            let one = ChannelSet::NONE.with(channel);
+            assert!(one.contains(channel) && !one.is_empty());
+            assert!(one.without(channel).is_empty());
+            assert!(!ChannelSet::ALL.without(channel).contains(channel));
+            assert_eq!(ChannelSet::ALL.without(channel).with(channel), ChannelSet::ALL);
+            assert_eq!(Channel::from_wire(channel as u8), Some(channel));
+        }
+        assert_eq!(Channel::from_wire(4), None);
+    }
+}

@@ -139,3 +139,61 @@ fn every_command_and_input_is_written_down() {
         }
     }
 }
+
+#[test]
+fn debug_shows_no_body_and_no_code() {
+    let body = || Bytes::from_static(b"a body");
+    let link = v2::DeviceLink { body: body(), signature: Bytes::new() };
+    let all = [
+        alloc::format!(
+            "{:?}",
+            [Credential::Invitation(*b"an invitation 16"), Credential::Open, Credential::Link(link)]
+        ),
+        alloc::format!(
+            "{:?}",
+            [
+                Command::Start,
+                Command::Send { conversation: talk(), client_msg_id: None, body: body(), deadline: None },
+                Command::Request { packet: PacketId::DEVICES, body: body(), deadline: None },
+                Command::Confirm(7),
+                Command::RefreshTicket,
+                Command::UpdateKeys,
+                Command::Close,
+            ]
+        ),
+        alloc::format!("{:?}", ClientEvent::Response { request: RequestId(1), result: Ok(body()) }),
+    ];
+    for text in all {
+        for hidden in ["a body", "an invitation", "97, 32", "[97, "] {
+            assert!(!text.contains(hidden), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_request_that_can_not_be_made_stops_it() {
+    let mut bad = config();
+    bad.server_static = [0; 32];
+    let now = Now { mono: Instant::from_micros(1), unix: UnixMillis(T0) };
+    let mut w = World::with(Saved::default());
+    w.client = Recorder::new(Client::new(bad, Saved::default(), SEED, now), now);
+    w.call(Command::Start).unwrap();
+    assert!(w.took(|e| matches!(e, ClientEvent::Stopped(Stopped::Configuration))));
+}
+
+#[test]
+fn a_receipt_is_told_and_one_that_can_not_be_read_is_kept() {
+    let receipt = v2::Receipt {
+        conversation: Bytes::copy_from_slice(&talk().0),
+        member: FRIEND.0,
+        delivered_seq: 3,
+        ..Default::default()
+    };
+    let change =
+        |payload: Vec<u8>| v2::SyncPacket { event_type: EventType::Receipt as u32, payload: payload.into() };
+    let mut w = World::online();
+    w.push(1, 0, change(receipt.encode_to_vec()));
+    assert!(w.took(|e| matches!(e, ClientEvent::Receipt(r) if *r == receipt)));
+    w.push(2, 1, change(b"\xff".to_vec()));
+    assert!(w.took(|e| matches!(e, ClientEvent::Other(packet) if &packet.payload[..] == b"\xff")));
+}
