@@ -240,7 +240,7 @@ impl World {
     fn bytes(&mut self, no: usize, channel: Channel, data: &[u8]) {
         let now = self.now();
         let conn = ConnId(no as u64);
-        let _ = self.hub.accepts(conn);
+        let _ = self.hub.accepts(conn, channel);
         self.hub.handle(now, Input::Bytes { conn, channel, data });
     }
 

@@ -180,9 +180,12 @@ impl Hub {
         }
     }
 
-    /// Whether to read more from a connection. After `false`, [`Output::Resume`] says when to go on.
-    pub fn accepts(&mut self, conn: ConnId) -> bool {
-        let accepts = self.has_room(conn);
+    /// Whether to read more of a connection's channel. After `false`, [`Output::Resume`] says when to go on.
+    ///
+    /// CONTROL is always read: heartbeats and ends never wait for the store. What it may cost is bounded without
+    /// this: by the endpoint's queue of control frames, and an AUTH_REQ that finds no room is told to come again.
+    pub fn accepts(&mut self, conn: ConnId, channel: Channel) -> bool {
+        let accepts = channel == Channel::Control || self.has_room(conn);
         if let Some(state) = self.conns.get_mut(conn)
             && !accepts
         {

@@ -9,6 +9,7 @@ use ntproto_core::ids::{DeviceId, Uin};
 use ntproto_core::journal::{self, Journal, Machine, Malformed, Reader, Writer};
 use ntproto_core::time::{Now, UnixMillis};
 use ntproto_core::tx::TxBuf;
+use ntproto_core::wire::channel::Channel;
 use ntproto_proto::v2;
 use prost::Message;
 
@@ -47,7 +48,11 @@ impl Recorder {
     }
 
     /// As [`Hub::accepts`]. Its answer decides whether [`Output::Resume`] comes, so it is written down.
-    pub fn accepts(&mut self, now: Now, conn: ConnId) -> bool {
+    /// CONTROL is always read, and changes nothing.
+    pub fn accepts(&mut self, now: Now, conn: ConnId, channel: Channel) -> bool {
+        if channel == Channel::Control {
+            return true;
+        }
         // Asking is never refused.
         self.0.call(now, Call::Accepts(conn)).unwrap_or(true)
     }
@@ -72,7 +77,7 @@ impl Deref for Recorder {
 pub enum Call {
     /// A command.
     Command(Command),
-    /// The question whether a connection is read.
+    /// The question whether a connection's packets are read.
     Accepts(ConnId),
 }
 
@@ -89,7 +94,7 @@ impl Machine for Hub {
     fn call(&mut self, now: Now, call: Call) -> Self::Answer {
         match call {
             Call::Command(command) => Self::call(self, now, command).map(|()| true),
-            Call::Accepts(conn) => Ok(self.accepts(conn)),
+            Call::Accepts(conn) => Ok(self.accepts(conn, Channel::Message)),
         }
     }
 

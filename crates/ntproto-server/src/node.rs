@@ -6,8 +6,8 @@
 //!  datagrams ◀── quic ◀── bytes of channels ───┘  └──── StoreDone ◀──────┘
 //! ```
 //!
-//! Backpressure runs both ways. A connection the hub does not accept bytes from is left unread: QUIC's flow control
-//! then holds its peer back. A channel that QUIC takes no more bytes for keeps what was left of one buffer here, and
+//! Backpressure runs both ways. A connection the hub does not accept packets from is left unread but for CONTROL:
+//! QUIC's flow control then holds its peer back. A channel that QUIC takes no more bytes for keeps what was left of one buffer here, and
 //! the hub is told that it is not writable.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -255,15 +255,15 @@ impl Node {
             if turn == 0 {
                 break;
             }
-            // Refused now, it stays unread until the hub says `Resume`.
-            if !hub.accepts(id) {
+            // Refused now, it stays unread until the hub says `Resume`. CONTROL comes first and never is.
+            if !hub.accepts(id, channel) {
                 return;
             }
             let mut refused = false;
             let visit = |c: &mut Conn<'_>| {
                 c.read_chunks(channel, turn, |data| {
                     hub.handle(now, hub::Input::Bytes { conn: id, channel, data: &data });
-                    refused = !hub.accepts(id);
+                    refused = !hub.accepts(id, channel);
                     !refused
                 })
             };

@@ -391,7 +391,7 @@ impl World {
         }
         if way == Way::ToServer
             && let Some(hub) = self.server.process.as_mut().and_then(|p| p.core.bare())
-            && !hub.accepts(ConnId(conn as u64))
+            && !hub.accepts(ConnId(conn as u64), channel)
         {
             return Ok(());
         }

@@ -59,6 +59,8 @@ pub(crate) struct Bench {
     pub(crate) full: bool,
     /// While set, transports hold back the end of whatever they are given on MESSAGE, and say so.
     pub(crate) sticky: bool,
+    /// While set, channels that the hub does not accept are left unread, for good.
+    pub(crate) polite: bool,
     pub(crate) held: VecDeque<(OpId, Txn, Option<Instant>)>,
     pub(crate) rng: Rng,
     pub(crate) server: Arc<ServerKeys>,
@@ -89,6 +91,7 @@ impl Bench {
             hold: false,
             full: false,
             sticky: false,
+            polite: false,
             held: VecDeque::new(),
             rng,
             server,
@@ -112,7 +115,7 @@ impl Bench {
     }
 
     pub(crate) fn accepts(&mut self, conn: ConnId) -> bool {
-        self.hub.accepts(self.now, conn)
+        self.hub.accepts(self.now, conn, Channel::Message)
     }
 
     pub(crate) fn device(&mut self) -> DeviceKeys {
@@ -340,7 +343,9 @@ impl Bench {
                 EndpointOutput::Event(event) => peer.events.push(event),
                 EndpointOutput::Transmit { channel } => {
                     peer.sent.push((channel, tx.as_slice().to_vec()));
-                    self.hub.handle(self.now, Input::Bytes { conn, channel, data: tx.as_slice() });
+                    if !self.polite || self.hub.accepts(self.now, conn, channel) {
+                        self.hub.handle(self.now, Input::Bytes { conn, channel, data: tx.as_slice() });
+                    }
                 }
                 EndpointOutput::Wait { at, .. } => {
                     assert!(at.is_none_or(|at| at > self.now.mono), "a client's timer that never ends");

@@ -9,7 +9,7 @@ use ntproto_core::ids::ConversationId;
 use ntproto_core::wire::channel::{Channel, ChannelSet};
 use ntproto_core::wire::packet::PacketId;
 use ntproto_hub::config::SLOW_CONSUMER;
-use ntproto_hub::{Command, ConnId, HubConfig, HubEvent, Input, Misuse};
+use ntproto_hub::{Command, ConnId, HubConfig, HubEvent, Input, Misuse, Stage};
 use ntproto_proto::v2;
 use prost::Message;
 
@@ -76,7 +76,8 @@ fn transactions_of_all_together_are_bounded() {
         ask(&mut bench, a, to, n, b"x");
     }
     bench.run();
-    assert!(!bench.accepts(b), "nobody is read");
+    assert!(!bench.accepts(b), "nobody's packets are read");
+    assert!(bench.hub.accepts(bench.now, b, Channel::Control), "but heartbeats and ends");
     for n in 4..=6 {
         ask(&mut bench, a, to, n, b"x");
     }
@@ -87,6 +88,31 @@ fn transactions_of_all_together_are_bounded() {
     assert_eq!(bench.refused(conn), ErrorCode::RetryAfter);
     bench.release();
     assert!(bench.resumed.contains(&b));
+}
+
+/// Rule 8: heartbeats never queue behind data, and the door answers though the store has no room.
+#[test]
+fn control_is_read_while_the_store_is_busy() {
+    let mut bench = Bench::new(HubConfig { max_ops: 6, max_requests: 8, ..config() });
+    bench.polite = true;
+    let (a, b, to) = two(&mut bench);
+    let (device, _, _) = bench.account();
+    bench.hold = true;
+    for n in 1..=6 {
+        ask(&mut bench, a, to, n, b"x");
+        bench.run();
+    }
+    assert!(!bench.accepts(a) && !bench.accepts(b));
+    let conn = bench.known(&device);
+    bench.run();
+    assert_eq!(
+        bench.hub.stage(conn),
+        Some(Stage::Authenticating),
+        "what is left of the store is for the door"
+    );
+    bench.advance(Duration::from_secs(31));
+    bench.advance(Duration::from_secs(31));
+    assert_eq!((bench.closed(a), bench.closed(b)), (None, None));
 }
 
 #[test]

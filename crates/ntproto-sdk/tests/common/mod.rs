@@ -169,13 +169,13 @@ impl Node {
 
     fn read(&mut self, now: Now, id: ConnId, channel: Channel) {
         let (hub, conn) = (&mut self.hub, ntproto_hub::ConnId(id.0));
-        if !hub.accepts(conn) {
+        if !hub.accepts(conn, channel) {
             return;
         }
         self.quic.with(now, id, |c| {
             c.read_chunks(channel, usize::MAX, |data| {
                 hub.handle(now, ntproto_hub::Input::Bytes { conn, channel, data: &data });
-                hub.accepts(conn)
+                hub.accepts(conn, channel)
             })
         });
     }

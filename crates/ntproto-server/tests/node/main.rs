@@ -13,8 +13,8 @@ use ntproto_core::endpoint::Closed;
 use ntproto_core::rng::Rng;
 use ntproto_core::time::Instant;
 use ntproto_core::wire::packet::PacketId;
-use ntproto_hub::HubEvent;
 use ntproto_hub::store::{StoreError, Txn};
+use ntproto_hub::{HubConfig, HubEvent};
 use ntproto_proto::v2;
 use ntproto_quic::{DatagramMachine as _, Step};
 use ntproto_server::node::Command;
@@ -100,6 +100,27 @@ fn an_answer_that_a_kill_swallowed_is_missed_soon() {
     let killed = world.at;
     world.run_until("stored after all", |w| w.sent(a) == 1);
     assert!(world.at - killed < 3_000_000, "{} us", world.at - killed);
+}
+
+/// Rule 8: a disk that hangs keeps messages waiting, and disconnects nobody.
+#[test]
+fn heartbeats_never_queue_behind_data() {
+    let (mut world, a, b) = couple(17);
+    // A few messages are enough: the hub reads no more packets of this connection.
+    world.config = HubConfig { max_requests: 16, ..HubConfig::default() };
+    world.kill_server();
+    world.start_server();
+    // Both are back.
+    world.run_for(Duration::from_secs(10));
+    world.server.hold = true;
+    let window = 16_usize;
+    (0..window).for_each(|n| world.send(a, b, &n.to_be_bytes()));
+    world.run_for(Duration::from_secs(1));
+    let (opened, events) = (world.server.opened, world.server.events.len());
+    world.run_for(Duration::from_secs(120));
+    assert_eq!((world.server.opened, world.server.down), (opened, 0), "{:?}", &world.server.events[events..]);
+    world.server.hold = false;
+    world.run_until("all sent", |w| w.sent(a) == window);
 }
 
 #[test]
