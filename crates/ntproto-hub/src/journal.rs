@@ -258,6 +258,10 @@ fn write_outcome(outcome: &Outcome, to: &mut Writer) {
             to.u8(11);
             to.u64(*generation);
         }
+        Outcome::Restored { above } => {
+            to.u8(12);
+            to.u64(*above);
+        }
     }
 }
 
@@ -291,6 +295,7 @@ fn read_outcome(from: &mut Reader<'_>) -> Result<Outcome, Malformed> {
         },
         10 => Outcome::Devices(list(from, read_device)?),
         11 => Outcome::Revoked { generation: from.u64()? },
+        12 => Outcome::Restored { above: from.u64()? },
         _ => return Err(Malformed),
     })
 }

@@ -18,7 +18,7 @@ use ntproto_server::keys::{
 const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
 
 fn options<'a>(dir: &'a Path, names: &'a [String]) -> KeyOptions<'a> {
-    KeyOptions { dir, names, operator_public: None, certificate: None }
+    KeyOptions { dir, names, operator_public: None, certificate: None, restored: false }
 }
 
 fn load(options: KeyOptions<'_>, seed: u8, now: UnixMillis) -> Result<Identity, KeyError> {

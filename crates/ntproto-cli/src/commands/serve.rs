@@ -33,6 +33,10 @@ pub(crate) struct Args {
     config: Option<PathBuf>,
     #[command(flatten)]
     settings: Settings,
+    /// The data directory was put back from a backup: number new messages above all that were given out since then,
+    /// and void all tickets. For one start; without it, clients take new messages for ones they know.
+    #[arg(long)]
+    restored: bool,
     /// Print one line of JSON when it is ready: listening, connect, invitation (or null).
     #[arg(long)]
     json: bool,
@@ -107,7 +111,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
         end_with_stdin()?;
     }
     session::block_on(async {
-        let running = Server::start(config).await.map_err(|e| Failure::failed(e.to_string()))?;
+        let running =
+            if args.restored { Server::start_restored(config).await } else { Server::start(config).await };
+        let running = running.map_err(|e| Failure::failed(e.to_string()))?;
         greet(args, &running)?;
         match running.until_signal().await {
             Ok(()) => Ok(Code::Ok),

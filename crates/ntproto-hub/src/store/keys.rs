@@ -14,6 +14,9 @@ pub(super) const CLOCK_FLOOR: &[u8] = b"clock_floor";
 /// Meta: the next account number, u64.
 pub(super) const NEXT_UIN: &[u8] = b"next_uin";
 
+/// Meta: what every number given out is above, u64; absent as long as the store was never restored.
+pub(super) const NUMBER_BASE: &[u8] = b"number_base";
+
 /// Fields side by side. `N` is their total width.
 fn join<const N: usize>(fields: &[&[u8]]) -> [u8; N] {
     let mut key = [0; N];

@@ -37,6 +37,13 @@ pub enum Txn {
         /// The last server time.
         at: UnixMillis,
     },
+    /// The store was put back from a backup: every `conv_seq` and every position given out from now on is above all
+    /// that can have been given out since that was made. Running it again raises them again, and harms nothing.
+    /// Answers [`Outcome::Restored`].
+    Restored {
+        /// The wall clock.
+        wall: UnixMillis,
+    },
     /// Makes an invitation. Answers [`Outcome::Done`].
     CreateInvitation {
         /// Who invites and must be allowed to; `None` is the operator.
@@ -199,6 +206,7 @@ impl Txn {
             Self::Boot { .. }
             | Self::SetClockFloor { .. }
             | Self::Rest { .. }
+            | Self::Restored { .. }
             | Self::CreateInvitation { .. }
             | Self::Enrol { .. }
             | Self::Append(_)
@@ -229,6 +237,11 @@ pub enum Outcome {
     ClockFloor {
         /// The floor.
         floor: UnixMillis,
+    },
+    /// To [`Txn::Restored`].
+    Restored {
+        /// What numbers are above now.
+        above: u64,
     },
     /// It is so.
     Done,

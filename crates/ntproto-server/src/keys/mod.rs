@@ -50,6 +50,9 @@ pub struct KeyOptions<'a> {
     pub operator_public: Option<[u8; 32]>,
     /// A file with a certificate that was signed elsewhere (see [`sign_certificate`]).
     pub certificate: Option<&'a Path>,
+    /// The data directory was put back from a backup: the ticket keys in it are replaced, so that tickets that were
+    /// issued or revoked since are void.
+    pub restored: bool,
 }
 
 /// Everything secret that a server runs with, and what clients are told of it.
@@ -202,7 +205,8 @@ pub fn load_or_create(
     let is_new = !server::path(dir).exists();
     let (tls, pin) = tls::load(dir, options.names, is_new)?;
     let reset = reset_key(dir, rng)?;
-    let tickets = tickets::load(dir, rng, now)?;
+    let tickets =
+        if options.restored { tickets::make(dir, rng, now)? } else { tickets::load(dir, rng, now)? };
     let operator = operator(options, provider, rng, is_new)?;
     let (server_keys, certified) = server::load(options, &operator, provider, rng, now)?;
     Ok(Identity {

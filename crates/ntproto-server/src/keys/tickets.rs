@@ -12,9 +12,6 @@ use super::files::{self, FileError};
 use super::{KeyError, hex_line};
 
 const HEADER: &str = "ntproto ticket keys 1";
-/// The first key's number.
-const FIRST_ID: u32 = 1;
-
 fn path(dir: &Path) -> PathBuf {
     dir.join("ticket.keys")
 }
@@ -46,11 +43,22 @@ pub(super) fn load(
 ) -> Result<(TicketKey, Option<TicketKey>), KeyError> {
     let path = path(dir);
     let Some(text) = files::read_secret(&path)? else {
-        let key = TicketKey::generate(rng, FIRST_ID, now);
-        save_ticket_keys(dir, &key, None)?;
-        return Ok((key, None));
+        return make(dir, rng, now);
     };
     parse(&text).ok_or(KeyError::Damaged(path))
+}
+
+/// Makes a new one in the place of whatever is there. Its number is drawn: a ticket of a key that is gone is to be known
+/// for that, and not for a forgery with this one.
+pub(super) fn make(
+    dir: &Path,
+    rng: &mut Rng,
+    now: UnixMillis,
+) -> Result<(TicketKey, Option<TicketKey>), KeyError> {
+    let id = u32::from_be_bytes(rng.array());
+    let key = TicketKey::generate(rng, id, now);
+    save_ticket_keys(dir, &key, None)?;
+    Ok((key, None))
 }
 
 fn parse(text: &str) -> Option<(TicketKey, Option<TicketKey>)> {
@@ -78,6 +86,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn new_ones_open_nothing_that_was_sealed_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut rng = Rng::new([2; 32]);
+        let now = UnixMillis(1_000_000);
+        let (old, _) = load(dir.path(), &mut rng, now).unwrap();
+        let (new, previous) = make(dir.path(), &mut rng, now).unwrap();
+        assert!(previous.is_none() && new.id() != old.id() && !new.secret().ct_eq(old.secret()));
+        let (kept, previous) = load(dir.path(), &mut rng, now).unwrap();
+        assert!(previous.is_none() && kept.secret().ct_eq(new.secret()));
+    }
+
+    #[test]
     fn they_are_kept_and_checked() {
         let dir = tempfile::tempdir().unwrap();
         let mut rng = Rng::new([1; 32]);
@@ -88,7 +108,7 @@ mod tests {
         save_ticket_keys(dir.path(), &next, Some(&first)).unwrap();
         let (current, previous) = load(dir.path(), &mut rng, now).unwrap();
         let previous = previous.unwrap();
-        assert_eq!((current.id(), current.created().0), (2, 1_000_001));
+        assert_eq!((current.id(), current.created().0), (first.id() + 1, 1_000_001));
         assert!(current.secret().ct_eq(next.secret()) && previous.secret().ct_eq(first.secret()));
         let good = std::fs::read_to_string(path(dir.path())).unwrap();
         for bad in ["", "ntproto ticket keys 2\n", &good[..good.len() - 2], &format!("{good}{good}")] {

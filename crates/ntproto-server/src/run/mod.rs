@@ -73,13 +73,24 @@ impl Server {
     /// # Errors
     /// Whatever is wrong with the port, the store or the keys, in one line.
     pub async fn start(config: ServerConfig) -> Result<Running, StartError> {
-        start_on(config, |store| Box::new(store), STORE_END).await
+        start_on(config, false, |store| Box::new(store), STORE_END).await
+    }
+
+    /// [`start`](Self::start) on a data directory that was put back from a backup: what was stored since then is
+    /// gone, but clients know the numbers it had. New messages get numbers above them, and every ticket is void.
+    /// Needed once after a restore; another time does no harm.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_restored(config: ServerConfig) -> Result<Running, StartError> {
+        start_on(config, true, |store| Box::new(store), STORE_END).await
     }
 }
 
 /// [`Server::start`], with something around the store.
 async fn start_on(
     config: ServerConfig,
+    restored: bool,
     around: impl FnOnce(RedbStore) -> Box<dyn Store>,
     store_end: Duration,
 ) -> Result<Running, StartError> {
@@ -101,9 +112,13 @@ async fn start_on(
         names: &names,
         operator_public: config.operator_public,
         certificate: config.certificate.as_deref(),
+        restored,
     };
     let identity = keys::load_or_create(options, &RUSTCRYPTO, &mut rng, now.unix)?;
     let boot = boot(&mut store, &mut rng, now.unix)?;
+    if restored {
+        raise_numbers(&mut store, boot.clock)?;
+    }
     let first_invitation = first_invitation(&mut store, &mut rng, boot.clock)?;
 
     let (host, port) = config.public_address(local_addr);
@@ -241,6 +256,20 @@ fn one(store: &mut RedbStore, txn: Txn) -> Result<Outcome, StoreError> {
 fn boot(store: &mut RedbStore, rng: &mut Rng, wall: UnixMillis) -> Result<Boot, StartError> {
     match one(store, Txn::Boot { wall, epoch: rng.array() }) {
         Ok(Outcome::Booted(boot)) => Ok(boot),
+        Ok(_) => Err(StartError::Boot(StoreError::Corrupt)),
+        Err(e) => Err(StartError::Boot(e)),
+    }
+}
+
+fn raise_numbers(store: &mut RedbStore, wall: UnixMillis) -> Result<(), StartError> {
+    match one(store, Txn::Restored { wall }) {
+        Ok(Outcome::Restored { above }) => {
+            tracing::warn!(
+                numbers_above = above,
+                "restored from a backup: numbers go on above all that were given out since, tickets are void"
+            );
+            Ok(())
+        }
         Ok(_) => Err(StartError::Boot(StoreError::Corrupt)),
         Err(e) => Err(StartError::Boot(e)),
     }

@@ -166,6 +166,74 @@ pub(super) fn too_long(bench: &mut Bench) {
     assert_eq!(bench.page(b.uin, 0, 1).0.len(), 1);
 }
 
+//= proof: messages-17
+pub(super) fn restored(bench: &mut Bench) {
+    /// What a client may have reached before the store was put back.
+    const SEEN: u64 = 1_000_000;
+    let (a, b, conversation) = bench.two();
+    bench.ok(Txn::Append(message(&a, conversation, 1, b"kept")));
+    bench.ok(Txn::Append(message(&a, conversation, 2, b"kept")));
+    let raise = |bench: &mut Bench| match bench.ok(Txn::Restored { wall: NOW }) {
+        Outcome::Restored { above } => above,
+        other => panic!("not restored: {other:?}"),
+    };
+    let above = raise(bench);
+    assert!(above >= 1 << 32);
+    bench.reopen();
+
+    // Whatever a cursor had reached, it is served, moves to the end, and asks no more.
+    assert_eq!(bench.page(b.uin, SEEN, 10), (vec![], above, false));
+    assert_eq!(bench.page(b.uin, above, 10), (vec![], above, false));
+    assert_eq!(
+        bench.ok(sync(b.uin, Some(EPOCH), above + 1, 10, PLENTY)),
+        Outcome::TooLong { epoch: EPOCH, next: 0 }
+    );
+    let (deltas, next, has_more) = bench.page(b.uin, 0, 2);
+    assert_eq!((deltas.len(), next, has_more), (2, 2, true));
+    assert_eq!(bench.page(b.uin, 2, 2), (vec![], above, false));
+
+    // What was delivered and lost with the disk counts as the end of the log.
+    match bench.ok(Txn::Delivered { uin: b.uin, watermarks: vec![(conversation, SEEN)] }) {
+        Outcome::Delivered { receipts } => {
+            assert_eq!(receipts[0].receipt.delivered_seq, 2);
+            assert_eq!(receipts[0].place, place(a.uin, above + 1));
+        }
+        other => panic!("no receipts: {other:?}"),
+    }
+    let appended = Outcome::Appended {
+        conv_seq: above + 1,
+        stored: NOW,
+        duplicate: false,
+        entries: vec![place(a.uin, above + 2), place(b.uin, above + 1)],
+    };
+    assert_eq!(bench.ok(Txn::Append(message(&a, conversation, 3, b"new"))), appended);
+    let inbox = bench.inbox(b.uin, SEEN);
+    assert_eq!(
+        inbox.iter().map(|(at, packet)| (*at, packet.seq())).collect::<Vec<_>>(),
+        [(above + 1, above + 1)]
+    );
+    assert_eq!(bench.inbox(b.uin, 0).len(), 3);
+    // Bytes cut a page as short as the limit does.
+    match bench.ok(sync(b.uin, Some(EPOCH), 0, 10, 1)) {
+        Outcome::Page { deltas, next: 1, has_more: true, .. } => assert_eq!(deltas.len(), 1),
+        other => panic!("not the first alone: {other:?}"),
+    }
+
+    let again = raise(bench);
+    assert!(again > above + 2);
+    match bench.ok(Txn::Append(message(&b, conversation, 1, b"newer"))) {
+        Outcome::Appended { conv_seq, entries, .. } => {
+            assert_eq!(
+                (conv_seq, &entries[..]),
+                (again + 1, &[place(b.uin, again + 1), place(a.uin, again + 1)][..])
+            );
+        }
+        other => panic!("not appended: {other:?}"),
+    }
+    // The accounts made since the backup keep their numbers to themselves.
+    assert!(bench.account(3).uin.0 >= b.uin.0 + 2_000_000);
+}
+
 pub(super) fn receipts(bench: &mut Bench) {
     let (a, b, conversation) = bench.two();
     let c = bench.account(3);

@@ -57,6 +57,7 @@ const CASES: &[(&str, Case)] = &[
     ("appends that must be refused", messages::append_refusals),
     ("pages of an inbox", messages::pages),
     ("cursors that can't be served", messages::too_long),
+    ("after a restore numbers go on above all that were given", messages::restored),
     ("delivered watermarks only rise, receipts are coalesced", messages::receipts),
     ("a refusal leaves its batch standing and no trace", messages::batch),
     ("a batch that only reads", messages::read_batch),

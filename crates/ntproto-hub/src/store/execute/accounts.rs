@@ -60,7 +60,7 @@ fn clock_floor(kv: &dyn Kv) -> Result<UnixMillis, StoreError> {
     meta_number(kv, keys::CLOCK_FLOOR).map(|floor| UnixMillis(floor.unwrap_or(0)))
 }
 
-fn meta_number(kv: &dyn Kv, name: &[u8]) -> Result<Option<u64>, StoreError> {
+pub(super) fn meta_number(kv: &dyn Kv, name: &[u8]) -> Result<Option<u64>, StoreError> {
     kv.get(Table::Meta, name)?.map(|value| keys::number(&value).ok_or(StoreError::Corrupt)).transpose()
 }
 

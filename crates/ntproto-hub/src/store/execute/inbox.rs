@@ -13,17 +13,18 @@ use prost::Message;
 use super::super::keys;
 use super::super::kv::{Kv, Table};
 use super::super::txn::{InboxPlace, Outcome, StoreError};
-use super::{decode, fixed, messages, read, write};
+use super::{decode, fixed, messages, read, restored, write};
 
 /// Deltas in one page at most. The pointers of a page are held in memory while its bodies are read.
 pub const MAX_PAGE: u32 = 1_000;
 /// The tag and the length in front of a delta in its page: a length under 2^28 takes four bytes.
 const DELTA_FRAMING: usize = 5;
 
-/// The last position given out; zero when the inbox is empty.
+/// The last position given out, or that must be taken for given out after a restore; zero when there is neither.
 fn head(kv: &dyn Kv, uin: Uin) -> Result<u64, StoreError> {
     let last = kv.last_key(Table::Inbox, &keys::inbox(uin, 0), &keys::inbox(uin, u64::MAX))?;
-    last.map_or(Ok(0), |key| keys::trailing_u64(&key).ok_or(StoreError::Corrupt))
+    let last = last.map_or(Ok(0), |key| keys::trailing_u64(&key).ok_or(StoreError::Corrupt))?;
+    Ok(last.max(restored::base(kv)?))
 }
 
 /// The place the next entry of an inbox gets.
@@ -62,6 +63,7 @@ pub(super) fn sync_page(
         lines.len() < limit
     })?;
 
+    let mut whole = lines.len() < limit;
     let mut deltas: Vec<v2::Delta> = Vec::with_capacity(lines.len());
     let mut size = 0;
     for (position, line) in lines {
@@ -69,11 +71,13 @@ pub(super) fn sync_page(
         let delta = v2::Delta { position, packet: Some(packet(kv, decode(line)?)?) };
         size += delta.encoded_len() + DELTA_FRAMING;
         if !deltas.is_empty() && size > max_bytes as usize {
+            whole = false;
             break;
         }
         deltas.push(delta);
     }
-    let next = deltas.last().map_or(cursor, |delta| delta.position);
+    // After a restore the end is above the last change.
+    let next = if whole { head } else { deltas.last().map_or(cursor, |delta| delta.position) };
     Ok(Outcome::Page { epoch, deltas, next, has_more: next < head })
 }
 

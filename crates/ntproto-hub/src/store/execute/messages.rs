@@ -13,7 +13,7 @@ use ntproto_proto::v2;
 use super::super::keys;
 use super::super::kv::{Kv, Table};
 use super::super::txn::{Append, InboxPlace, Outcome, ReceiptPlaced, StoreError};
-use super::{accounts, inbox, read, write};
+use super::{accounts, inbox, read, restored, write};
 
 pub(super) fn append(kv: &mut dyn Kv, append: &Append) -> Result<Outcome, StoreError> {
     let device = accounts::device(kv, append.device)?.ok_or(StoreError::NotFound)?;
@@ -47,7 +47,8 @@ pub(super) fn append(kv: &mut dyn Kv, append: &Append) -> Result<Outcome, StoreE
     for member in members {
         accounts::account(kv, member)?.ok_or(StoreError::NotFound)?;
     }
-    let conv_seq = head(kv, append.conversation)?.checked_add(1).ok_or(StoreError::Corrupt)?;
+    let last = head(kv, append.conversation)?.max(restored::base(kv)?);
+    let conv_seq = last.checked_add(1).ok_or(StoreError::Corrupt)?;
     let places = [inbox::next_place(kv, members[0])?, inbox::next_place(kv, members[1])?];
 
     let entry = record::LogEntry {

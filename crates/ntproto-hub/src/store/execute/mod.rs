@@ -7,6 +7,7 @@
 //! | `accounts` | boot, clock floor, invitations, enrolment, devices |
 //! | `messages` | append and delivered |
 //! | `inbox` | positions, and pages of what is there |
+//! | `restored` | what numbers are above, and raising it after a restore |
 
 use alloc::vec::Vec;
 
@@ -19,9 +20,11 @@ use super::txn::{Outcome, StoreError, Txn};
 mod accounts;
 mod inbox;
 mod messages;
+mod restored;
 
 pub use accounts::{BOOT_LEAD, CLOCK_LEAD, FIRST_UIN, MAX_DEVICES, MAX_LIVE_DEVICES};
 pub use inbox::MAX_PAGE;
+pub use restored::{NUMBERS_PER_SECOND, RESTORE_ACCOUNTS, RESTORE_STEP};
 
 /// Runs one transaction.
 ///
@@ -32,6 +35,7 @@ pub fn execute(txn: &Txn, kv: &mut dyn Kv) -> Result<Outcome, StoreError> {
         Txn::Boot { wall, epoch } => accounts::boot(kv, *wall, epoch),
         Txn::SetClockFloor { at } => accounts::set_clock_floor(kv, *at),
         Txn::Rest { at } => accounts::rest(kv, *at),
+        Txn::Restored { wall } => restored::restored(kv, *wall),
         Txn::CreateInvitation { by, code_hash, uses, expires, may_invite } => {
             accounts::create_invitation(kv, *by, code_hash, *uses, *expires, *may_invite)
         }
