@@ -1,7 +1,7 @@
 //! Our QUIC transport against plain quinn over loopback, side by side in one run: raw bytes on one stream, and
 //! the same messages authenticated and sealed, which quinn does not do.
 //!
-//! `cargo bench -p ntproto-tests --bench quic [-- ROUNDS]`. Each side has a thread and a current-thread runtime of
+//! `cargo bench -p ntproto-tests --bench quic [-- ROUNDS [CASE]]`; CASE is a part of a case's name. Each side has a thread and a current-thread runtime of
 //! its own. Rounds alternate, so that a noisy moment hits both; the median of the rounds' ratios is what counts.
 //! Pin it to one processor (`taskset -c 0`) for latencies free of the cost of waking another.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
@@ -45,7 +45,8 @@ fn main() {
         "{:<22} {:>8} {:>9} {:>9} {:>6} {:>9} {:>6}",
         "256 B messages", "", "quinn", "raw", "ratio", "sealed", "ratio"
     );
-    for (name, load, figures) in cases {
+    let wanted = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).nth(1).unwrap_or_default();
+    for (name, load, figures) in cases.into_iter().filter(|(name, ..)| name.contains(&wanted)) {
         let mut outcomes: Vec<[Outcome; 3]> = Vec::new();
         for round in 0..rounds {
             // Who goes first alternates too.

@@ -173,20 +173,20 @@ impl Machine {
         self.open = true;
     }
 
-    /// Queues what the load allows now.
-    fn queue(&mut self, now: Now) {
-        let Some((_, end)) = self.session.as_mut().filter(|_| self.open) else { return };
+    /// Queues what the load allows now; whether that was anything.
+    fn queue(&mut self, now: Now) -> bool {
+        let Some((_, end)) = self.session.as_mut().filter(|_| self.open) else { return false };
+        let mut queued = false;
         if matches!(end, End::Server(_)) {
-            while let Some(body) = self.back.front() {
-                if !end.send(now, &mut self.rng, body.clone()) {
-                    break;
-                }
+            while self.back.front().is_some_and(|body| end.send(now, &mut self.rng, body.clone())) {
                 self.back.pop_front();
+                queued = true;
             }
-            return;
+            return queued;
         }
         let goal = match self.load {
-            Load::OneWay { messages, .. } => messages,
+            // What was queued before went out: the next write.
+            Load::OneWay { messages, a_write } => messages.min(self.sent + a_write),
             Load::Echo { messages, window } => messages.min(self.got + window),
         };
         while self.sent < goal {
@@ -197,7 +197,9 @@ impl Machine {
                 break;
             }
             self.sent += 1;
+            queued = true;
         }
+        queued
     }
 
     fn packet(&mut self, now: Now, body: Bytes) {
@@ -232,7 +234,6 @@ impl Machine {
     /// Lets the session take, decide and write until it wants nothing more.
     fn step(&mut self, now: Now) {
         loop {
-            self.queue(now);
             let Some((conn, end)) = &mut self.session else { return };
             if let Some((channel, at)) = &mut self.at {
                 let rest = &self.tx.as_slice()[*at..];
@@ -251,6 +252,7 @@ impl Machine {
                     self.start = Some(Instant::now());
                 }
                 Want::Admit => self.admit(now),
+                Want::Nothing if self.queue(now) => {}
                 Want::Nothing => return,
             }
         }

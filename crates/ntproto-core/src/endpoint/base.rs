@@ -178,8 +178,12 @@ impl Base {
             self.end(Closed::AuthTimeout, "the handshake took too long");
         } else if passed(self.ticket_deadline) {
             self.end(Closed::TicketExpired, "the ticket ran out");
-        } else if let Some(Err(why)) = self.link().map(|l| l.tick(now)) {
-            self.end(why, "");
+        } else if let Some(link) = self.link() {
+            match link.tick(now) {
+                Ok(true) => self.rx.iter_mut().for_each(Reassembler::rest),
+                Ok(false) => {}
+                Err(why) => self.end(why, ""),
+            }
         }
     }
 

@@ -234,12 +234,14 @@ impl Link {
         Ok(Some(channel))
     }
 
-    /// Sends or misses a heartbeat that is due.
-    pub(super) fn tick(&mut self, now: Instant) -> Result<(), Closed> {
+    /// Sends or misses a heartbeat that is due. `true`: it sent one, and gave back the memory of empty queues.
+    pub(super) fn tick(&mut self, now: Instant) -> Result<bool, Closed> {
         match self.heartbeat.poll(now) {
-            Pulse::Quiet => Ok(()),
+            Pulse::Quiet => Ok(false),
             Pulse::Send(n) => {
-                self.push_control(FrameType::Heartbeat, n.to_be_bytes().to_vec()).map_err(Closed::PeerError)
+                self.queues.iter_mut().for_each(PacketQueue::rest);
+                self.push_control(FrameType::Heartbeat, n.to_be_bytes().to_vec()).map_err(Closed::PeerError)?;
+                Ok(true)
             }
             Pulse::Dead => Err(Closed::Silent),
         }

@@ -37,6 +37,9 @@ pub const MAX_DETAIL: usize = 200;
 /// A frame of packets is closed at this size: large enough to share the cost of sealing, small
 /// enough that CONTROL never waits long behind it.
 pub const FRAME_TARGET: usize = 16 * 1024;
+/// What an emptied buffer keeps for the next frame: two frames of packets. A connection gives it back when its
+/// heartbeat comes, so an idle one holds no buffer.
+const KEPT_BUFFER: usize = 2 * FRAME_TARGET;
 /// The handshake must end within this.
 pub const AUTH_TIMEOUT: core::time::Duration = core::time::Duration::from_secs(10);
 

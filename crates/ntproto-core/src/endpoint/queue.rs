@@ -3,7 +3,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use super::{FRAME_TARGET, MAX_PACKETS_PER_FRAME};
+use super::{FRAME_TARGET, KEPT_BUFFER, MAX_PACKETS_PER_FRAME};
 use crate::wire::packet::Packet;
 
 /// Bytes a channel may have waiting before it takes no more packets. One packet of any legal size
@@ -41,6 +41,13 @@ impl PacketQueue {
         self.lens.push_back((self.bytes.len() - before) as u32);
     }
 
+    /// Gives back memory that is not used now.
+    pub(super) fn rest(&mut self) {
+        if self.is_empty() {
+            *self = Self::default();
+        }
+    }
+
     /// Takes the packets of one frame: as many as fit the target, at least one.
     pub(super) fn take_frame(&mut self, out: &mut Vec<u8>) {
         let mut len = 0;
@@ -58,8 +65,7 @@ impl PacketQueue {
         self.head += len;
         if self.lens.is_empty() {
             self.bytes.clear();
-            // An idle connection holds no buffer.
-            self.bytes.shrink_to(0);
+            self.bytes.shrink_to(KEPT_BUFFER);
             self.head = 0;
         } else if self.head > QUEUE_LIMIT {
             self.bytes.drain(..self.head);

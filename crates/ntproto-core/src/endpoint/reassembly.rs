@@ -2,8 +2,9 @@
 
 use alloc::vec::Vec;
 
+use super::KEPT_BUFFER;
 use crate::wire::channel::Channel;
-use crate::wire::frame::{Decoded, FrameError, HEADER_LEN, Header, decode};
+use crate::wire::frame::{Decoded, FrameError, Header, decode};
 
 /// The unfinished frame of one channel. Holds what has arrived of it, never more than its length,
 /// and takes no memory a peer only announced.
@@ -36,8 +37,7 @@ impl Reassembler {
                         *data = &data[consumed..];
                     } else {
                         self.partial.clear();
-                        // A large frame's memory is given back; the next one is most likely small.
-                        self.partial.shrink_to(HEADER_LEN * 16);
+                        self.partial.shrink_to(KEPT_BUFFER);
                     }
                     return Ok(Some(seen));
                 }
@@ -51,6 +51,11 @@ impl Reassembler {
             self.partial.extend_from_slice(&data[..take]);
             *data = &data[take..];
         }
+    }
+
+    /// Gives back memory that is not used now.
+    pub(super) fn rest(&mut self) {
+        self.partial.shrink_to_fit();
     }
 
     /// Bytes held.
