@@ -17,8 +17,6 @@ pub const TX_LIMIT: usize = MAX_SEGMENTS * MAX_DATAGRAM;
 
 /// The datagram size every QUIC path carries (RFC 9000, section 14).
 pub const MTU_SAFE: u16 = 1200;
-/// What fits Ethernet over IPv6: saves MTU discovery its first round trips where the path is known.
-pub const MTU_ETHERNET: u16 = 1452;
 
 /// Streams a client opens: CONTROL, MESSAGE, SYNC.
 pub const MAX_BIDI_STREAMS: u32 = 3;

@@ -145,7 +145,8 @@ impl Handshake {
             Initiator::start(*provider, rng, device, keys.current().public(), request.clone()).unwrap();
         let pending = Responder::receive(*provider, keys, &message).unwrap();
         let answer = v2::auth_response::Answer::Grant(grant.clone());
-        let (message, split) = pending.answer(rng, v2::AuthResponse { answer: Some(answer) }).unwrap();
+        let (message, split) =
+            pending.into_parts().1.answer(rng, v2::AuthResponse { answer: Some(answer) }).unwrap();
         let Ok(Answer::Granted(_, theirs)) = initiator.finish(&message) else { panic!() };
         let binding = Binding { transport: TransportId::Quic, exporter: [5; 32] };
         let a = KeySchedule::new(*provider, &split.unwrap(), &binding);

@@ -16,7 +16,6 @@ use prost::Message as _;
 
 use super::secret::Secret;
 use super::{AgreementKey, CryptoProvider};
-use crate::code::ErrorCode;
 use crate::ids::{DeviceId, Uin};
 use crate::rng::Rng;
 use crate::time::UnixMillis;
@@ -380,14 +379,6 @@ pub enum LinkError {
     Malformed,
     /// Too old.
     Expired,
-}
-
-impl LinkError {
-    /// What the peer is told: the same for every reason.
-    #[must_use]
-    pub const fn code(self) -> ErrorCode {
-        ErrorCode::BadCredential
-    }
 }
 
 impl fmt::Display for LinkError {

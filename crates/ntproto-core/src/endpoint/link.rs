@@ -240,7 +240,8 @@ impl Link {
             Pulse::Quiet => Ok(false),
             Pulse::Send(n) => {
                 self.queues.iter_mut().for_each(PacketQueue::rest);
-                self.push_control(FrameType::Heartbeat, n.to_be_bytes().to_vec()).map_err(Closed::PeerError)?;
+                self.push_control(FrameType::Heartbeat, n.to_be_bytes().to_vec())
+                    .map_err(Closed::PeerError)?;
                 Ok(true)
             }
             Pulse::Dead => Err(Closed::Silent),

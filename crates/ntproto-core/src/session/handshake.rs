@@ -38,7 +38,6 @@ use ntproto_proto::v2::auth_response::Answer as WireAnswer;
 use ntproto_proto::v2::{AuthRequest, AuthResponse, DeviceLink, Grant, Refusal};
 use prost::Message as _;
 
-use crate::code::ErrorCode;
 use crate::crypto::identity::{DeviceKeys, ServerKeys, device_key_hash};
 use crate::crypto::noise::{InitiatorStart, InitiatorWait, REQUEST_OVERHEAD, RESPONSE_OVERHEAD};
 use crate::crypto::noise::{ResponderReply, ResponderStart};
@@ -66,7 +65,7 @@ pub const MAX_DEVICE_NAME: usize = 64;
 
 const POP_CONTEXT: &[u8] = b"ntproto ticket-pop v1";
 
-/// What was wrong with the peer's half of a handshake. It ends the connection with [`code`](Self::code).
+/// What was wrong with the peer's half of a handshake. It ends the connection; the peer is not told what it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HandshakeError {
@@ -80,19 +79,6 @@ pub enum HandshakeError {
     Signature,
     /// The server chose a version that was not offered.
     Version,
-}
-
-impl HandshakeError {
-    /// The code the connection closes with.
-    #[must_use]
-    pub const fn code(self) -> ErrorCode {
-        match self {
-            Self::TooLarge => ErrorCode::TooLarge,
-            Self::Unreadable | Self::Malformed(_) => ErrorCode::Handshake,
-            Self::Signature => ErrorCode::BadCredential,
-            Self::Version => ErrorCode::Version,
-        }
-    }
 }
 
 impl From<CryptoError> for HandshakeError {
@@ -319,18 +305,6 @@ impl Pending {
     #[must_use]
     pub fn into_parts(self) -> (AuthClaims, Reply) {
         (self.claims, Reply { noise: self.noise })
-    }
-
-    /// Makes AUTH_RESP, see [`Reply::answer`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn answer(
-        self,
-        rng: &mut Rng,
-        response: AuthResponse,
-    ) -> Result<(Vec<u8>, Option<NoiseSplit>), HandshakeError> {
-        self.into_parts().1.answer(rng, response)
     }
 }
 

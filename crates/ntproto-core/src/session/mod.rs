@@ -9,7 +9,7 @@
 //! client  Initiator::start ── AUTH_REQ ──▶ Responder::receive   server
 //!              │                                 │ claims: may this device in?
 //!              │                                 ▼
-//!         finish ◀────────── AUTH_RESP ──── Pending::answer
+//!         finish ◀────────── AUTH_RESP ──── Reply::answer  
 //!              └── grant, k1 k2 h                └── k1 k2 h
 //! ```
 

@@ -156,7 +156,7 @@ fn every_credential_arrives_and_both_sides_agree() {
             assert_eq!(claims.ephemeral, auth_req[..32]);
             assert_eq!(claims.version, Some("2.4.1"));
             assert_eq!(claims.request.device_name, "Ann's phone");
-            let (auth_resp, split) = pending.answer(&mut world.rng, grant()).unwrap();
+            let (auth_resp, split) = pending.into_parts().1.answer(&mut world.rng, grant()).unwrap();
             match initiator.finish(&auth_resp).unwrap() {
                 Answer::Granted(grant, ours) => {
                     assert_eq!(grant.uin, 10001);
@@ -174,7 +174,7 @@ fn a_refusal_is_authenticated_and_gives_no_keys() {
         let mut world = World::new(*provider);
         let (initiator, auth_req) = world.start(request(ticket(b"t"))).unwrap();
         let pending = world.receive(&auth_req).unwrap();
-        let (auth_resp, split) = pending.answer(&mut world.rng, refusal()).unwrap();
+        let (auth_resp, split) = pending.into_parts().1.answer(&mut world.rng, refusal()).unwrap();
         assert!(split.is_none());
         match initiator.finish(&auth_resp).unwrap() {
             Answer::Refused(refusal) => assert_eq!(refusal.code, ErrorCode::Revoked as u32),
@@ -193,8 +193,8 @@ fn two_handshakes_share_nothing() {
             let pending = world.receive(&auth_req).unwrap();
             // Even the same request again gets other keys.
             let again = world.receive(&auth_req).unwrap();
-            splits.push(pending.answer(&mut world.rng, grant()).unwrap().1.unwrap());
-            splits.push(again.answer(&mut world.rng, grant()).unwrap().1.unwrap());
+            splits.push(pending.into_parts().1.answer(&mut world.rng, grant()).unwrap().1.unwrap());
+            splits.push(again.into_parts().1.answer(&mut world.rng, grant()).unwrap().1.unwrap());
         }
         for (i, a) in splits.iter().enumerate() {
             for b in &splits[i + 1..] {
@@ -214,12 +214,11 @@ fn the_wrong_server_key() {
                 .unwrap();
         let refused = err(world.receive(&auth_req));
         assert_eq!(refused, HandshakeError::Unreadable);
-        assert_eq!(refused.code(), ErrorCode::Handshake);
 
         // An impostor that relays the request but holds no key can't answer it.
         let (initiator, _) = world.start(request(ticket(b"t"))).unwrap();
         let pending = world.receive(&world.start_other().1).unwrap();
-        let (auth_resp, _) = pending.answer(&mut world.rng, grant()).unwrap();
+        let (auth_resp, _) = pending.into_parts().1.answer(&mut world.rng, grant()).unwrap();
         assert_eq!(err(initiator.finish(&auth_resp)), HandshakeError::Unreadable);
     }
 }
@@ -243,7 +242,7 @@ fn a_rotated_server_key_answers_until_it_is_forgotten() {
         world.server.rotate(next);
         assert_eq!((world.server.current().id(), world.server.previous().unwrap().id()), (2, 1));
         let pending = world.receive(&auth_req).unwrap();
-        let (auth_resp, _) = pending.answer(&mut world.rng, grant()).unwrap();
+        let (auth_resp, _) = pending.into_parts().1.answer(&mut world.rng, grant()).unwrap();
         assert!(matches!(initiator.finish(&auth_resp), Ok(Answer::Granted(..))));
         let (_, to_new) = world.start(request(ticket(b"t"))).unwrap();
         assert!(world.receive(&to_new).is_ok());
@@ -297,7 +296,6 @@ fn a_wrong_signature() {
             let auth_req = world.forge(|w, h| spoil(w, h).encode_to_vec());
             let refused = err(world.receive(&auth_req));
             assert_eq!(refused, HandshakeError::Signature, "{what}");
-            assert_eq!(refused.code(), ErrorCode::BadCredential);
         }
     }
 }
@@ -376,9 +374,9 @@ fn sizes() {
             grant.version = "v".repeat(MAX_AUTH_PAYLOAD);
         }
         let pending = world.receive(&auth_req).unwrap();
-        assert_eq!(err(pending.answer(&mut world.rng, response)), HandshakeError::TooLarge);
+        assert_eq!(err(pending.into_parts().1.answer(&mut world.rng, response)), HandshakeError::TooLarge);
         let pending = world.receive(&auth_req).unwrap();
-        let refused = err(pending.answer(&mut world.rng, AuthResponse { answer: None }));
+        let refused = err(pending.into_parts().1.answer(&mut world.rng, AuthResponse { answer: None }));
         assert_eq!(refused, HandshakeError::Malformed("no answer"));
     }
 }
@@ -402,11 +400,9 @@ fn rules_of_the_response() {
                 spoil(grant);
             }
             let pending = world.receive(&auth_req).unwrap();
-            let (auth_resp, _) = pending.answer(&mut world.rng, response).unwrap();
+            let (auth_resp, _) = pending.into_parts().1.answer(&mut world.rng, response).unwrap();
             assert_eq!(err(initiator.finish(&auth_resp)), expected);
         }
-        assert_eq!(HandshakeError::Version.code(), ErrorCode::Version);
-        assert_eq!(HandshakeError::TooLarge.code(), ErrorCode::TooLarge);
     }
 }
 
@@ -446,7 +442,7 @@ static RECORDED: LazyLock<Vec<Recorded>> = LazyLock::new(|| {
         let mut world = World::new(provider);
         let (_, auth_req) = world.start(request(ticket(b"a ticket"))).unwrap();
         let pending = world.receive(&auth_req).unwrap();
-        let (auth_resp, _) = pending.answer(&mut world.rng, grant()).unwrap();
+        let (auth_resp, _) = pending.into_parts().1.answer(&mut world.rng, grant()).unwrap();
         Recorded { world, auth_req, auth_resp_len: auth_resp.len() }
     };
     PROVIDERS.iter().map(|(_, provider)| record(*provider)).collect()
@@ -459,7 +455,8 @@ fn damaged_response(recorded: &Recorded, seed: u8, damage: impl FnOnce(&mut Vec<
     let server = world.server.current().public();
     let start = Initiator::start(world.provider, &mut rng, &world.device, server, request(ticket(b"t")));
     let (initiator, auth_req) = start.unwrap();
-    let (mut auth_resp, _) = world.receive(&auth_req).unwrap().answer(&mut rng, grant()).unwrap();
+    let (mut auth_resp, _) =
+        world.receive(&auth_req).unwrap().into_parts().1.answer(&mut rng, grant()).unwrap();
     damage(&mut auth_resp);
     err(initiator.finish(&auth_resp))
 }

@@ -347,10 +347,3 @@ impl DatagramMachine for Driver {
         }
     }
 }
-
-impl Driver {
-    /// Addresses to try instead of looking the host up, from the next connection on.
-    pub fn set_addresses(&mut self, addresses: Vec<SocketAddr>) {
-        self.server.addresses = addresses;
-    }
-}
