@@ -1,7 +1,6 @@
 //! The composition.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 
 use ntproto_core::client::{self, Client, ClientConfig, ClientEvent, ClientTxn, OpId, Saved};
 use ntproto_core::code::ErrorCode;
