@@ -80,8 +80,11 @@ impl Client {
                     self.pause(now, &e);
                     self.inbox.receipts_failed();
                 }
-                // The server will never take these.
-                _ => self.inbox.receipts_sent(&sent),
+                // The server will never take these: nor are they owed after a restart.
+                _ => {
+                    self.inbox.receipts_sent(&sent);
+                    self.store(ClientTxn::ReceiptsSent(sent), Op::Other);
+                }
             },
         }
     }

@@ -77,7 +77,10 @@ fn pages_and_receipts_that_are_refused_are_asked_for_again() {
     assert!(w.written.iter().any(|txn| matches!(txn, ClientTxn::ReceiptsSent(_))));
     // One that will never be taken is not told again.
     w.push(2, 1, from_friend(2));
+    w.written.clear();
     w.refuse(PacketId::DELIVERED, ErrorCode::Forbidden, 0);
+    let sent = ClientTxn::ReceiptsSent(Vec::from([(talk(), 2)]));
+    assert!(w.written.contains(&sent), "nor after a restart: the disk knows");
     w.later(10_000);
     assert!(!w.asked.iter().any(|(_, p)| p.id == PacketId::DELIVERED));
     // An application's request is told why.
