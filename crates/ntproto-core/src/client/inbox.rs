@@ -45,6 +45,11 @@ pub(super) struct Inbox {
     /// Pushes were dropped since the sync began: one more is needed after it.
     dropped: bool,
     staged: Apply,
+    /// What was staged before the epoch changed: it is written by itself, under the epoch it belongs to.
+    before: Option<Apply>,
+    /// The highest position on the disk, of the epoch that the disk knows or is being told of: only up to here
+    /// can the application confirm.
+    told: u64,
     /// Messages of this device met on the way, to settle the outbox with.
     own: Vec<v2::StoredMessage>,
     owed: BTreeMap<ConversationId, u64>,
@@ -64,6 +69,8 @@ impl Inbox {
             held: Vec::new(),
             dropped: false,
             staged: Apply::default(),
+            before: None,
+            told: saved.cursor,
             own: Vec::new(),
             owed: core::mem::take(&mut saved.owed),
             telling: false,
@@ -90,7 +97,7 @@ impl Inbox {
 
     /// The next page to ask for, if one is needed and there is room for it.
     pub(super) fn next_sync(&mut self) -> Option<v2::SyncRequest> {
-        if self.caught_up || self.syncing || self.staged.len() >= MAX_STAGED {
+        if self.caught_up || self.syncing || self.before.is_some() || self.staged.len() >= MAX_STAGED {
             return None;
         }
         self.syncing = true;
@@ -112,6 +119,9 @@ impl Inbox {
             // known before is recognised by its place in its conversation.
             if self.epoch.is_some() && !page.too_long {
                 return None;
+            }
+            if !self.staged.is_empty() {
+                self.before = Some(core::mem::take(&mut self.staged));
             }
             self.epoch = Some(epoch);
             self.staged.epoch = Some(epoch);
@@ -216,11 +226,24 @@ impl Inbox {
 
     /// What is to be written next.
     pub(super) fn next_apply(&mut self) -> Option<Apply> {
+        if self.before.is_some() {
+            return self.before.take();
+        }
+        if self.staged.epoch.is_some() {
+            // A confirmation that follows it would be one of the new epoch.
+            self.told = 0;
+        }
         (!self.staged.is_empty()).then(|| core::mem::take(&mut self.staged))
+    }
+
+    /// Whether the application can mean it: nothing was told it above [`told`](Self::told) in this epoch.
+    pub(super) const fn is_told(&self, position: u64) -> bool {
+        position <= self.told
     }
 
     /// The transaction is durable: receipts are owed for its messages.
     pub(super) fn applied(&mut self, apply: &Apply) {
+        self.told = apply.cursor.unwrap_or(self.told);
         let me = self.identity.map(|(uin, _)| uin.0);
         for inbound in apply.messages.iter().filter(|m| Some(m.message.sender) != me) {
             let owed = self.owed.entry(inbound.conversation).or_default();

@@ -108,7 +108,7 @@ pub enum Command {
         /// `None`: [`DEFAULT_DEADLINE`].
         deadline: Option<Duration>,
     },
-    /// The application is done with everything up to this position.
+    /// The application is done with everything up to this position. One above what it was told is ignored.
     Confirm(u64),
     /// Renew the ticket now.
     RefreshTicket,

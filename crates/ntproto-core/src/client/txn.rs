@@ -79,8 +79,8 @@ impl Apply {
 /// A message of the inbox.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Inbound {
-    /// Its place in the inbox; only rises. After the server lost its inbox (another epoch) positions
-    /// start over, but a message that was known before is not told again.
+    /// Its place in the inbox; only rises, also when the server is put back from a backup. In another epoch, which a
+    /// server has with another store only, positions start over, but a message that was known before is not told again.
     pub position: u64,
     /// The conversation.
     pub conversation: ConversationId,

@@ -80,7 +80,7 @@ pub enum Event {
 /// A message of the inbox: of another account, or of another device of this one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Rises with every message. An application that keeps the last one together with what it did, and skips
+    /// Rises with every message as long as the server has its store, also one that was put back from a backup. An application that keeps the last one together with what it did, and skips
     /// what is not above it, does everything exactly once.
     pub position: u64,
     /// The conversation.

@@ -227,7 +227,9 @@ impl Client {
             }
             Command::Request { packet, body, deadline } => self.ask(now, packet, body, deadline)?,
             Command::Confirm(position) => {
-                self.store(ClientTxn::Confirm(position), Op::Other);
+                if self.inbox.is_told(position) {
+                    self.store(ClientTxn::Confirm(position), Op::Other);
+                }
                 self.next_request()
             }
             Command::RefreshTicket => {

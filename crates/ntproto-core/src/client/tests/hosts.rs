@@ -28,6 +28,56 @@ fn a_network_that_comes_during_last_words_is_tried_at_once() {
     assert_eq!(w.connects, 2);
 }
 
+/// A client that knows up to 2 of epoch 1, whose server answers with another epoch.
+fn switched(slow_disk: bool) -> World {
+    let saved = Saved { identity: Some((ME, DEVICE)), epoch: Some([1; 16]), ..Default::default() };
+    let mut w = World::with(saved);
+    w.call(Command::Start).unwrap();
+    let page = |deltas: &[(u64, v2::SyncPacket)], next, has_more, too_long, epoch: [u8; 16]| {
+        let deltas =
+            deltas.iter().map(|(position, p)| v2::Delta { position: *position, packet: Some(p.clone()) });
+        let epoch = Bytes::copy_from_slice(&epoch);
+        v2::SyncResponse { epoch, deltas: deltas.collect(), next, has_more, too_long }.encode_to_vec()
+    };
+    w.slow_disk = slow_disk;
+    w.answer(PacketId::SYNC, page(&[(50, from_friend(1))], 50, true, false, [1; 16]));
+    w.answer(PacketId::SYNC, page(&[(60, from_friend(2))], 60, true, false, [1; 16]));
+    w.answer(PacketId::SYNC, page(&[], 0, false, true, EPOCH));
+    w
+}
+
+#[test]
+fn what_waits_for_the_disk_keeps_its_epoch() {
+    let mut w = switched(true);
+    while let Some((op, txn)) = w.disk.pop_front() {
+        w.written.push(txn);
+        let now = w.now();
+        w.client.handle(now, Input::StoreDone(op, Ok(())));
+        w.run();
+    }
+    let applies: Vec<_> = w
+        .written
+        .iter()
+        .filter_map(|txn| match txn {
+            ClientTxn::Apply(apply) => Some((apply.epoch, apply.messages.len(), apply.cursor)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(applies, [(None, 1, Some(50)), (None, 1, Some(60)), (Some(EPOCH), 0, Some(0))]);
+}
+
+#[test]
+fn a_confirmation_of_another_epoch_confirms_nothing() {
+    let mut w = switched(false);
+    w.answer_sync(&[(1, from_friend(3)), (2, from_friend(4))], 2, false);
+    assert_eq!(w.messages(), [1, 2, 3, 4]);
+    for (position, stored) in [(60, false), (3, false), (2, true), (1, true)] {
+        w.written.clear();
+        w.call(Command::Confirm(position)).unwrap();
+        assert_eq!(w.written.contains(&ClientTxn::Confirm(position)), stored, "{position}");
+    }
+}
+
 #[test]
 fn a_page_of_another_epoch_without_a_word_of_it_is_not_taken() {
     let mut saved =
