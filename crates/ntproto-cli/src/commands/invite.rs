@@ -17,7 +17,9 @@ const DAY: u64 = 86_400;
 Examples:
   ntp invite                      for one account, for seven days
   ntp invite --uses 20 --days 1   for a room full of people
-  ntp invite --may-invite         who comes with it may invite others")]
+  ntp invite --may-invite         who comes with it may invite others
+
+It prints what to register with. On a machine that has a profile already, add --profile NAME to that.")]
 pub(crate) struct Args {
     /// How many accounts can be made with it.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
