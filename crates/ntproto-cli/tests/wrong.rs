@@ -5,8 +5,11 @@ mod common;
 
 use std::net::UdpSocket;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
-use common::{Server, fails, ntp, one_line, run, serve, text, with_input};
+use common::{Server, fails, ntp, ok, one_line, run, serve, text, with_input};
 
 #[test]
 fn a_server_that_can_not_start_says_why() {
@@ -115,6 +118,58 @@ fn a_client_that_can_not_go_on_says_why() {
     assert!(line.contains("can't be reached"), "{line}");
     assert!(one_line(&register(&invitation, "b"), 4).contains("can't be reached"));
     assert!(!home.join("profiles/b").exists());
+}
+
+/// Carries datagrams between a client and a server. While `mute`, what the server says under the keys of the session
+/// (packets with a short header) is dropped: it hears, and its answers are lost.
+fn carry(server: std::net::SocketAddr, mute: Arc<AtomicBool>) -> u16 {
+    let front = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = front.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let mut backs: Vec<(std::net::SocketAddr, UdpSocket)> = Vec::new();
+        let mut datagram = [0; 65_536];
+        front.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        loop {
+            if let Ok((len, from)) = front.recv_from(&mut datagram) {
+                let known = backs.iter().position(|(client, _)| *client == from);
+                let at = known.unwrap_or_else(|| {
+                    let back = UdpSocket::bind("127.0.0.1:0").unwrap();
+                    back.connect(server).unwrap();
+                    back.set_nonblocking(true).unwrap();
+                    backs.push((from, back));
+                    backs.len() - 1
+                });
+                let _ = backs[at].1.send(&datagram[..len]);
+            }
+            for (client, back) in &backs {
+                while let Ok(len) = back.recv(&mut datagram) {
+                    if !mute.load(Relaxed) || datagram[0] & 0x80 != 0 {
+                        let _ = front.send_to(&datagram[..len], *client);
+                    }
+                }
+            }
+        }
+    });
+    port
+}
+
+#[test]
+fn keys_that_the_server_may_have_taken_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path();
+    let server = Server::start(home);
+    let mute = Arc::new(AtomicBool::new(true));
+    let mut connect: ntproto_sdk::ConnectString = server.connect.parse().unwrap();
+    connect.port = carry(server.listening, Arc::clone(&mute));
+    let (connect, invitation) = (connect.to_string(), server.invitation.clone().unwrap());
+    let flags = ["--connect", &connect, "--invitation", &invitation, "--profile", "a", "--timeout", "2"];
+    let args = [&["register"], &flags[..]].concat();
+    let line = fails(home, &args, 4);
+    assert!(line.contains("can't be reached") && line.contains("ntp devices --profile a"), "{line}");
+    let line = fails(home, &args, 1);
+    assert!(line.contains("already") && line.contains("--profile NAME"), "{line}");
+    mute.store(false, Relaxed);
+    assert!(ok(home, &["devices", "--profile", "a"]).contains("10001"));
 }
 
 #[test]

@@ -157,6 +157,7 @@ fn perform(
             result?;
         }
         Effect::Event(event) => tell(driver, now, event, job, out)?,
+        Effect::Reached => {}
         Effect::Lost(why) => writeln!(out, "no connection: {why}")?,
     }
     Ok(())

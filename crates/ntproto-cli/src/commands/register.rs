@@ -6,7 +6,8 @@ use std::path::Path;
 use ntproto_core::crypto::identity::DeviceKeys;
 use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
 use ntproto_core::rng::Rng;
-use ntproto_sdk::{ConnectString, Credential, Down, EnrolCode, Profile, State};
+use ntproto_sdk::profile::ProfileError;
+use ntproto_sdk::{ConnectString, Credential, Ended, EnrolCode, Profile, State, Stopped};
 use serde_json::json;
 
 use crate::exit::{Code, Failure, Outcome};
@@ -57,7 +58,14 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let code = code(args)?;
     let dir = args.profile.dir()?;
     let mut rng = Rng::new(session::entropy()?);
-    let profile = Profile::create(&dir, connect, DeviceKeys::generate(&mut rng, &RUSTCRYPTO), code)?;
+    let keys = DeviceKeys::generate(&mut rng, &RUSTCRYPTO);
+    let profile = Profile::create(&dir, connect, keys, code).map_err(|e| match e {
+        ProfileError::Exists(_) => Failure::failed(format!(
+            "there is a profile {} already: make another with --profile NAME",
+            args.profile.name()
+        )),
+        e => e.into(),
+    })?;
     session::block_on(enrol(args, &dir, profile))
 }
 
@@ -104,12 +112,10 @@ async fn enrol(args: &Args, dir: &Path, profile: Profile) -> Outcome {
         Ok(identity) => identity,
         Err(failure) => {
             // An answer that was lost may have been a yes: then only this profile has the keys.
-            let untouched = matches!(
-                session.client.state(),
-                State::Starting | State::Offline { why: Down::Unreachable, .. }
-            );
+            let refused = matches!(session.client.state(), State::Ended(Ended::Stopped(Stopped::Refused(_))));
+            let reached = session.client.was_reached();
             session.close().await;
-            if failure.code == Code::Refused || untouched {
+            if refused || !reached {
                 return Err(discard(dir, failure));
             }
             let name = args.profile.name();

@@ -62,6 +62,7 @@ impl Desk {
                 return Some(Lookup { host, port, id, commands: self.commands.clone() });
             }
             Effect::Event(event) => self.event(event),
+            Effect::Reached => self.shared.status.reached(),
             Effect::Lost(reason) => self.shared.status.lost(reason),
         }
         None

@@ -356,6 +356,12 @@ impl Client {
         self.shared().status.get()
     }
 
+    /// Whether the server was ever reached: if so, it may have enrolled this device, although no answer came.
+    #[must_use]
+    pub fn was_reached(&self) -> bool {
+        self.shared().status.was_reached()
+    }
+
     /// Why the transport failed last, since it was online: tells a server that is another than the connect string
     /// says from one that does not answer.
     #[must_use]

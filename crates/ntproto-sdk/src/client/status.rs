@@ -38,6 +38,7 @@ struct Inner {
     state: State,
     identity: Option<Identity>,
     lost: Option<Closed>,
+    reached: bool,
     closed: bool,
 }
 
@@ -50,7 +51,8 @@ pub(super) struct Status {
 impl Status {
     pub(super) fn new(identity: Option<(Uin, DeviceId)>) -> Self {
         let identity = identity.map(|(uin, device)| Identity { uin, device });
-        let inner = Mutex::new(Inner { state: State::Starting, identity, lost: None, closed: false });
+        let inner =
+            Mutex::new(Inner { state: State::Starting, identity, lost: None, reached: false, closed: false });
         Self { inner, changed: Changed::new() }
     }
 
@@ -83,6 +85,15 @@ impl Status {
                 *caught_up = true;
             }
         });
+    }
+
+    /// The transport came up.
+    pub(super) fn reached(&self) {
+        self.lock().reached = true;
+    }
+
+    pub(super) fn was_reached(&self) -> bool {
+        self.lock().reached
     }
 
     /// The transport failed.

@@ -211,6 +211,7 @@ impl Driver {
                 if self.dial.won(now, &mut self.quic, conn) {
                     self.conn = Some(conn);
                     self.pipe = Pipe::default();
+                    self.effects.push_back(Effect::Reached);
                     self.tell(now, client::Input::Connected(binding));
                 }
             }

@@ -136,6 +136,8 @@ pub enum Effect {
     },
     /// Tell the application.
     Event(ClientEvent),
+    /// The transport came up: from here on the server may have been asked, whatever comes back.
+    Reached,
     /// Why the transport failed, or could not be had: for logs, and for a person who wonders. What it means for
     /// the client follows as an event.
     Lost(Closed),

@@ -538,6 +538,7 @@ impl World {
                     }
                     Effect::Resolve { id, host, port } => device.lookups.push((id, host, port)),
                     Effect::Event(event) => device.events.push(event),
+                    Effect::Reached => {}
                     Effect::Lost(reason) => device.lost.push(reason),
                 },
                 Step::Wait(at) => {

@@ -346,7 +346,7 @@ impl World {
                     driver.command(now, driver::Command::StoreDone(vec![op], result));
                 }
                 Step::Effect(driver::Effect::Resolve { .. }) => panic!("the address is known"),
-                Step::Effect(driver::Effect::Lost(_)) => {}
+                Step::Effect(driver::Effect::Reached | driver::Effect::Lost(_)) => {}
                 Step::Effect(driver::Effect::Event(event)) => {
                     if let ClientEvent::Online { uin, .. } = event {
                         peer.uin = Some(uin);
