@@ -1,6 +1,6 @@
 //! A message, a frame and a handshake in memory, as ratios against the peers and their bars.
 //!
-//! `cargo bench -p ntproto-tests --bench ratios`. The sides take turns of a few hundred microseconds, and each
+//! `cargo bench -p ntproto-tests --bench ratios`. The sides take short turns, and each
 //! keeps its fastest turn: what else the machine does hits all of them, and the fastest turn least. Timing is
 //! no test: a missed bar is reported, not an error.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
@@ -18,9 +18,9 @@ use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
 use rustls::crypto::aws_lc_rs;
 
 /// Turns each side gets.
-const TURNS: usize = 400;
+const TURNS: usize = 1500;
 /// About how long a turn is.
-const TURN: Duration = Duration::from_micros(300);
+const TURN: Duration = Duration::from_micros(200);
 
 /// One side: a name, what it does, and how many messages that is.
 struct Side<'a> {
