@@ -239,9 +239,10 @@ impl Hub {
         //= spec: handshake-13
         let refused = match self.replay.remember(time, claims.ephemeral, timestamp) {
             Seen::Before => Some((ErrorCode::Replay, "this request was seen before")),
-            Seen::Full => Some((ErrorCode::RetryAfter, "too many requests to remember")),
-            Seen::New if self.draining() => Some((ErrorCode::GoingAway, "the server is going away")),
-            Seen::New => None,
+            _ if self.draining() => Some((ErrorCode::GoingAway, "the server is going away")),
+            // A replay of one that is not remembered gets a session that it can't use: nothing is taken from
+            // anybody before the first sealed frame. Whoever fills the memory must not shut others out.
+            Seen::New | Seen::Full => None,
         };
         if let Some(why) = refused {
             return self.refuse(now, id, why);

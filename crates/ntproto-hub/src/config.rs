@@ -41,7 +41,8 @@ pub struct HubConfig {
     pub max_ops: usize,
     /// Their bytes.
     pub max_op_bytes: usize,
-    /// AUTH_REQs remembered for the window in which they could be replayed.
+    /// AUTH_REQs remembered for the window in which they could be replayed. Beyond it devices are let in all the
+    /// same: without 0-RTT a replay gains nothing.
     pub max_remembered: usize,
     /// How long a drain waits for what is in the store.
     pub drain_timeout: Duration,

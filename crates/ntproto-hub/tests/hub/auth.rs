@@ -211,6 +211,19 @@ fn a_replayed_request_is_refused_and_disturbs_nobody() {
     assert!(bench.closes.iter().any(|(closed, _)| *closed == replayed), "it can't answer a heartbeat");
 }
 
+/// One device that signs in all the time shuts nobody out.
+#[test]
+fn a_full_memory_of_replays_lets_devices_in() {
+    let mut bench = Bench::new(HubConfig { max_remembered: 3, ..config() });
+    let (device, _, _) = bench.account();
+    for _ in 0..6 {
+        let conn = bench.known(&device);
+        bench.sync(conn, 0);
+    }
+    let (_, other, _) = bench.account();
+    bench.sync(other, 0);
+}
+
 //= proof: handshake-14
 #[test]
 fn a_newer_session_supersedes_an_older_one_never_the_other_way_round() {
