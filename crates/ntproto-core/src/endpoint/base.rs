@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
 use super::link::{Link, Received, read_close, write_close};
@@ -11,7 +12,7 @@ use super::{Closed, PeerError, WaitReason};
 use crate::time::Instant;
 use crate::tx::TxBuf;
 use crate::wire::channel::{Channel, ChannelSet};
-use crate::wire::frame::{Flags, FrameType, Header, MAX_PAYLOAD, MAX_PAYLOAD_CLEAR, encode};
+use crate::wire::frame::{Flags, FrameError, FrameType, Header, MAX_PAYLOAD, MAX_PAYLOAD_CLEAR, encode};
 
 /// What the bytes of a channel turned into.
 pub(super) enum Incoming {
@@ -164,6 +165,15 @@ impl Base {
         self.auth_deadline = None;
         self.ticket_deadline = None;
         self.closed = Some(why);
+    }
+
+    /// Ends it for what the peer did. One that speaks another version is told which is spoken here.
+    pub(super) fn refuse(&mut self, error: PeerError) {
+        let detail = match error {
+            PeerError::Frame(version @ FrameError::Version(_)) => version.to_string(),
+            _ => String::new(),
+        };
+        self.end(Closed::PeerError(error), &detail);
     }
 
     /// The end, the one time it is told.

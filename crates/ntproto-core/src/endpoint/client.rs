@@ -109,7 +109,7 @@ impl ClientEndpoint {
                     Ok(Some(incoming)) => self.incoming(now, incoming),
                     Err(e) => {
                         self.received.clear();
-                        self.base.end(Closed::PeerError(e), "");
+                        self.base.refuse(e);
                         break;
                     }
                 }

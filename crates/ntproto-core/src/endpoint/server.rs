@@ -102,7 +102,7 @@ impl ServerEndpoint {
                     Ok(Some(incoming)) => self.incoming(incoming),
                     Err(e) => {
                         self.received.clear();
-                        self.base.end(Closed::PeerError(e), "");
+                        self.base.refuse(e);
                         break;
                     }
                 }

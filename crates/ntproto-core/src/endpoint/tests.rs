@@ -4,6 +4,7 @@
 mod shape;
 
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -614,7 +615,11 @@ fn a_frame_says_the_version_and_the_channel_it_comes_on() {
             change(&mut bytes);
             append_checksum(&mut bytes, 0);
             pair.server.handle(pair.now, Input::Bytes { channel: Channel::Control, data: &bytes });
-            pair.server_sends();
+            let sent = pair.server_sends();
+            if !open && bytes[0] != 2 {
+                let told = String::from_utf8_lossy(&sent[0].1).into_owned();
+                assert!(told.contains("this side speaks 2"), "{told}");
+            }
             pair.server_closed()[0].code()
         };
         for version in [0, 1, 3, 255] {
