@@ -88,6 +88,7 @@ fn limits() {
         ("silence after a request", seconds(liveness::PATIENCE)),
         ("longest backoff", seconds(liveness::MAX_BACKOFF)),
         ("deltas in a page", execute::MAX_PAGE.to_string()),
+        ("sessions of a device without a sealed frame", ntproto_hub::config::MAX_UNCONFIRMED.to_string()),
         ("devices in use", execute::MAX_LIVE_DEVICES.to_string()),
         ("devices of an account, revoked ones included", execute::MAX_DEVICES.to_string()),
     ]);

@@ -277,6 +277,10 @@ impl Hub {
         if self.endpoint_call(now, id, server::Command::Grant(grant)).is_ok() {
             self.set_state(id, State::In(session));
             self.event(HubEvent::In { conn: id, uin: device.uin, device: device.id, enrolled });
+            // Not SUPERSEDED, after which a device stays away: nothing was proven by the newer ones.
+            if let Some(oldest) = self.unconfirmed.add(device.id, id) {
+                self.close(now, oldest, ErrorCode::RetryAfter);
+            }
         }
     }
 

@@ -78,6 +78,10 @@ pub const DEFAULT_INVITATION_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3
 pub const PUSH_ROOM: usize = QUEUE_LIMIT * 3 / 4;
 /// A device whose pushes are held back for so long reads nothing: it is sent away to sync afresh.
 pub const SLOW_CONSUMER: Duration = Duration::from_secs(30);
+/// Sessions of one device that have not sent a sealed frame yet; beyond these the oldest is closed. A device needs
+/// one, and another when it tries again at once. The rest is for replays of its AUTH_REQ that are not recognized, so
+/// that a few of them can't close the session it is about to use.
+pub const MAX_UNCONFIRMED: usize = 4;
 /// A connection that ended gets so long to take its last words.
 pub const FAREWELL: Duration = Duration::from_secs(2);
 /// What a client that asked too much is told to wait.

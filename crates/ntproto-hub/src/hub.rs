@@ -22,7 +22,7 @@ use crate::auth::AuthStep;
 use crate::clock::ServerClock;
 use crate::config::{FAREWELL, HubConfig, SLOW_CONSUMER};
 use crate::conn::{Conn, Conns, Leaving, State};
-use crate::push::Online;
+use crate::push::{Online, Unconfirmed};
 use crate::replay::ReplayMemory;
 use crate::requests::{Handler, Request, handlers};
 use crate::store::txn::Boot;
@@ -45,6 +45,7 @@ pub struct Hub {
     pub(crate) clock: ServerClock,
     pub(crate) conns: Conns,
     pub(crate) online: Online,
+    pub(crate) unconfirmed: Unconfirmed,
     pub(crate) replay: ReplayMemory,
     /// Connections whose AUTH_REQ waits for the clock.
     pub(crate) parked: Vec<ConnId>,
@@ -87,6 +88,7 @@ impl Hub {
             clock: ServerClock::new(now.mono, boot),
             conns: Conns::default(),
             online: Online::default(),
+            unconfirmed: Unconfirmed::default(),
             parked: Vec::new(),
             serial: 0,
             ops: BTreeMap::new(),
@@ -283,14 +285,9 @@ impl Hub {
     fn endpoint_event(&mut self, now: Now, id: ConnId, event: server::Event) {
         match event {
             server::Event::AuthRequest(claims) => self.auth_request(now, id, claims),
-            server::Event::Packet(channel, packet) => {
-                self.confirm(now, id);
-                self.packet(now, id, channel, packet);
-            }
-            server::Event::TicketRefresh => {
-                self.confirm(now, id);
-                self.refresh_ticket(now, id);
-            }
+            server::Event::Confirmed => self.confirm(now, id),
+            server::Event::Packet(channel, packet) => self.packet(now, id, channel, packet),
+            server::Event::TicketRefresh => self.refresh_ticket(now, id),
             server::Event::Closed(why) => self.ended(now, id, why),
         }
     }
@@ -301,6 +298,7 @@ impl Hub {
         let remote = conn.remote;
         if let State::In(session) = core::mem::replace(&mut conn.state, State::Nobody) {
             self.online.remove(session.uin, session.device, id);
+            self.unconfirmed.remove(session.device, id);
         }
         conn.behind = None;
         conn.answers.clear();

@@ -4,7 +4,7 @@
 //! and sent when there is room. Its `previous` tells the device that it missed something, and it
 //! syncs. When there is no room for long, the connection closes with RESYNC.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use ntproto_core::code::ErrorCode;
@@ -18,7 +18,7 @@ use ntproto_proto::v2;
 use prost::Message;
 
 use crate::api::ConnId;
-use crate::config::PUSH_ROOM;
+use crate::config::{MAX_UNCONFIRMED, PUSH_ROOM};
 use crate::conn::{Behind, State};
 use crate::hub::Hub;
 use crate::store::txn::InboxPlace;
@@ -50,6 +50,28 @@ impl Online {
     }
 }
 
+/// The sessions of each device that have not sent a sealed frame, the oldest first.
+#[derive(Default)]
+pub(crate) struct Unconfirmed(BTreeMap<DeviceId, VecDeque<ConnId>>);
+
+impl Unconfirmed {
+    /// Adds one; answers the oldest when there are too many now.
+    pub(crate) fn add(&mut self, device: DeviceId, conn: ConnId) -> Option<ConnId> {
+        let sessions = self.0.entry(device).or_default();
+        sessions.push_back(conn);
+        if sessions.len() > MAX_UNCONFIRMED { sessions.pop_front() } else { None }
+    }
+
+    pub(crate) fn remove(&mut self, device: DeviceId, conn: ConnId) {
+        if let Some(sessions) = self.0.get_mut(&device) {
+            sessions.retain(|other| *other != conn);
+            if sessions.is_empty() {
+                self.0.remove(&device);
+            }
+        }
+    }
+}
+
 impl Hub {
     /// A sealed frame came: whoever sent AUTH_REQ holds the keys. Only now the session takes the place
     /// of an earlier one of its device, so a replayed AUTH_REQ disturbs nobody.
@@ -60,6 +82,7 @@ impl Hub {
             return;
         }
         let session = *session;
+        self.unconfirmed.remove(session.device, id);
         if let Some(other) = self.online.find(session.uin, session.device) {
             let newer = self
                 .conns

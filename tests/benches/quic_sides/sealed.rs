@@ -79,6 +79,8 @@ impl End {
                 Output::Transmit { channel } => Want::Transmit(channel),
                 Output::Event(server::Event::Packet(_, packet)) => Want::Packet(packet.body),
                 Output::Event(server::Event::AuthRequest(_)) => Want::Admit,
+                // What the frame held comes next.
+                Output::Event(server::Event::Confirmed) => self.poll(now, None),
                 Output::Event(_) => panic!("the session ended"),
                 Output::Wait { .. } => Want::Nothing,
             },

@@ -245,7 +245,7 @@ impl World {
                     let issue = server::Command::IssueTicket { ticket, server_time_ms: now.unix.0 };
                     let _ = server.call(now, &mut self.rng, issue);
                 }
-                endpoint::Output::Event(server::Event::Closed(_)) => {}
+                endpoint::Output::Event(server::Event::Confirmed | server::Event::Closed(_)) => {}
                 endpoint::Output::Transmit { channel } => {
                     self.client.handle(now, Input::Bytes { channel, data: tx.as_slice() });
                 }

@@ -123,6 +123,8 @@ impl ClientEndpoint {
     fn incoming(&mut self, now: Now, incoming: Incoming) {
         match incoming {
             Incoming::Handshake(message) => self.answer(now, &message),
+            // The server has proven itself in its answer.
+            Incoming::Received(Received::First) => {}
             Incoming::Received(Received::Packet(channel, packet)) => {
                 self.events.push_back(Event::Packet(channel, packet));
             }

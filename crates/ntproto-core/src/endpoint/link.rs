@@ -29,6 +29,8 @@ const MAX_CONTROL: usize = 64;
 const UPDATE_TOO: u8 = 1;
 /// What an open connection received.
 pub(super) enum Received {
+    /// The first frame that opened: the peer holds the keys.
+    First,
     Packet(Channel, Packet),
     TicketRefresh,
     TicketIssue(v2::Ticket),
@@ -43,6 +45,8 @@ pub(super) struct Link {
     control: VecDeque<(FrameType, Vec<u8>)>,
     queues: [PacketQueue; 3],
     pub(super) heartbeat: Heartbeat,
+    /// Whether a frame opened.
+    opened: bool,
 }
 
 impl Link {
@@ -70,6 +74,7 @@ impl Link {
             control: VecDeque::new(),
             queues: Default::default(),
             heartbeat,
+            opened: false,
         }
     }
 
@@ -84,6 +89,9 @@ impl Link {
         let opener = self.openers.get_mut(header.channel.index()).ok_or(PeerError::Unexpected)?;
         let mut plain = Bytes::from(opener.open_copy(header, payload)?);
         self.heartbeat.heard();
+        if !core::mem::replace(&mut self.opened, true) {
+            out.push_back(Received::First);
+        }
         let kind = match verdict(self.side, Phase::Open, header.kind, header.flags, header.channel) {
             Verdict::Take(kind) => kind,
             Verdict::Skip | Verdict::Drop => return Ok(()),

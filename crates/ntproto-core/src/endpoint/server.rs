@@ -51,6 +51,9 @@ pub enum Event {
     /// A device asks to come in: answer with [`Command::Grant`] or [`Command::Refuse`]. Its signature
     /// is verified; what its credential is worth is not.
     AuthRequest(Box<AuthClaims>),
+    /// The first sealed frame arrived, of whatever type: who sent AUTH_REQ holds the keys, so it was no
+    /// replay. Comes once, before whatever the frame held.
+    Confirmed,
     /// A packet arrived.
     Packet(Channel, Packet),
     /// The client wants a new ticket.
@@ -126,6 +129,7 @@ impl ServerEndpoint {
                 //= spec: handshake-5
                 Err(_) => self.base.end(Closed::PeerError(PeerError::Handshake), ""),
             },
+            Incoming::Received(Received::First) => self.events.push_back(Event::Confirmed),
             Incoming::Received(Received::Packet(channel, packet)) => {
                 self.events.push_back(Event::Packet(channel, packet));
             }

@@ -84,6 +84,8 @@ struct Pair {
     rng: Rng,
     client_events: Vec<client::Event>,
     server_events: Vec<server::Event>,
+    /// How often the server said that a sealed frame came.
+    confirmed: usize,
     /// Everything ever put on the wire, by direction (true: to the server) and channel.
     wire: BTreeMap<(bool, Channel), Vec<u8>>,
     now: Now,
@@ -109,6 +111,7 @@ impl Pair {
             rng,
             client_events: Vec::new(),
             server_events: Vec::new(),
+            confirmed: 0,
             wire: BTreeMap::new(),
             now: at(0),
         }
@@ -147,6 +150,7 @@ impl Pair {
         loop {
             let mut tx = TxBuf::new(64 * 1024);
             match self.server.poll_output(self.now, Some(&mut tx)) {
+                Output::Event(server::Event::Confirmed) => self.confirmed += 1,
                 Output::Event(e) => self.server_events.push(e),
                 Output::Transmit { channel } => {
                     self.wire.entry((false, channel)).or_default().extend_from_slice(tx.as_slice());
@@ -185,6 +189,20 @@ impl Pair {
             .iter()
             .filter_map(|e| if let client::Event::Closed(why) = e { Some(*why) } else { None })
             .collect()
+    }
+}
+
+/// A heartbeat proves that the client holds the keys as well as a packet does.
+#[test]
+fn the_first_frame_that_opens_is_told_once() {
+    let mut pair = Pair::open();
+    assert_eq!(pair.confirmed, 0);
+    for n in 1..4 {
+        pair.now = at(n * INTERVAL.as_millis() as u64);
+        pair.run();
+        pair.client.call(pair.now, client::Command::UpdateKeys).unwrap();
+        pair.run();
+        assert_eq!((pair.confirmed, pair.server_events.len()), (1, 0));
     }
 }
 
@@ -468,7 +486,10 @@ fn received(kind: u8, flags: Flags, channel: Channel, plain: &[u8]) -> Result<us
     let (mut link, split) = server_side();
     let (header, payload) = sealed(&split, kind, flags, channel, plain);
     let mut out = alloc::collections::VecDeque::new();
-    link.receive(at(1).mono, &header, &payload, &mut out).map(|()| out.len())
+    link.receive(at(1).mono, &header, &payload, &mut out)?;
+    // That a frame opened is told of any.
+    assert!(matches!(out.pop_front(), Some(link::Received::First)));
+    Ok(out.len())
 }
 
 //= proof: frames-7, frames-8

@@ -16,8 +16,9 @@ use ntproto_core::time::UnixMillis;
 use ntproto_core::wire::channel::Channel;
 use ntproto_core::wire::frame::{Flags, FrameType, append_checksum, encode};
 use ntproto_core::wire::packet::PacketId;
+use ntproto_hub::config::MAX_UNCONFIRMED;
 use ntproto_hub::store::{StoreError, Txn};
-use ntproto_hub::{HubConfig, HubEvent, Input};
+use ntproto_hub::{HubConfig, HubEvent, Input, Stage};
 use ntproto_proto::v2;
 use ntproto_proto::v2::auth_request::Credential;
 use prost::Message as _;
@@ -222,6 +223,46 @@ fn a_full_memory_of_replays_lets_devices_in() {
     }
     let (_, other, _) = bench.account();
     bench.sync(other, 0);
+}
+
+/// A client that has nothing to say but answers heartbeats is there as well.
+#[test]
+fn a_heartbeat_confirms_a_session() {
+    let mut bench = Bench::new(config());
+    let (device, old, _) = bench.account();
+    bench.sync(old, 0);
+    let new = bench.known(&device);
+    bench.granted(new);
+    assert_eq!(bench.hub.stage(new), Some(Stage::Granted));
+    bench.advance(Duration::from_secs(30));
+    assert_eq!(bench.hub.stage(new), Some(Stage::Confirmed));
+    assert_eq!(bench.closed(old), Some(Closed::Peer(Some(ErrorCode::Superseded))));
+}
+
+#[test]
+fn a_device_holds_few_sessions_that_it_does_not_use() {
+    let mut bench = Bench::new(config());
+    let (device, used, _) = bench.account();
+    bench.sync(used, 0);
+    let (_, other, _) = bench.account();
+    let unused: Vec<_> = (0..20).map(|_| bench.known(&device)).collect();
+    let (gone, left) = unused.split_at(unused.len() - MAX_UNCONFIRMED);
+    for conn in gone {
+        assert_eq!(bench.closed(*conn), Some(Closed::Peer(Some(ErrorCode::RetryAfter))));
+    }
+    for conn in left.iter().chain([&used, &other]) {
+        assert_eq!(bench.closed(*conn), None);
+    }
+    bench.sync(left[0], 0);
+    assert_eq!(bench.closed(used), Some(Closed::Peer(Some(ErrorCode::Superseded))));
+    // One that ended makes room for another.
+    bench.hub.handle(bench.now, Input::Closed { conn: left[1] });
+    bench.peers.remove(&left[1]);
+    bench.known(&device);
+    bench.known(&device);
+    assert_eq!(bench.closed(left[2]), None);
+    bench.known(&device);
+    assert_eq!(bench.closed(left[2]), Some(Closed::Peer(Some(ErrorCode::RetryAfter))));
 }
 
 //= proof: handshake-14

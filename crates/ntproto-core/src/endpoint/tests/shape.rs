@@ -163,6 +163,8 @@ fn events_come_though_the_socket_is_full() {
     pair.server.handle(pair.now, Input::Bytes { channel: up[0].0, data: &up[0].1 });
     pair.client.handle(pair.now, Input::Bytes { channel: down[0].0, data: &down[0].1 });
     let told = pair.server.poll_output(pair.now, None);
+    assert!(matches!(told, Output::Event(server::Event::Confirmed)));
+    let told = pair.server.poll_output(pair.now, None);
     assert!(matches!(told, Output::Event(server::Event::Packet(Channel::Message, _))));
     let told = pair.client.poll_output(pair.now, None);
     assert!(matches!(told, Output::Event(client::Event::Packet(Channel::Sync, _))));
