@@ -46,7 +46,7 @@ impl Hub {
         } else {
             // The server was idle: its clock may be used again when the floor is moved.
             self.set_state(id, State::Parked(claims));
-            self.parked.push(id);
+            self.parked.insert(id);
             self.keep_clock(now);
         }
     }

@@ -47,8 +47,8 @@ pub struct Hub {
     pub(crate) online: Online,
     pub(crate) unconfirmed: Unconfirmed,
     pub(crate) replay: ReplayMemory,
-    /// Connections whose AUTH_REQ waits for the clock.
-    pub(crate) parked: Vec<ConnId>,
+    /// Connections whose AUTH_REQ waits for the clock: some of those there are, each once.
+    pub(crate) parked: BTreeSet<ConnId>,
     pub(crate) serial: u64,
     ops: BTreeMap<OpId, (Op, usize)>,
     op_bytes: usize,
@@ -89,7 +89,7 @@ impl Hub {
             conns: Conns::default(),
             online: Online::default(),
             unconfirmed: Unconfirmed::default(),
-            parked: Vec::new(),
+            parked: BTreeSet::new(),
             serial: 0,
             ops: BTreeMap::new(),
             op_bytes: 0,
@@ -320,6 +320,7 @@ impl Hub {
     fn forget(&mut self, id: ConnId) {
         self.conns.remove(id);
         self.paused.remove(&id);
+        self.parked.remove(&id);
     }
 
     /// Ends a connection from here.
@@ -583,3 +584,35 @@ impl Hub {
 
 /// Boxed claims travel from the endpoint to the connection's state unchanged.
 pub(crate) type Claims = Box<ntproto_core::session::handshake::AuthClaims>;
+
+#[cfg(test)]
+mod tests {
+    use ntproto_core::binding::TransportId;
+    use ntproto_core::crypto::identity::{ServerKey, ServerKeys};
+    use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
+    use ntproto_core::session::ticket::TicketKey;
+
+    use super::*;
+
+    /// While the floor can't be moved, devices come, wait, and give up, for as long as the disk hangs.
+    #[test]
+    fn whoever_gave_up_is_not_parked_any_more() {
+        let now = Now { mono: Instant::from_micros(1), unix: UnixMillis(1) };
+        let mut rng = Rng::new([1; 32]);
+        let server = ServerKeys::new(ServerKey::generate(&mut rng, &RUSTCRYPTO, 1), None);
+        let key = TicketKey::generate(&mut rng, 1, now.unix);
+        let tickets = TicketSealer::new(&RUSTCRYPTO, key, None);
+        let keys = HubKeys { provider: &RUSTCRYPTO, server: Arc::new(server), tickets };
+        let boot = Boot { epoch: [0; 16], clock: now.unix, floor: now.unix };
+        let mut hub = Hub::new(HubConfig::default(), &boot, keys, [2; 32], now);
+        for n in 0..100 {
+            let conn = ConnId(n);
+            let binding = Binding { transport: TransportId::Quic, exporter: [0; 32] };
+            let remote = SocketAddr::from(([10, 0, 0, 1], 1));
+            hub.handle(now, Input::Opened { conn, binding, remote });
+            hub.parked.insert(conn);
+            hub.handle(now, Input::Closed { conn });
+        }
+        assert!(hub.parked.is_empty());
+    }
+}
