@@ -235,6 +235,20 @@ impl FaultyDisk {
         RedbStore::on_backend(move || disk.clone(), CACHE).unwrap()
     }
 
+    /// Sends until the disk is full; answers the number of the first message that it has no room for.
+    fn fill(&self, store: &mut RedbStore, a: &DeviceInfo, b: &DeviceInfo) -> u64 {
+        self.with(|disk| disk.capacity = Some(4 * disk.seen.len()));
+        let mut full = |n: &u64| match &store.commit(&[append(a, b, *n, 100_000)])[..] {
+            [Ok(_)] => false,
+            [Err(error)] => {
+                assert_eq!(*error, StoreError::Full);
+                true
+            }
+            _ => panic!("one answer"),
+        };
+        (1..).find(&mut full).unwrap()
+    }
+
     fn with<R>(&self, f: impl FnOnce(&mut Platter) -> R) -> R {
         f(&mut self.0.lock().unwrap())
     }
@@ -336,16 +350,7 @@ fn a_full_disk_is_said_so_and_works_again_with_room() {
     let disk = FaultyDisk::default();
     let mut store = disk.store();
     let (a, b) = (account(&mut store, 1), account(&mut store, 2));
-    disk.with(|disk| disk.capacity = Some(4 * disk.seen.len()));
-    let mut n = 0;
-    let refused = loop {
-        n += 1;
-        let mut answers = store.commit(&[append(&a, &b, n, 100_000)]);
-        if let Some(Err(error)) = answers.pop() {
-            break error;
-        }
-    };
-    assert_eq!(refused, StoreError::Full);
+    let n = disk.fill(&mut store, &a, &b);
     assert!(n > 1, "some fitted");
     assert!(store.commit(&[Txn::Devices { uin: a.uin }])[0].is_ok(), "reading goes on");
     assert_eq!(store.commit(&[append(&a, &b, n, 1_000_000)]), [Err(StoreError::Full)]);
@@ -353,6 +358,28 @@ fn a_full_disk_is_said_so_and_works_again_with_room() {
     let again = store.commit(&[append(&a, &b, n, 100_000), append(&a, &b, 1, 100_000)]);
     assert_eq!(answer(&again[0]), (n, false));
     assert_eq!(answer(&again[1]), (1, true));
+}
+
+#[test]
+fn a_full_disk_that_fails_otherwise_is_not_called_full() {
+    let failures: [fn(&mut Platter); 2] = [|disk| disk.fail_sync = true, |disk| disk.seen.fill(7)];
+    for fail in failures {
+        let disk = FaultyDisk::default();
+        let mut store = disk.store();
+        let (a, b) = (account(&mut store, 1), account(&mut store, 2));
+        let n = disk.fill(&mut store, &a, &b);
+        let before = disk.with(|disk| {
+            disk.capacity = None;
+            let before = disk.seen.clone();
+            fail(disk);
+            before
+        });
+        assert_eq!(store.commit(&[append(&a, &b, n, 10)]), [Err(StoreError::Unavailable)]);
+        // What came of it is known at the next start, not before.
+        disk.with(|disk| (disk.fail_sync, disk.seen) = (false, before));
+        assert_eq!(store.commit(&[append(&a, &b, n, 10)]), [Err(StoreError::Unavailable)]);
+        assert_eq!(store.commit(&[Txn::Devices { uin: a.uin }]), [Err(StoreError::Unavailable)]);
+    }
 }
 
 #[test]

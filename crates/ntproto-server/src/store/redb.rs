@@ -97,13 +97,7 @@ impl RedbStore {
     /// Runs a batch on the open database.
     fn run(&mut self, batch: &[Txn]) -> Result<Answers, StoreError> {
         if let State::Full = self.state {
-            match (self.opener)(Arc::clone(&self.sync_failed)) {
-                Ok(database) => self.state = State::Open(database),
-                Err(error) => {
-                    tracing::debug!(%error, "the store can't be opened again yet");
-                    return Err(StoreError::Full);
-                }
-            }
+            self.state = self.reopened()?;
         }
         let State::Open(database) = &self.state else { return Err(StoreError::Unavailable) };
         let result = if batch.iter().all(Txn::is_read) {
@@ -112,6 +106,24 @@ impl RedbStore {
             write_batch(database, batch)
         };
         result.map_err(|error| self.failed(&error))
+    }
+
+    /// Opens the file again after the disk was full. Only if it still is there is something to wait for.
+    fn reopened(&mut self) -> Result<State, StoreError> {
+        let opened = (self.opener)(Arc::clone(&self.sync_failed));
+        // One that failed just now, or when the database was left, is a failed fsync like any other.
+        let error = match (opened, self.sync_failed.load(Ordering::Acquire)) {
+            (Ok(database), false) => return Ok(State::Open(database)),
+            (Err(error @ OpenError::Full(_)), false) => {
+                tracing::debug!(%error, "the store can't be opened again yet");
+                return Err(StoreError::Full);
+            }
+            (Ok(_), true) => "an fsync failed".to_owned(),
+            (Err(error), _) => error.to_string(),
+        };
+        tracing::error!(%error, "the store can't be opened again: it takes nothing until the server is restarted");
+        self.state = State::Failed;
+        Err(StoreError::Unavailable)
     }
 
     /// What a failure means for everything that follows.
