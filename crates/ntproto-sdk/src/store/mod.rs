@@ -18,6 +18,7 @@ mod query;
 mod record;
 mod redb;
 mod thread;
+pub mod watched;
 
 use std::fmt;
 

@@ -3,6 +3,8 @@
 use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use ntproto_core::client::{ClientTxn, Inbound, OutboxEntry, Saved, SendOutcome, StoreError};
@@ -14,6 +16,7 @@ use redb::{
 };
 
 use super::kv::{Kv, MIGRATIONS, Table, Visit, migrate};
+use super::watched::{Watched, is_full};
 use super::{ClientStore, Mark, OpenError, Place, Stored, execute, query};
 
 /// Pages kept in memory. A client reads what it just wrote, and a screen of history.
@@ -29,6 +32,8 @@ const fn definition(table: Table) -> Definition {
 /// trust a checksum that they can forge.
 pub struct RedbStore {
     database: Database,
+    /// An fsync failed: what was written before it may be on the disk, whatever it failed for.
+    sync_failed: Arc<AtomicBool>,
     /// Once it failed nothing is written any more: what the disk holds is what was promised.
     failed: Option<StoreError>,
 }
@@ -50,11 +55,13 @@ impl RedbStore {
     /// A store over anything that stores bytes.
     pub(super) fn over(backend: impl StorageBackend) -> Result<Self, OpenError> {
         let mut builder = Database::builder();
+        let sync_failed = Arc::<AtomicBool>::default();
+        let backend = Watched::new(backend, Arc::clone(&sync_failed));
         let database = builder.set_cache_size(CACHE_SIZE).create_with_backend(backend).map_err(open_error)?;
         let txn = begin(&database).map_err(damaged)?;
         migrate(&mut Writer::new(&txn).map_err(damaged)?, MIGRATIONS)?;
         txn.commit().map_err(|e| damaged(e.into()))?;
-        Ok(Self { database, failed: None })
+        Ok(Self { database, sync_failed, failed: None })
     }
 
     fn read<R>(&self, query: impl FnOnce(&dyn Kv) -> Result<R, StoreError>) -> Result<R, StoreError> {
@@ -109,7 +116,10 @@ impl ClientStore for RedbStore {
         if let Some(failed) = self.failed {
             return Err(failed);
         }
-        commit(&self.database, batch).inspect_err(|error| self.failed = Some(*error))
+        commit(&self.database, batch).map_err(|error| {
+            let error = if self.sync_failed.load(Ordering::Acquire) { StoreError::Failed } else { error };
+            *self.failed.insert(error)
+        })
     }
 
     fn unconfirmed(&mut self, after: Place, limit: usize) -> Result<Vec<(Place, Inbound)>, StoreError> {
@@ -154,8 +164,7 @@ struct Fault {
 
 impl From<StorageError> for Fault {
     fn from(error: StorageError) -> Self {
-        let full = matches!(&error, StorageError::Io(e)
-            if matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge));
+        let full = matches!(&error, StorageError::Io(e) if is_full(e));
         Self { full, text: error.to_string() }
     }
 }

@@ -103,7 +103,7 @@ struct Platter {
     /// Since the last sync.
     writes: Vec<(usize, Vec<u8>)>,
     capacity: Option<usize>,
-    fail_sync: bool,
+    fail_sync: Option<io::ErrorKind>,
 }
 
 impl Disk {
@@ -148,8 +148,8 @@ impl ::redb::StorageBackend for Disk {
 
     fn sync_data(&self) -> io::Result<()> {
         self.with(|p| {
-            if p.fail_sync {
-                return Err(io::Error::other("the disk is worn out"));
+            if let Some(kind) = p.fail_sync {
+                return Err(kind.into());
             }
             p.synced.clone_from(&p.bytes);
             p.writes.clear();
@@ -192,12 +192,15 @@ fn a_full_disk_is_told_and_nothing_is_half_done() {
 
 #[test]
 fn a_failed_sync_is_the_end_until_opened_again() {
-    let disk = Disk::default();
-    let mut store = RedbStore::over(disk.clone()).unwrap();
-    disk.with(|p| p.fail_sync = true);
-    assert_eq!(store.commit(&[ClientTxn::Enqueue(entry(1, 10))]), Err(StoreError::Failed));
-    disk.with(|p| p.fail_sync = false);
-    assert_eq!(store.commit(&[ClientTxn::Enqueue(entry(2, 10))]), Err(StoreError::Failed));
+    // For lack of room too: what it wrote may be on the disk, and is not said to be not.
+    for kind in [io::ErrorKind::Other, io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+        let disk = Disk::default();
+        let mut store = RedbStore::over(disk.clone()).unwrap();
+        disk.with(|p| p.fail_sync = Some(kind));
+        assert_eq!(store.commit(&[ClientTxn::Enqueue(entry(1, 10))]), Err(StoreError::Failed), "{kind}");
+        disk.with(|p| p.fail_sync = None);
+        assert_eq!(store.commit(&[ClientTxn::Enqueue(entry(2, 10))]), Err(StoreError::Failed));
+    }
 }
 
 #[test]
@@ -210,9 +213,9 @@ fn a_power_cut_at_any_moment_keeps_what_was_committed() {
         // Between two commits, and in the middle of the next.
         let between = RedbStore::over(disk.cut(&mut rng)).unwrap().load().unwrap();
         assert_eq!(between.last_order, order);
-        disk.with(|p| p.fail_sync = true);
+        disk.with(|p| p.fail_sync = Some(io::ErrorKind::Other));
         assert!(store.commit(&[ClientTxn::Enqueue(entry(order + 1, 3000))]).is_err());
-        disk.with(|p| p.fail_sync = false);
+        disk.with(|p| p.fail_sync = None);
         let within = RedbStore::over(disk.cut(&mut rng)).unwrap().load().unwrap();
         assert!([order, order + 1].contains(&within.last_order), "{} at {order}", within.last_order);
         assert_eq!(within.outbox.len() as u64, within.last_order);

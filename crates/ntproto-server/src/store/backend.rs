@@ -3,13 +3,11 @@
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use ntproto_hub::store::migrate::MigrateError;
-use redb::{BackendError, DatabaseError, StorageBackend, StorageError};
+use ntproto_sdk::store::watched::is_full;
+use redb::{DatabaseError, StorageError};
 
 /// Why the store could not be opened. The text says what to do about it.
 #[derive(Debug)]
@@ -66,12 +64,6 @@ impl fmt::Display for OpenError {
 }
 
 impl std::error::Error for OpenError {}
-
-/// Whether an I/O error means that there is no room.
-pub(super) fn is_full(error: &io::Error) -> bool {
-    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
-}
 
 impl OpenError {
     fn io(path: &Path, error: io::Error) -> Self {
@@ -156,68 +148,4 @@ pub(super) fn leave_nursery(path: &Path) -> Result<(), OpenError> {
         Ok(())
     });
     renamed.map_err(|error| OpenError::io(path, error))
-}
-
-/// Remembers across the life of a database whether an fsync failed. After that the kernel may have
-/// dropped the pages it could not write, and reading them back proves nothing.
-#[derive(Debug)]
-pub(super) struct Watched<B> {
-    inner: B,
-    sync_failed: Arc<AtomicBool>,
-}
-
-impl<B> Watched<B> {
-    pub(super) fn new(inner: B, sync_failed: Arc<AtomicBool>) -> Self {
-        Self { inner, sync_failed }
-    }
-}
-
-impl<B: StorageBackend> StorageBackend for Watched<B> {
-    fn len(&self) -> io::Result<u64> {
-        self.inner.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.inner.read(offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.inner.set_len(len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.inner.sync_data().inspect_err(|_| self.sync_failed.store(true, Ordering::Release))
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.inner.write(offset, data)
-    }
-
-    fn close(&self) -> io::Result<()> {
-        self.inner.close()
-    }
-
-    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.inner.try_lock_range(start, end)
-    }
-
-    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.inner.try_lock_shared_range(start, end)
-    }
-
-    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.inner.lock_range(start, end)
-    }
-
-    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.inner.lock_shared_range(start, end)
-    }
-
-    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.inner.unlock_range(start, end)
-    }
-
-    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.inner.query_lock_range(start, end)
-    }
 }

@@ -15,13 +15,14 @@ use ntproto_hub::store::execute::execute_batch;
 use ntproto_hub::store::kv::{Kv, Table, Visit};
 use ntproto_hub::store::migrate::{MigrateError, migrate};
 use ntproto_hub::store::{Outcome, Store, StoreError, Txn};
+use ntproto_sdk::store::watched::{Watched, is_full};
 use redb::backends::FileBackend;
 use redb::{
     Builder, Database, Durability, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable,
     StorageBackend, TableDefinition, WriteTransaction,
 };
 
-use super::backend::{OpenError, Watched, is_full, leave_nursery, nursery, open_file, open_nursery};
+use super::backend::{OpenError, leave_nursery, nursery, open_file, open_nursery};
 
 /// What redb may hold in memory of the file. Its own default of 1 GiB is more than a small host has.
 pub const DEFAULT_CACHE: usize = 128 << 20;
