@@ -56,18 +56,7 @@ fn errors_of_cryptography_and_sessions() {
     use TicketError as T;
     told_apart(&[T::Invalid, T::UnknownKey, T::WrongDevice, T::Revoked, T::NotYetValid, T::Expired]);
     use HandshakeError as H;
-    let all = [H::TooLarge, H::Unreadable, H::Malformed("a name"), H::Signature, H::Version];
-    told_apart(&all);
-    assert_eq!(
-        all.map(H::code),
-        [
-            ErrorCode::TooLarge,
-            ErrorCode::Handshake,
-            ErrorCode::Handshake,
-            ErrorCode::BadCredential,
-            ErrorCode::Version
-        ]
-    );
+    told_apart(&[H::TooLarge, H::Unreadable, H::Malformed("a name"), H::Signature, H::Version]);
 }
 
 #[test]

@@ -5,25 +5,29 @@ use alloc::collections::VecDeque;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
-use super::link::{Link, Received, read_close, write_close};
+use super::link::{Link, Told, read_close, write_close};
 use super::reassembly::Reassembler;
 use super::rules::{Phase, Side, Verdict, verdict};
-use super::{Closed, PeerError, WaitReason};
+use super::{Closed, Input, Output, PeerError, WaitReason};
 use crate::time::Instant;
 use crate::tx::TxBuf;
 use crate::wire::channel::{Channel, ChannelSet};
 use crate::wire::frame::{Flags, FrameError, FrameType, Header, MAX_PAYLOAD, MAX_PAYLOAD_CLEAR, encode};
 
-/// What the bytes of a channel turned into.
-pub(super) enum Incoming {
+/// What one step of reading did.
+enum Taken {
+    /// A frame.
+    Frame,
+    /// All there is; more is needed.
+    All,
     /// The peer's handshake message.
     Handshake(Vec<u8>),
-    /// Content of an open connection, or the end.
-    Received(Received),
+    /// The peer ended the connection.
+    End(Closed),
 }
 
 /// The part of an endpoint that does not care which side it is.
-pub(super) struct Base {
+pub(super) struct Base<E> {
     side: Side,
     phase: Phase,
     rx: [Reassembler; 3],
@@ -37,9 +41,11 @@ pub(super) struct Base {
     pub(super) ticket_deadline: Option<Instant>,
     /// Set when it ended and nobody was told yet.
     closed: Option<Closed>,
+    /// What is to be told, in order.
+    pub(super) events: VecDeque<E>,
 }
 
-impl Base {
+impl<E: Told> Base<E> {
     pub(super) fn new(side: Side, now: Instant) -> Self {
         Self {
             side,
@@ -53,15 +59,12 @@ impl Base {
             auth_deadline: Some(now + super::AUTH_TIMEOUT),
             ticket_deadline: None,
             closed: None,
+            events: VecDeque::new(),
         }
     }
 
     pub(super) const fn phase(&self) -> Phase {
         self.phase
-    }
-
-    pub(super) const fn set_writable(&mut self, set: ChannelSet) {
-        self.writable = set;
     }
 
     /// The link, while the connection is open.
@@ -95,50 +98,68 @@ impl Base {
         encode(kind as u8, Flags::default(), Channel::Control, self.clear_seq, payload, &mut self.clear);
     }
 
-    /// Takes frames out of `data` until one matters. `None`: all of it was taken.
-    pub(super) fn receive(
-        &mut self,
-        now: Instant,
-        channel: Channel,
-        data: &mut &[u8],
-        out: &mut VecDeque<Received>,
-    ) -> Result<Option<Incoming>, PeerError> {
+    /// Takes what the transport brings but for bytes, which [`bytes`](Self::bytes) takes.
+    pub(super) fn handle(&mut self, now: Instant, input: &Input<'_>) {
+        match input {
+            Input::Bytes { .. } => {}
+            Input::Writable(set) => self.writable = *set,
+            Input::TransportClosed => self.end(Closed::Transport, ""),
+            Input::Timeout => self.tick(now),
+        }
+    }
+
+    /// Takes frames out of `data`. `Some`: the peer's handshake message, and `data` is not at its end.
+    pub(super) fn bytes(&mut self, now: Instant, channel: Channel, data: &mut &[u8]) -> Option<Vec<u8>> {
         loop {
-            if let Some(r) = out.pop_front() {
-                return Ok(Some(Incoming::Received(r)));
-            }
-            //= spec: frames-1
-            let max = if self.phase.sealed() { MAX_PAYLOAD } else { MAX_PAYLOAD_CLEAR };
-            //= spec: frames-6
-            let Some(rx) = self.rx.get_mut(channel.index()).filter(|_| self.phase != Phase::Ended) else {
-                *data = &[];
-                return Ok(None);
-            };
-            let frame = match (self.phase, &mut self.link) {
-                //= spec: frames-5
-                (Phase::Open, Some(link)) => rx.next(channel, data, max, |header, payload| {
-                    link.receive(now, header, payload, out).map(|()| None)
-                }),
-                _ => rx.next(channel, data, max, |header, payload| Ok(Some((*header, payload.to_vec())))),
-            };
-            let Some(frame) = frame? else { return Ok(None) };
-            if let Some((header, payload)) = frame?
-                && let Some(incoming) = self.clear_frame(&header, payload)?
-            {
-                return Ok(Some(incoming));
+            let told = self.events.len();
+            match self.frame(now, channel, data) {
+                Ok(Taken::Frame) => {}
+                Ok(Taken::All) => return None,
+                Ok(Taken::Handshake(message)) => return Some(message),
+                Ok(Taken::End(why)) => self.end(why, ""),
+                Err(e) => {
+                    // A bad frame tells nothing, not even what it held before it turned bad.
+                    self.events.truncate(told);
+                    self.refuse(e);
+                }
             }
         }
     }
 
-    fn clear_frame(&mut self, header: &Header, payload: Vec<u8>) -> Result<Option<Incoming>, PeerError> {
+    fn frame(&mut self, now: Instant, channel: Channel, data: &mut &[u8]) -> Result<Taken, PeerError> {
+        //= spec: frames-1
+        let max = if self.phase.sealed() { MAX_PAYLOAD } else { MAX_PAYLOAD_CLEAR };
+        //= spec: frames-6
+        let Some(rx) = self.rx.get_mut(channel.index()).filter(|_| self.phase != Phase::Ended) else {
+            *data = &[];
+            return Ok(Taken::All);
+        };
+        if let (Phase::Open, Some(link)) = (self.phase, &mut self.link) {
+            //= spec: frames-5
+            let events = &mut self.events;
+            let seen =
+                rx.next(channel, data, max, |header, payload| link.receive(now, header, payload, events))?;
+            return Ok(match seen.transpose()? {
+                None => Taken::All,
+                Some(None) => Taken::Frame,
+                Some(Some(why)) => Taken::End(why),
+            });
+        }
+        match rx.next(channel, data, max, |header, payload| (*header, payload.to_vec()))? {
+            None => Ok(Taken::All),
+            Some((header, payload)) => self.clear_frame(&header, payload),
+        }
+    }
+
+    fn clear_frame(&mut self, header: &Header, payload: Vec<u8>) -> Result<Taken, PeerError> {
         self.clear_received += 1;
         if header.seq != self.clear_received {
             return Err(PeerError::Unexpected);
         }
         match verdict(self.side, self.phase, header.kind, header.flags, header.channel) {
-            Verdict::Take(FrameType::AuthReq | FrameType::AuthResp) => Ok(Some(Incoming::Handshake(payload))),
-            Verdict::Take(_) => Ok(Some(Incoming::Received(Received::Closed(read_close(&payload))))),
-            Verdict::Skip | Verdict::Drop => Ok(None),
+            Verdict::Take(FrameType::AuthReq | FrameType::AuthResp) => Ok(Taken::Handshake(payload)),
+            Verdict::Take(_) => Ok(Taken::End(read_close(&payload))),
+            Verdict::Skip | Verdict::Drop => Ok(Taken::Frame),
             Verdict::Refuse(_) => Err(PeerError::Unexpected),
         }
     }
@@ -168,7 +189,7 @@ impl Base {
     }
 
     /// Ends it for what the peer did. One that speaks another version is told which is spoken here.
-    pub(super) fn refuse(&mut self, error: PeerError) {
+    fn refuse(&mut self, error: PeerError) {
         let detail = match error {
             PeerError::Frame(version @ FrameError::Version(_)) => version.to_string(),
             _ => String::new(),
@@ -176,13 +197,26 @@ impl Base {
         self.end(Closed::PeerError(error), &detail);
     }
 
-    /// The end, the one time it is told.
-    pub(super) fn take_closed(&mut self) -> Option<Closed> {
-        self.closed.take()
+    /// What it wants next.
+    pub(super) fn poll_output(&mut self, now: Instant, tx: Option<&mut TxBuf>) -> Output<E> {
+        if self.wait().0.is_some_and(|at| now >= at) {
+            self.tick(now);
+        }
+        if let Some(event) = self.events.pop_front() {
+            return Output::Event(event);
+        }
+        if let Some(channel) = tx.and_then(|tx| self.transmit(now, tx)) {
+            return Output::Transmit { channel };
+        }
+        if let Some(why) = self.closed.take() {
+            return Output::Event(E::closed(why));
+        }
+        let (at, why) = self.wait();
+        Output::Wait { at, why }
     }
 
     /// Does what time demands.
-    pub(super) fn tick(&mut self, now: Instant) {
+    fn tick(&mut self, now: Instant) {
         let passed = |at: Option<Instant>| at.is_some_and(|at| now >= at);
         if passed(self.auth_deadline) {
             self.end(Closed::AuthTimeout, "the handshake took too long");
@@ -198,7 +232,7 @@ impl Base {
     }
 
     /// Writes what is most urgent.
-    pub(super) fn transmit(&mut self, now: Instant, tx: &mut TxBuf) -> Option<Channel> {
+    fn transmit(&mut self, now: Instant, tx: &mut TxBuf) -> Option<Channel> {
         if !self.clear.is_empty() && self.writable.contains(Channel::Control) {
             tx.as_mut_vec().append(&mut self.clear);
             self.clear.shrink_to_fit();

@@ -1,12 +1,11 @@
 //! The client's side of a connection.
 
-use alloc::collections::VecDeque;
 use core::time::Duration;
 
 use ntproto_proto::v2;
 
-use super::base::{Base, Incoming};
-use super::link::{Link, Received};
+use super::base::Base;
+use super::link::{Link, Told};
 use super::rules::{Phase, Side};
 use super::{Closed, Input, Misuse, Output, PeerError, WaitReason};
 use crate::binding::Binding;
@@ -50,6 +49,29 @@ pub enum Event {
     Closed(Closed),
 }
 
+impl Told for Event {
+    /// The server has proven itself in its answer.
+    fn confirmed() -> Option<Self> {
+        None
+    }
+
+    fn packet(channel: Channel, packet: Packet) -> Self {
+        Self::Packet(channel, packet)
+    }
+
+    fn ticket_refresh() -> Option<Self> {
+        None
+    }
+
+    fn ticket(ticket: v2::Ticket) -> Option<Self> {
+        Some(Self::Ticket(ticket))
+    }
+
+    fn closed(why: Closed) -> Self {
+        Self::Closed(why)
+    }
+}
+
 /// What a connection needs to know beside the device.
 #[derive(Clone, Copy)]
 pub struct Config {
@@ -65,11 +87,9 @@ pub struct Config {
 
 /// The client's side of one connection, from AUTH_REQ on.
 pub struct ClientEndpoint {
-    base: Base,
+    base: Base<Event>,
     config: Config,
     initiator: Option<Initiator>,
-    received: VecDeque<Received>,
-    events: VecDeque<Event>,
 }
 
 impl ClientEndpoint {
@@ -91,48 +111,16 @@ impl ClientEndpoint {
                 .map_err(|_| Misuse::TooLarge)?;
         let mut base = Base::new(Side::Client, now.mono);
         base.push_clear(FrameType::AuthReq, &message);
-        Ok(Self {
-            base,
-            config,
-            initiator: Some(initiator),
-            received: VecDeque::new(),
-            events: VecDeque::new(),
-        })
+        Ok(Self { base, config, initiator: Some(initiator) })
     }
 
     /// Takes what the transport brings. Never fails: noise ends the connection, as an event.
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
-        match input {
-            Input::Bytes { channel, mut data } => loop {
-                match self.base.receive(now.mono, channel, &mut data, &mut self.received) {
-                    Ok(None) => break,
-                    Ok(Some(incoming)) => self.incoming(now, incoming),
-                    Err(e) => {
-                        self.received.clear();
-                        self.base.refuse(e);
-                        break;
-                    }
-                }
-            },
-            Input::Writable(set) => self.base.set_writable(set),
-            Input::TransportClosed => self.base.end(Closed::Transport, ""),
-            Input::Timeout => self.base.tick(now.mono),
-        }
-    }
-
-    fn incoming(&mut self, now: Now, incoming: Incoming) {
-        match incoming {
-            Incoming::Handshake(message) => self.answer(now, &message),
-            // The server has proven itself in its answer.
-            Incoming::Received(Received::First) => {}
-            Incoming::Received(Received::Packet(channel, packet)) => {
-                self.events.push_back(Event::Packet(channel, packet));
+        self.base.handle(now.mono, &input);
+        if let Input::Bytes { channel, mut data } = input {
+            while let Some(message) = self.base.bytes(now.mono, channel, &mut data) {
+                self.answer(now, &message);
             }
-            Incoming::Received(Received::TicketIssue(ticket)) => self.events.push_back(Event::Ticket(ticket)),
-            Incoming::Received(Received::TicketRefresh) => {
-                self.base.end(Closed::PeerError(PeerError::Unexpected), "");
-            }
-            Incoming::Received(Received::Closed(why)) => self.base.end(why, ""),
         }
     }
 
@@ -149,11 +137,11 @@ impl ClientEndpoint {
                     now.mono,
                 );
                 self.base.open(link);
-                self.events.push_back(Event::Granted(grant));
+                self.base.events.push_back(Event::Granted(grant));
             }
             Some(Ok(Answer::Refused(refusal))) => {
                 self.base.end(Closed::Refused(ErrorCode::from_wire(refusal.code)), "");
-                self.events.push_back(Event::Refused(refusal));
+                self.base.events.push_back(Event::Refused(refusal));
             }
             Some(Err(_)) | None => self.base.end(Closed::PeerError(PeerError::Handshake), ""),
         }
@@ -187,20 +175,7 @@ impl ClientEndpoint {
 
     /// What it wants next. `tx: None`: the transport takes nothing now.
     pub fn poll_output(&mut self, now: Now, tx: Option<&mut TxBuf>) -> Output<Event> {
-        if self.base.wait().0.is_some_and(|at| now.mono >= at) {
-            self.base.tick(now.mono);
-        }
-        if let Some(event) = self.events.pop_front() {
-            return Output::Event(event);
-        }
-        if let Some(channel) = tx.and_then(|tx| self.base.transmit(now.mono, tx)) {
-            return Output::Transmit { channel };
-        }
-        if let Some(why) = self.base.take_closed() {
-            return Output::Event(Event::Closed(why));
-        }
-        let (at, why) = self.base.wait();
-        Output::Wait { at, why }
+        self.base.poll_output(now.mono, tx)
     }
 
     /// The next timer and its reason, without draining anything.

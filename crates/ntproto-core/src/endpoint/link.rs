@@ -27,14 +27,17 @@ use crate::wire::packet::{Kind, Packet};
 const MAX_CONTROL: usize = 64;
 /// KEY_UPDATE's payload when the peer should move too.
 const UPDATE_TOO: u8 = 1;
-/// What an open connection received.
-pub(super) enum Received {
-    /// The first frame that opened: the peer holds the keys.
-    First,
-    Packet(Channel, Packet),
-    TicketRefresh,
-    TicketIssue(v2::Ticket),
-    Closed(Closed),
+
+/// What either side tells of what an open connection receives.
+pub(super) trait Told: Sized {
+    /// The first frame that opened: the peer holds the keys. `None`: known already.
+    fn confirmed() -> Option<Self>;
+    fn packet(channel: Channel, packet: Packet) -> Self;
+    /// `None`: this side is not asked.
+    fn ticket_refresh() -> Option<Self>;
+    /// `None`: this side is given none.
+    fn ticket(ticket: v2::Ticket) -> Option<Self>;
+    fn closed(why: Closed) -> Self;
 }
 
 /// An open connection.
@@ -78,23 +81,23 @@ impl Link {
         }
     }
 
-    /// Opens a frame and takes it apart.
-    pub(super) fn receive(
+    /// Opens a frame and takes it apart into events. `Some`: the peer ends the connection.
+    pub(super) fn receive<E: Told>(
         &mut self,
         now: Instant,
         header: &Header,
         payload: &[u8],
-        out: &mut VecDeque<Received>,
-    ) -> Result<(), PeerError> {
+        events: &mut VecDeque<E>,
+    ) -> Result<Option<Closed>, PeerError> {
         let opener = self.openers.get_mut(header.channel.index()).ok_or(PeerError::Unexpected)?;
         let mut plain = Bytes::from(opener.open_copy(header, payload)?);
         self.heartbeat.heard();
         if !core::mem::replace(&mut self.opened, true) {
-            out.push_back(Received::First);
+            events.extend(E::confirmed());
         }
         let kind = match verdict(self.side, Phase::Open, header.kind, header.flags, header.channel) {
             Verdict::Take(kind) => kind,
-            Verdict::Skip | Verdict::Drop => return Ok(()),
+            Verdict::Skip | Verdict::Drop => return Ok(None),
             Verdict::Refuse(_) => return Err(PeerError::Unexpected),
         };
         match kind {
@@ -112,10 +115,12 @@ impl Link {
                 self.heartbeat.acked(now, u64::from_be_bytes(*number));
             }
             //= spec: frames-9
-            FrameType::TicketRefresh if plain.is_empty() => out.push_back(Received::TicketRefresh),
+            FrameType::TicketRefresh if plain.is_empty() => {
+                events.push_back(E::ticket_refresh().ok_or(PeerError::Unexpected)?);
+            }
             FrameType::TicketIssue => {
                 let ticket = v2::Ticket::decode(plain).map_err(|_| PeerError::Malformed)?;
-                out.push_back(Received::TicketIssue(ticket));
+                events.push_back(E::ticket(ticket).ok_or(PeerError::Unexpected)?);
             }
             //= spec: frames-9, sealed-9
             FrameType::KeyUpdate => match plain[..] {
@@ -134,13 +139,13 @@ impl Link {
                     if count > MAX_PACKETS_PER_FRAME {
                         return Err(PeerError::TooManyPackets);
                     }
-                    out.push_back(Received::Packet(header.channel, Packet::decode(&mut plain)?));
+                    events.push_back(E::packet(header.channel, Packet::decode(&mut plain)?));
                 }
             }
-            FrameType::Error | FrameType::Close => out.push_back(Received::Closed(read_close(&plain))),
+            FrameType::Error | FrameType::Close => return Ok(Some(read_close(&plain))),
             _ => return Err(PeerError::Malformed),
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Uses up the numbers of a channel but one.

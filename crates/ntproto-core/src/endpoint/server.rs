@@ -1,14 +1,13 @@
 //! The server's side of a connection.
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use core::time::Duration;
 
 use ntproto_proto::v2;
 
-use super::base::{Base, Incoming};
-use super::link::{Link, Received};
+use super::base::Base;
+use super::link::{Link, Told};
 use super::rules::{Phase, Side};
 use super::{Closed, Input, Misuse, Output, PeerError, WaitReason};
 use crate::binding::Binding;
@@ -62,16 +61,36 @@ pub enum Event {
     Closed(Closed),
 }
 
+impl Told for Event {
+    fn confirmed() -> Option<Self> {
+        Some(Self::Confirmed)
+    }
+
+    fn packet(channel: Channel, packet: Packet) -> Self {
+        Self::Packet(channel, packet)
+    }
+
+    fn ticket_refresh() -> Option<Self> {
+        Some(Self::TicketRefresh)
+    }
+
+    fn ticket(_: v2::Ticket) -> Option<Self> {
+        None
+    }
+
+    fn closed(why: Closed) -> Self {
+        Self::Closed(why)
+    }
+}
+
 /// The server's side of one connection.
 pub struct ServerEndpoint {
-    base: Base,
+    base: Base<Event>,
     provider: &'static dyn CryptoProvider,
     keys: Arc<ServerKeys>,
     binding: Binding,
     heartbeat: Duration,
     reply: Option<Box<Reply>>,
-    received: VecDeque<Received>,
-    events: VecDeque<Event>,
 }
 
 impl ServerEndpoint {
@@ -84,60 +103,30 @@ impl ServerEndpoint {
         binding: Binding,
         heartbeat: Duration,
     ) -> Self {
-        Self {
-            base: Base::new(Side::Server, now.mono),
-            provider,
-            keys,
-            binding,
-            heartbeat,
-            reply: None,
-            received: VecDeque::new(),
-            events: VecDeque::new(),
-        }
+        Self { base: Base::new(Side::Server, now.mono), provider, keys, binding, heartbeat, reply: None }
     }
 
     /// Takes what the transport brings. Never fails: noise ends the connection, as an event.
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
-        match input {
-            Input::Bytes { channel, mut data } => loop {
-                match self.base.receive(now.mono, channel, &mut data, &mut self.received) {
-                    Ok(None) => break,
-                    Ok(Some(incoming)) => self.incoming(incoming),
-                    Err(e) => {
-                        self.received.clear();
-                        self.base.refuse(e);
-                        break;
-                    }
-                }
-            },
-            Input::Writable(set) => self.base.set_writable(set),
-            Input::TransportClosed => self.base.end(Closed::Transport, ""),
-            Input::Timeout => self.base.tick(now.mono),
+        self.base.handle(now.mono, &input);
+        if let Input::Bytes { channel, mut data } = input {
+            while let Some(message) = self.base.bytes(now.mono, channel, &mut data) {
+                self.asked(&message);
+            }
         }
     }
 
-    fn incoming(&mut self, incoming: Incoming) {
-        match incoming {
-            Incoming::Handshake(message) => match Responder::receive(self.provider, &self.keys, &message) {
-                Ok(pending) => {
-                    self.base.decide();
-                    let (claims, reply) = pending.into_parts();
-                    //= spec: handshake-6
-                    self.events.push_back(Event::AuthRequest(Box::new(claims)));
-                    self.reply = Some(Box::new(reply));
-                }
-                //= spec: handshake-5
-                Err(_) => self.base.end(Closed::PeerError(PeerError::Handshake), ""),
-            },
-            Incoming::Received(Received::First) => self.events.push_back(Event::Confirmed),
-            Incoming::Received(Received::Packet(channel, packet)) => {
-                self.events.push_back(Event::Packet(channel, packet));
+    fn asked(&mut self, message: &[u8]) {
+        match Responder::receive(self.provider, &self.keys, message) {
+            Ok(pending) => {
+                self.base.decide();
+                let (claims, reply) = pending.into_parts();
+                //= spec: handshake-6
+                self.base.events.push_back(Event::AuthRequest(Box::new(claims)));
+                self.reply = Some(Box::new(reply));
             }
-            Incoming::Received(Received::TicketRefresh) => self.events.push_back(Event::TicketRefresh),
-            Incoming::Received(Received::TicketIssue(_)) => {
-                self.base.end(Closed::PeerError(PeerError::Unexpected), "");
-            }
-            Incoming::Received(Received::Closed(why)) => self.base.end(why, ""),
+            //= spec: handshake-5
+            Err(_) => self.base.end(Closed::PeerError(PeerError::Handshake), ""),
         }
     }
 
@@ -203,20 +192,7 @@ impl ServerEndpoint {
 
     /// What it wants next. `tx: None`: the transport takes nothing now.
     pub fn poll_output(&mut self, now: Now, tx: Option<&mut TxBuf>) -> Output<Event> {
-        if self.base.wait().0.is_some_and(|at| now.mono >= at) {
-            self.base.tick(now.mono);
-        }
-        if let Some(event) = self.events.pop_front() {
-            return Output::Event(event);
-        }
-        if let Some(channel) = tx.and_then(|tx| self.base.transmit(now.mono, tx)) {
-            return Output::Transmit { channel };
-        }
-        if let Some(why) = self.base.take_closed() {
-            return Output::Event(Event::Closed(why));
-        }
-        let (at, why) = self.base.wait();
-        Output::Wait { at, why }
+        self.base.poll_output(now.mono, tx)
     }
 
     /// The next timer and its reason, without draining anything.
@@ -244,7 +220,7 @@ impl ServerEndpoint {
     }
 
     #[cfg(test)]
-    pub(super) const fn base_mut(&mut self) -> &mut Base {
+    pub(super) const fn base_mut(&mut self) -> &mut Base<Event> {
         &mut self.base
     }
 

@@ -485,11 +485,11 @@ fn sealed(split: &NoiseSplit, kind: u8, flags: Flags, channel: Channel, plain: &
 fn received(kind: u8, flags: Flags, channel: Channel, plain: &[u8]) -> Result<usize, PeerError> {
     let (mut link, split) = server_side();
     let (header, payload) = sealed(&split, kind, flags, channel, plain);
-    let mut out = alloc::collections::VecDeque::new();
-    link.receive(at(1).mono, &header, &payload, &mut out)?;
+    let mut events = alloc::collections::VecDeque::new();
+    let closed = link.receive(at(1).mono, &header, &payload, &mut events)?;
     // That a frame opened is told of any.
-    assert!(matches!(out.pop_front(), Some(link::Received::First)));
-    Ok(out.len())
+    assert!(matches!(events.pop_front(), Some(server::Event::Confirmed)));
+    Ok(events.len() + usize::from(closed.is_some()))
 }
 
 //= proof: frames-7, frames-8
@@ -518,8 +518,9 @@ fn every_frame_type_has_an_answer_in_a_session() {
     let (mut link, split) = server_side();
     let (header, mut payload) = sealed(&split, 200, Flags::IGNORABLE, Channel::Message, b"x");
     payload[21] ^= 1;
-    let mut out = alloc::collections::VecDeque::new();
-    assert_eq!(link.receive(at(1).mono, &header, &payload, &mut out), Err(PeerError::Forged));
+    let mut events = alloc::collections::VecDeque::<server::Event>::new();
+    assert_eq!(link.receive(at(1).mono, &header, &payload, &mut events), Err(PeerError::Forged));
+    assert!(events.is_empty());
 }
 
 //= proof: frames-9, frames-10
