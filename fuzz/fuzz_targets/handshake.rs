@@ -55,7 +55,8 @@ fn to_server(message: &[u8]) {
     assert!(claims.request.versions.len() <= MAX_OFFERS);
     let refusal = v2::Refusal { code: 33, ..Default::default() };
     let response = v2::AuthResponse { answer: Some(auth_response::Answer::Refusal(refusal)) };
-    let (answer, split) = pending.into_parts().1.answer(&mut Rng::new([1; 32]), response).expect("a refusal fits");
+    let (answer, split) =
+        pending.into_parts().1.answer(&mut Rng::new([1; 32]), response).expect("a refusal fits");
     assert!(split.is_none() && answer.len() <= MAX_AUTH_PAYLOAD);
 }
 
