@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ntproto_core::client::MAX_BODY;
+use ntproto_core::liveness::{LONGEST_INTERVAL, SHORTEST_INTERVAL};
 use ntproto_hub::HubConfig;
 
 /// The UDP port, unless told otherwise.
@@ -189,7 +190,9 @@ const SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "heartbeat",
-        read: |c, v| set(&mut c.heartbeat, seconds(v, 1, 45)),
+        read: |c, v| {
+            set(&mut c.heartbeat, seconds(v, SHORTEST_INTERVAL.as_secs(), LONGEST_INTERVAL.as_secs()))
+        },
         expected: "a number of seconds from 1 to 45",
     },
     Setting {
@@ -550,7 +553,7 @@ mod tests {
         assert!(!config.open_registration);
         config.check().unwrap();
         let idle = ntproto_quic::config::IDLE_TIMEOUT;
-        assert!(config.heartbeat < idle && Duration::from_secs(45) < idle, "a heartbeat keeps QUIC awake");
+        assert!(config.heartbeat < idle && LONGEST_INTERVAL < idle, "a heartbeat keeps QUIC awake");
     }
 
     type Pairs = &'static [(&'static str, &'static str)];

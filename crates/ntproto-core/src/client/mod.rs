@@ -94,7 +94,7 @@ pub enum Command {
         conversation: ConversationId,
         /// The idempotency key; `None`: a random one.
         client_msg_id: Option<ClientMsgId>,
-        /// Opaque to the server; at most [`MAX_BODY`] bytes.
+        /// Opaque to the server; at most [`MAX_BODY`] bytes, or fewer if the server said so.
         body: Bytes,
         /// Give up after this; `None`: keep trying across restarts.
         deadline: Option<Duration>,
@@ -300,7 +300,7 @@ impl fmt::Display for Stopped {
 pub enum Misuse {
     /// The client stopped, or was not started.
     State,
-    /// The body is over [`MAX_BODY`].
+    /// The body is over [`MAX_BODY`], or over what the server said it takes.
     TooLarge,
     /// The outbox is full: wait until some of it is sent.
     OutboxFull,
@@ -316,7 +316,7 @@ impl fmt::Display for Misuse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::State => "the client is not running",
-            Self::TooLarge => "the body is over 256 KiB",
+            Self::TooLarge => "the body is larger than the server takes (256 KiB at most)",
             Self::OutboxFull => "the outbox is full",
             Self::TooManyRequests => "too many requests at once",
             Self::DuplicateId => "another message with this id waits",

@@ -44,7 +44,7 @@ pub struct ClientConfig {
     pub device_name: String,
     /// SHA-256 of the client's fingerprint.
     pub fingerprint_hash: [u8; 32],
-    /// Between two heartbeats.
+    /// Between two heartbeats, unless the server's grant says otherwise.
     pub heartbeat: Duration,
     /// The jitter of reconnects.
     pub jitter: Jitter,
@@ -76,6 +76,8 @@ pub(super) struct Session {
     /// Server clock minus ours, in milliseconds.
     offset_ms: i64,
     pub(super) refresh_at: Option<Instant>,
+    /// The largest body that the server takes, as its last grant said.
+    pub(super) max_body: usize,
     /// What the connection under way authenticates with.
     pub(super) used_ticket: bool,
     /// What was mended since the last grant: a mend that did not help is not tried again at once.
@@ -105,6 +107,7 @@ impl Session {
             ticket,
             offset_ms: 0,
             refresh_at: None,
+            max_body: super::MAX_BODY,
             used_ticket: false,
             mended: [false; Mend::ALL],
         }

@@ -97,6 +97,8 @@ struct World {
     undecided: bool,
     /// While set, the socket takes nothing.
     full: bool,
+    /// What the next grants say.
+    limits: Option<v2::Limits>,
 }
 
 impl World {
@@ -119,6 +121,7 @@ impl World {
             unreachable: false,
             undecided: false,
             full: false,
+            limits: None,
         }
     }
 
@@ -271,7 +274,7 @@ impl World {
                 version: "2.4.1".into(),
                 server_time_ms,
                 ticket: Some(ticket(server_time_ms)),
-                ..Default::default()
+                limits: self.limits,
             }),
         };
         // A client that gave up meanwhile is answered no more.

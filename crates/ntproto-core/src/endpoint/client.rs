@@ -12,7 +12,7 @@ use crate::binding::Binding;
 use crate::code::ErrorCode;
 use crate::crypto::CryptoProvider;
 use crate::crypto::identity::DeviceKeys;
-use crate::liveness::Heartbeat;
+use crate::liveness::{Heartbeat, LONGEST_INTERVAL, SHORTEST_INTERVAL};
 use crate::rng::Rng;
 use crate::session::handshake::{Answer, Initiator};
 use crate::time::{Instant, Now};
@@ -81,7 +81,7 @@ pub struct Config {
     pub server_static: [u8; 32],
     /// What ties the session to the transport.
     pub binding: Binding,
-    /// Between two heartbeats.
+    /// Between two heartbeats, unless the server's grant says otherwise.
     pub heartbeat: Duration,
 }
 
@@ -124,10 +124,18 @@ impl ClientEndpoint {
         }
     }
 
+    /// Between two heartbeats: what the server wants, within reason.
+    fn interval(&self, grant: &v2::Grant) -> Duration {
+        match grant.limits.map_or(0, |limits| limits.heartbeat_ms) {
+            0 => self.config.heartbeat,
+            ms => Duration::from_millis(ms.into()).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL),
+        }
+    }
+
     fn answer(&mut self, now: Now, message: &[u8]) {
         match self.initiator.take().map(|i| i.finish(message)) {
             Some(Ok(Answer::Granted(grant, split))) => {
-                let heartbeat = Heartbeat::new(now.mono, self.config.heartbeat);
+                let heartbeat = Heartbeat::new(now.mono, self.interval(&grant));
                 let link = Link::new(
                     self.config.provider,
                     Side::Client,

@@ -24,7 +24,7 @@ use crate::crypto::identity::{DeviceKeys, ServerKey, ServerKeys};
 use crate::crypto::rustcrypto::RUSTCRYPTO;
 use crate::crypto::schedule::{Direction, KeySchedule, NoiseSplit};
 use crate::crypto::secret::Secret;
-use crate::liveness::{ANSWER_WITHIN, Heartbeat, INTERVAL};
+use crate::liveness::{ANSWER_WITHIN, Heartbeat, INTERVAL, LONGEST_INTERVAL, SHORTEST_INTERVAL};
 use crate::rng::Rng;
 use crate::time::{Now, UnixMillis};
 use crate::tx::TxBuf;
@@ -294,6 +294,25 @@ fn heartbeats_keep_it_alive_and_silence_ends_it() {
     }
     assert_eq!(pair.server_closed(), [Closed::Silent]);
     assert_eq!(pair.client_closed(), [Closed::Silent]);
+}
+
+#[test]
+fn a_grant_may_set_the_interval_within_bounds() {
+    let asked = |heartbeat_ms: Option<u32>| {
+        let mut pair = Pair::new();
+        pair.run();
+        let limits = heartbeat_ms.map(|heartbeat_ms| v2::Limits { heartbeat_ms, ..Default::default() });
+        let grant = v2::Grant { limits, ..grant() };
+        pair.server.call(pair.now, &mut pair.rng, server::Command::Grant(grant)).unwrap();
+        pair.run();
+        assert_eq!(pair.client.wait().1, WaitReason::Heartbeat);
+        pair.client.wait().0.unwrap().saturating_since(pair.now.mono)
+    };
+    assert_eq!(asked(None), INTERVAL);
+    assert_eq!(asked(Some(0)), INTERVAL);
+    assert_eq!(asked(Some(10_000)), Duration::from_secs(10));
+    assert_eq!(asked(Some(1)), SHORTEST_INTERVAL);
+    assert_eq!(asked(Some(u32::MAX)), LONGEST_INTERVAL);
 }
 
 #[test]

@@ -6,6 +6,10 @@ use crate::time::Instant;
 
 /// Between two heartbeats.
 pub const INTERVAL: Duration = Duration::from_secs(30);
+/// The shortest interval a server may set: a device that sends more often than this never sleeps.
+pub const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+/// The longest: with the answer's time it stays below what a transport may take for silence (60 s on QUIC).
+pub const LONGEST_INTERVAL: Duration = Duration::from_secs(45);
 /// An answer later than this means the link is dead.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// A request that has been met with silence for so long brings the heartbeat forward: whoever waits for an

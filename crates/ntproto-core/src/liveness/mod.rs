@@ -4,4 +4,6 @@ mod backoff;
 mod heartbeat;
 
 pub use backoff::{Backoff, Jitter, MAX_BACKOFF};
-pub use heartbeat::{ANSWER_WITHIN, Heartbeat, INTERVAL, PATIENCE, Pulse};
+pub use heartbeat::{
+    ANSWER_WITHIN, Heartbeat, INTERVAL, LONGEST_INTERVAL, PATIENCE, Pulse, SHORTEST_INTERVAL,
+};

@@ -40,7 +40,7 @@ pub struct Options {
     pub device_name: String,
     /// The application, as in the bootstrap.
     pub app_id: u32,
-    /// Between two heartbeats.
+    /// Between two heartbeats, unless the server's grant says otherwise.
     pub heartbeat: Duration,
     /// The jitter of reconnects.
     pub jitter: Jitter,

@@ -7,7 +7,7 @@ use ntproto_proto::v2;
 use super::{CONNECT_TIMEOUT, Client, FAREWELL, Link, Op, SETTLED_AFTER};
 use crate::client::requests::Waiting;
 use crate::client::session::Mend;
-use crate::client::{ClientEvent, ClientTxn, Down, Failure, Output, Stopped};
+use crate::client::{ClientEvent, ClientTxn, Down, Failure, MAX_BODY, Output, Stopped};
 use crate::code::ErrorCode;
 use crate::endpoint::client::{self as conn, ClientEndpoint};
 use crate::endpoint::{self, Closed};
@@ -66,6 +66,10 @@ impl Client {
         let uin = Uin(grant.uin);
         self.session.adopt_clock(now.unix, grant.server_time_ms);
         self.session.granted();
+        self.session.max_body = match grant.limits.map_or(0, |limits| limits.max_body) {
+            0 => MAX_BODY,
+            limit => usize::try_from(limit).map_or(MAX_BODY, |limit| limit.min(MAX_BODY)),
+        };
         self.inbox.set_identity(uin, device);
         if !self.identity_saved {
             self.identity_saved = true;

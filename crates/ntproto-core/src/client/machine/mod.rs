@@ -370,7 +370,7 @@ impl Client {
         body: Bytes,
         deadline: Option<Duration>,
     ) -> Result<RequestId, Misuse> {
-        if body.len() > MAX_BODY {
+        if body.len() > self.session.max_body {
             return Err(Misuse::TooLarge);
         }
         if let (Some((me, _)), Some((a, b))) = (self.identity(), conversation.members())

@@ -28,6 +28,30 @@ fn a_network_that_comes_during_last_words_is_tried_at_once() {
     assert_eq!(w.connects, 2);
 }
 
+#[test]
+fn a_body_that_the_server_would_refuse_is_not_queued() {
+    let send = |size: usize| Command::Send {
+        conversation: talk(),
+        client_msg_id: None,
+        body: Bytes::from(alloc::vec![0; size]),
+        deadline: None,
+    };
+    let mut w = World::with(Saved::default());
+    // Not known yet, so it is the server's to say.
+    assert!(w.call(send(1_001)).is_ok());
+    w.limits = Some(v2::Limits { max_body: 1_000, ..Default::default() });
+    w.call(Command::Start).unwrap();
+    assert_eq!(w.call(send(1_001)), Err(Misuse::TooLarge));
+    assert!(w.call(send(1_000)).is_ok());
+    // It is remembered while there is no connection, and the next grant's holds from then on.
+    w.cut();
+    assert_eq!(w.call(send(1_001)), Err(Misuse::TooLarge));
+    w.limits = Some(v2::Limits { max_body: u32::MAX, ..Default::default() });
+    w.later(2_000);
+    assert!(w.call(send(MAX_BODY)).is_ok());
+    assert_eq!(w.call(send(MAX_BODY + 1)), Err(Misuse::TooLarge));
+}
+
 /// A client that knows up to 2 of epoch 1, whose server answers with another epoch.
 fn switched(slow_disk: bool) -> World {
     let saved = Saved { identity: Some((ME, DEVICE)), epoch: Some([1; 16]), ..Default::default() };
