@@ -61,7 +61,7 @@ fn two_clients_talk_and_survive_a_restart_of_everything() {
     let at = |name: &str| temp.path().join(name);
     runtime().block_on(in_time(async {
         let running = server(&at("server"), anywhere()).await;
-        let invitation = running.first_invitation.clone().unwrap();
+        let invitation = running.invitation.clone().unwrap();
         let (here, connect_string) = (running.local_addr, running.connect_string.clone());
         let alice = profile(&at("alice"), &connect_string, &invitation);
         let a = start(&alice).await;
@@ -85,7 +85,7 @@ fn two_clients_talk_and_survive_a_restart_of_everything() {
         running.shutdown().await.unwrap();
         let waiting = a.enqueue(other.uin, "while it was away").await.unwrap();
         let running = server(&at("server"), here).await;
-        assert!(running.first_invitation.is_none());
+        assert!(running.invitation.is_none());
         assert_eq!(next_message(&mut events).await.1, "while it was away");
         assert!(a.outbox().await.unwrap().is_empty() || a.outcome(waiting).await.unwrap().is_none());
 
@@ -149,7 +149,7 @@ fn the_example_without_a_runtime_talks_to_the_server() {
                 ..Default::default()
             };
             let running = Server::start(config).await.unwrap();
-            ready.send((running.connect_string.to_string(), running.first_invitation.clone())).unwrap();
+            ready.send((running.connect_string.to_string(), running.invitation.clone())).unwrap();
             let _ = stopped.await;
             running.shutdown().await.unwrap();
         });

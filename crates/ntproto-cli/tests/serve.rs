@@ -42,6 +42,22 @@ async fn a_signal_drains_and_ends_with_zero() {
     assert_eq!(bodies, ["TERM", "INT"]);
 }
 
+/// When the keys of the first account are lost, the operator can still let somebody in.
+#[test]
+fn a_new_invitation_is_made_when_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = Server::start(dir.path());
+    server.register(dir.path(), "lost", None);
+    for asked in [false, true] {
+        assert_eq!(server.terminate(), Some(0));
+        let more: &[&str] = if asked { &["--new-invitation"] } else { &[] };
+        server = Server::launch(dir.path(), "127.0.0.1:0", more);
+        assert_eq!(server.invitation.is_some(), asked);
+    }
+    server.register(dir.path(), "alice", None);
+    server.register(dir.path(), "bob", Some("alice"));
+}
+
 /// The same two devices each time, with nothing on their disks.
 async fn couple(server: &Server) -> (Client, Client) {
     let couple = [client(server, [1; 32]).await, client(server, [2; 32]).await];

@@ -5,9 +5,10 @@
 //! std_loop <connect string> <code> send <uin> <text>   sends one message
 //! ```
 //!
-//! The connect string and a first invitation are what the server prints when it starts. Each run is a new device
-//! with a new account, which it forgets: its keys and its store are in memory. Where registration is open, the code
-//! is `open`.
+//! The connect string is what the server prints when it starts, the code comes from `ntp invite`. Each run is a new
+//! device with a new account, which it forgets: its keys and its store are in memory. So do not use the invitation
+//! of the server's first start here: the account made with that is the one that may invite others. Where
+//! registration is open, the code is `open`.
 
 use std::env;
 use std::error::Error;

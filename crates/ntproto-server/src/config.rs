@@ -52,6 +52,9 @@ pub struct ServerConfig {
     pub store_cache: usize,
     /// How long a stop may take until what is left is cut off.
     pub drain_timeout: Duration,
+    /// Whether this start makes an invitation though there are accounts: for when the keys of all who may invite
+    /// are lost. No setting of the file or the environment, where every restart would make another.
+    pub new_invitation: bool,
     /// The operator's public key, when its secret is kept elsewhere.
     pub operator_public: Option<[u8; 32]>,
     /// The certificate the operator signed elsewhere.
@@ -87,6 +90,7 @@ impl Default for ServerConfig {
             heartbeat: hub.heartbeat,
             store_cache: crate::store::redb::DEFAULT_CACHE,
             drain_timeout: hub.drain_timeout,
+            new_invitation: false,
             operator_public: None,
             certificate: None,
         }

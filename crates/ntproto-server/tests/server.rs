@@ -71,7 +71,7 @@ async fn two_people_talk_across_a_restart() {
     let port = server.local_addr.port();
     let connect_string: ConnectString = server.connect_string.to_string().parse().unwrap();
     assert_eq!((connect_string.host.as_str(), connect_string.port), ("127.0.0.1", port));
-    let code = server.first_invitation.clone().unwrap();
+    let code = server.invitation.clone().unwrap();
     let alice = client(&connect_string, Some(code.clone()), 1).await;
     timeout(PATIENCE, alice.online()).await.unwrap().unwrap();
     let (code_of_bob, _) = alice.invite(1, Duration::from_secs(60), false).await.unwrap();
@@ -97,7 +97,7 @@ async fn two_people_talk_across_a_restart() {
     let again = ServerConfig { listen: ([127, 0, 0, 1], port).into(), ..config(&dir) };
     let server = Server::start(again).await.unwrap();
     assert_eq!(server.connect_string, connect_string);
-    assert!(server.first_invitation.is_none(), "there are accounts");
+    assert!(server.invitation.is_none(), "there are accounts");
     assert_eq!(next_message(&mut hears).await, b"two");
     alice.close().await;
     bob.close().await;
@@ -108,10 +108,10 @@ async fn two_people_talk_across_a_restart() {
 async fn an_invitation_is_made_until_somebody_has_come() {
     let dir = tempfile::tempdir().unwrap();
     let first = start(dir.path()).await;
-    let code = first.first_invitation.clone().unwrap();
+    let code = first.invitation.clone().unwrap();
     first.shutdown().await.unwrap();
     let second = start(dir.path()).await;
-    assert!(second.first_invitation.clone().is_some_and(|other| other != code));
+    assert!(second.invitation.clone().is_some_and(|other| other != code));
     // The first one, which may have been passed on already, is as good.
     let alice = client(&second.connect_string, Some(code), 1).await;
     timeout(PATIENCE, alice.online()).await.unwrap().unwrap();

@@ -15,7 +15,7 @@ use crate::session;
 /// Run the server.
 ///
 /// Makes its keys and its store at the first start, prints a connect string to hand out, and an invitation as
-/// long as there is no account. SIGTERM or Ctrl-C ends it in order; killing it outright loses nothing that was
+/// long as there is no account (or with --new-invitation). SIGTERM or Ctrl-C ends it in order; killing it outright loses nothing that was
 /// acknowledged either. Logs go to standard error.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -37,6 +37,10 @@ pub(crate) struct Args {
     /// and void all tickets. For one start; without it, clients take new messages for ones they know.
     #[arg(long)]
     restored: bool,
+    /// Make an invitation for an account that may invite others, though there are accounts: when whoever may
+    /// invite has lost their keys.
+    #[arg(long)]
+    new_invitation: bool,
     /// Print one line of JSON when it is ready: listening, connect, invitation (or null).
     #[arg(long)]
     json: bool,
@@ -106,6 +110,7 @@ settings! {
 pub(crate) fn run(args: &Args) -> Outcome {
     let overrides = args.settings.overrides(args.config.clone());
     let config = ServerConfig::from_process(&overrides).map_err(|e| Failure::usage(e.to_string()))?;
+    let config = ServerConfig { new_invitation: args.new_invitation, ..config };
     log(&config)?;
     if args.end_with_stdin {
         end_with_stdin()?;
@@ -148,7 +153,7 @@ fn end_with_stdin() -> Result<(), Failure> {
 
 fn greet(args: &Args, running: &Running) -> Result<(), Failure> {
     let connect = running.connect_string.to_string();
-    let invitation = running.first_invitation.as_ref().map(ToString::to_string);
+    let invitation = running.invitation.as_ref().map(ToString::to_string);
     if args.json {
         let listening = running.local_addr.to_string();
         output::json_line(&json!({ "listening": listening, "connect": connect, "invitation": invitation }))?;
@@ -158,10 +163,12 @@ fn greet(args: &Args, running: &Running) -> Result<(), Failure> {
     output::line(&format!("{} on {} (UDP).", style.bold("ntproto is listening"), running.local_addr))?;
     output::line(&format!("\nConnect string, for everybody who is to find it:\n\n  {connect}"))?;
     if let Some(code) = invitation {
-        output::line(&format!(
-            "\nThere is no account yet. Make the first one, which may invite others, with:\n\n  \
-             ntp register --connect '{connect}' --invitation {code}"
-        ))?;
+        let what = if args.new_invitation {
+            "Make an account, which may invite others, with:"
+        } else {
+            "There is no account yet. Make the first one, which may invite others, with:"
+        };
+        output::line(&format!("\n{what}\n\n  ntp register --connect '{connect}' --invitation {code}"))?;
     }
     output::line(&format!("\n{}", style.dim("Ctrl-C ends it in order.")))?;
     Ok(())

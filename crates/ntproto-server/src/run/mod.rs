@@ -60,8 +60,9 @@ pub struct Running {
     pub local_addr: SocketAddr,
     /// What clients find and know it by.
     pub connect_string: ConnectString,
-    /// An invitation for one account that may invite others: as long as there is no account.
-    pub first_invitation: Option<EnrolCode>,
+    /// An invitation for one account that may invite others: as long as there is no account, or when
+    /// [`ServerConfig::new_invitation`] asks for one.
+    pub invitation: Option<EnrolCode>,
     commands: Sender<Command>,
     counters: Arc<Counters>,
     task: JoinHandle<Result<(), RunError>>,
@@ -119,7 +120,11 @@ async fn start_on(
     if restored {
         raise_numbers(&mut store, boot.clock)?;
     }
-    let first_invitation = first_invitation(&mut store, &mut rng, boot.clock)?;
+    let invitation = if config.new_invitation || is_empty(&mut store)? {
+        Some(invitation(&mut store, &mut rng, boot.clock)?)
+    } else {
+        None
+    };
 
     let (host, port) = config.public_address(local_addr);
     let connect_string = ConnectString {
@@ -137,7 +142,7 @@ async fn start_on(
     let group = group_commit(&config, around(store), commands.clone(), Arc::clone(&counters))?;
     let host = Host { config, socket, clock, group, counters: Arc::clone(&counters), store_end };
     let task = tokio::spawn(host.run(node, commands.clone(), receiver));
-    Ok(Running { local_addr, connect_string, first_invitation, commands, counters, task })
+    Ok(Running { local_addr, connect_string, invitation, commands, counters, task })
 }
 
 impl Running {
@@ -277,17 +282,17 @@ fn raise_numbers(store: &mut RedbStore, wall: UnixMillis) -> Result<(), StartErr
 
 /// As long as nobody has an account, somebody has to be let in: each start makes a new invitation, as the one
 /// before it may be lost.
-fn first_invitation(
-    store: &mut RedbStore,
-    rng: &mut Rng,
-    now: UnixMillis,
-) -> Result<Option<EnrolCode>, StartError> {
+fn is_empty(store: &mut RedbStore) -> Result<bool, StartError> {
     match one(store, Txn::Devices { uin: FIRST_UIN }) {
-        Ok(Outcome::Devices(devices)) if devices.is_empty() => {}
-        Err(StoreError::NotFound) => {}
-        Ok(_) => return Ok(None),
-        Err(e) => return Err(StartError::Boot(e)),
+        Ok(Outcome::Devices(devices)) => Ok(devices.is_empty()),
+        Err(StoreError::NotFound) => Ok(true),
+        Ok(_) => Ok(false),
+        Err(e) => Err(StartError::Boot(e)),
     }
+}
+
+/// An invitation by nobody, for one account that may invite others.
+fn invitation(store: &mut RedbStore, rng: &mut Rng, now: UnixMillis) -> Result<EnrolCode, StartError> {
     let code: [u8; 16] = rng.array();
     let invitation = Txn::CreateInvitation {
         by: None,
@@ -297,7 +302,7 @@ fn first_invitation(
         may_invite: true,
     };
     one(store, invitation).map_err(StartError::Boot)?;
-    Ok(Some(EnrolCode::Invitation(code)))
+    Ok(EnrolCode::Invitation(code))
 }
 
 fn say_hello(config: &ServerConfig, identity: &Identity, local: SocketAddr, now: UnixMillis) {
