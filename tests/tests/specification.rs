@@ -89,6 +89,8 @@ fn limits() {
         ("longest backoff", seconds(liveness::MAX_BACKOFF)),
         ("deltas in a page", execute::MAX_PAGE.to_string()),
         ("sessions of a device without a sealed frame", ntproto_hub::config::MAX_UNCONFIRMED.to_string()),
+        ("accounts of an invitation", ntproto_hub::config::MAX_INVITATION_USES.to_string()),
+        ("lifetime of an invitation", seconds(ntproto_hub::config::MAX_INVITATION_LIFETIME)),
         ("devices in use", execute::MAX_LIVE_DEVICES.to_string()),
         ("devices of an account, revoked ones included", execute::MAX_DEVICES.to_string()),
     ]);

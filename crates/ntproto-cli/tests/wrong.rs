@@ -52,6 +52,20 @@ fn a_server_that_can_not_start_says_why() {
     assert!(!data.exists(), "nothing was made");
 }
 
+/// What the server would refuse is refused before it is asked.
+#[test]
+fn an_invitation_has_the_limits_of_the_server() {
+    let dir = tempfile::tempdir().unwrap();
+    for (flag, most) in [("--uses", 1_000), ("--days", 30)] {
+        for wrong in [0, most + 1] {
+            let output = run(dir.path(), &["invite", flag, &wrong.to_string()]);
+            let said = common::text(&output.stderr);
+            assert!(said.contains(&format!("{wrong} is not in 1..={most}")), "{said}");
+            assert_eq!(output.status.code(), Some(2));
+        }
+    }
+}
+
 #[test]
 fn a_client_that_can_not_go_on_says_why() {
     let dir = tempfile::tempdir().unwrap();

@@ -59,8 +59,8 @@ impl Default for HubConfig {
             sync_page: 256,
             sync_page_bytes: 128 * 1_024,
             max_watermarks: 256,
-            max_invitation_uses: 1_000,
-            max_invitation_lifetime: Duration::from_secs(30 * 24 * 3_600),
+            max_invitation_uses: MAX_INVITATION_USES,
+            max_invitation_lifetime: MAX_INVITATION_LIFETIME,
             max_connections: 50_000,
             max_requests: 1_024,
             max_request_bytes: 4 << 20,
@@ -72,6 +72,10 @@ impl Default for HubConfig {
     }
 }
 
+/// Accounts one invitation may create, unless set otherwise: a large room full of people, and no open door.
+pub const MAX_INVITATION_USES: u32 = 1_000;
+/// How long an invitation may last, unless set otherwise: one that was forgotten is of no use for long.
+pub const MAX_INVITATION_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// An invitation that names no lifetime lasts this long.
 pub const DEFAULT_INVITATION_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// Bytes that may wait on MESSAGE before pushes are held back: the rest of the queue is for answers.

@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget};
 use ntproto_core::crypto::identity::DeviceKeys;
 use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
 use ntproto_core::rng::Rng;
+use ntproto_hub::config::MAX_INVITATION_USES;
 use ntproto_sdk::driver::Server;
 use ntproto_sdk::store::MemoryStore;
 use ntproto_sdk::{Client, ConnectString, EnrolCode, Event, Options, RequestError, SendOptions, Uin};
@@ -108,22 +109,31 @@ async fn enrol(
 ) -> Result<Vec<(Client, Uin)>, Failure> {
     let mut rng = Rng::new(session::entropy()?);
     let first = enter(connect, invitation.clone(), &mut rng).await?;
-    let others = u32::from(args.clients) - 1;
-    let invitation = match first.0.invite(others, INVITATION, false).await {
-        Ok((code, _)) => code,
-        Err(RequestError::Refused(..)) => invitation,
-        Err(e) => return Err(e.into()),
-    };
+    let mut codes = Vec::new();
+    for uses in shares(u32::from(args.clients) - 1) {
+        let code = match first.0.invite(uses, INVITATION, false).await {
+            Ok((code, _)) => code,
+            Err(RequestError::Refused(..)) => invitation.clone(),
+            Err(e) => return Err(e.into()),
+        };
+        codes.extend(std::iter::repeat_n(code, uses as usize));
+    }
     let mut clients = vec![first];
     let mut entering = JoinSet::new();
-    for _ in 0..others {
-        let (connect, invitation, mut rng) = (connect.clone(), invitation.clone(), rng.fork());
-        entering.spawn(async move { enter(&connect, invitation, &mut rng).await });
+    for code in codes {
+        let (connect, mut rng) = (connect.clone(), rng.fork());
+        entering.spawn(async move { enter(&connect, code, &mut rng).await });
     }
     while let Some(entered) = entering.join_next().await {
         clients.push(entered.map_err(|e| Failure::failed(format!("a client: {e}")))??);
     }
     Ok(clients)
+}
+
+/// How many accounts each of the invitations is for that let so many in.
+fn shares(accounts: u32) -> impl Iterator<Item = u32> {
+    let starts = (0..accounts).step_by(MAX_INVITATION_USES as usize);
+    starts.map(move |start| (accounts - start).min(MAX_INVITATION_USES))
 }
 
 async fn enter(connect: &ConnectString, code: EnrolCode, rng: &mut Rng) -> Result<(Client, Uin), Failure> {
@@ -233,4 +243,19 @@ fn tell(args: &Args, load: &Load) -> Outcome {
         return Err(Failure::new(Code::Broken, text));
     }
     Ok(Code::Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_invitation_is_for_more_than_the_server_allows() {
+        let most = MAX_INVITATION_USES;
+        for (accounts, expect) in
+            [(1, vec![1]), (most, vec![most]), (most + 1, vec![most, 1]), (1_999, vec![most, 999])]
+        {
+            assert_eq!(shares(accounts).collect::<Vec<_>>(), expect);
+        }
+    }
 }

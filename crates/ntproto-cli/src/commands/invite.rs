@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ntproto_hub::config::{MAX_INVITATION_LIFETIME, MAX_INVITATION_USES};
 use serde_json::json;
 
 use crate::exit::{Code, Outcome};
@@ -10,6 +11,8 @@ use crate::session::{self, ProfileArgs, Session, TimeoutArg};
 
 /// Seconds of a day.
 const DAY: u64 = 86_400;
+/// What the server allows.
+const MAX_DAYS: u64 = MAX_INVITATION_LIFETIME.as_secs() / DAY;
 
 /// Make an invitation for new accounts, if this account may.
 #[derive(Debug, clap::Args)]
@@ -22,10 +25,10 @@ Examples:
 It prints what to register with. On a machine that has a profile already, add --profile NAME to that.")]
 pub(crate) struct Args {
     /// How many accounts can be made with it.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_INVITATION_USES)))]
     uses: u32,
     /// How many days it is good for.
-    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u64).range(1..=3650))]
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u64).range(1..=MAX_DAYS))]
     days: u64,
     /// Those accounts may invite others.
     #[arg(long)]
