@@ -1,4 +1,5 @@
-//! What idle QUIC connections cost a server: the time of a poll that finds nothing to do, and memory.
+//! What idle connections cost a server: the time of a poll of QUIC and of the hub that finds nothing to do, and
+//! QUIC's memory.
 //!
 //! `cargo bench -p ntproto-tests --bench idle`. Both endpoints live in memory under a virtual clock; bytes count
 //! what the server's own code allocated and kept. The bar: a poll costs the same at 1 and at 10,000 connections,
@@ -9,12 +10,20 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::VecDeque;
 use std::hint::black_box;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use ntproto_core::binding::{Binding, TransportId};
+use ntproto_core::crypto::identity::{ServerKey, ServerKeys};
+use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
+use ntproto_core::rng::Rng;
+use ntproto_core::session::ticket::{TicketKey, TicketSealer};
 use ntproto_core::time::{Now, UnixMillis};
 use ntproto_core::tx::TxBuf;
 use ntproto_core::wire::channel::Channel;
+use ntproto_hub::store::txn::Boot;
+use ntproto_hub::{ConnId, Hub, HubConfig, HubKeys};
 use ntproto_quic::tls::default_provider;
 use ntproto_quic::{
     ALPN, ClientTls, Endpoint, EndpointConfig, Event, Input, Limits, Output, Pin, Received, ServerTls,
@@ -152,12 +161,25 @@ fn world() -> (World, ClientTls) {
     (world, ClientTls::new(default_provider(), Trust::Pinned(pins), &[ALPN]).unwrap())
 }
 
-fn main() {
-    const POLLS: u32 = 2_000_000;
-    println!("{:>12} {:>14} {:>14} {:>16}", "connections", "idle poll ns", "× at 1", "bytes each");
+const POLLS: u32 = 2_000_000;
+const CONNECTIONS: [usize; 3] = [1, 100, 10_000];
+
+/// Nanoseconds of a poll, the best of several rounds: whatever else the machine does only adds to them.
+fn nanoseconds(mut poll: impl FnMut()) -> f64 {
+    let mut best = f64::INFINITY;
+    for _ in 0..7 {
+        let start = Instant::now();
+        (0..POLLS).for_each(|_| poll());
+        best = best.min(start.elapsed().as_secs_f64() * 1e9 / f64::from(POLLS));
+    }
+    best
+}
+
+fn quic() {
+    println!("{:>17} {:>14} {:>14} {:>16}", "QUIC connections", "idle poll ns", "× at 1", "bytes each");
     let (mut world, tls) = world();
     let (mut connections, mut first) = (0, None);
-    for target in [1, 100, 10_000] {
+    for target in CONNECTIONS {
         while connections < target {
             for _ in 0..100.min(target - connections) {
                 let now = world.now();
@@ -168,19 +190,55 @@ fn main() {
         }
         // Path probing and delayed acknowledgements come to rest.
         world.run(Duration::from_secs(60));
-        assert_eq!(world.server.stats().completed, target);
+        assert_eq!(world.server.stats().completed, target as u64);
         let now = world.now();
-        let mut best = f64::INFINITY;
-        for _ in 0..7 {
-            let start = Instant::now();
-            for _ in 0..POLLS {
-                let output = black_box(world.server.poll_output(black_box(now), Some(&mut world.tx)));
-                assert!(matches!(output, Output::Wait { .. }));
-            }
-            best = best.min(start.elapsed().as_secs_f64() * 1e9 / f64::from(POLLS));
-        }
+        let best = nanoseconds(|| {
+            let output = black_box(world.server.poll_output(black_box(now), Some(&mut world.tx)));
+            assert!(matches!(output, Output::Wait { .. }));
+        });
         let first = *first.get_or_insert(best);
         let each = BYTES.load(Relaxed) / target as i64;
-        println!("{target:>12} {best:>14.1} {:>14.2} {each:>16}", best / first);
+        println!("{target:>17} {best:>14.1} {:>14.2} {each:>16}", best / first);
     }
+}
+
+/// A hub with so many transports that have said nothing yet.
+fn hub_with(connections: usize, now: Now) -> Hub {
+    let mut rng = Rng::new([1; 32]);
+    let server = ServerKeys::new(ServerKey::generate(&mut rng, &RUSTCRYPTO, 1), None);
+    let key = TicketKey::generate(&mut rng, 1, now.unix);
+    let tickets = TicketSealer::new(&RUSTCRYPTO, key, None);
+    let keys = HubKeys { provider: &RUSTCRYPTO, server: Arc::new(server), tickets };
+    let boot = Boot { epoch: [0; 16], clock: now.unix, floor: now.unix };
+    let config = HubConfig { max_connections: connections, ..HubConfig::default() };
+    let mut hub = Hub::new(config, &boot, keys, [2; 32], now);
+    for n in 0..connections {
+        let binding = Binding { transport: TransportId::Quic, exporter: [0; 32] };
+        let input = ntproto_hub::Input::Opened { conn: ConnId(n as u64), binding, remote: CLIENT.into() };
+        hub.handle(now, input);
+    }
+    hub
+}
+
+fn hub() {
+    println!("{:>17} {:>14} {:>14}", "hub connections", "idle poll ns", "× at 1");
+    let now = Now { mono: ntproto_core::time::Instant::from_micros(1), unix: UnixMillis(1_780_272_000_000) };
+    let mut tx = TxBuf::new(TX_LIMIT);
+    let mut first = None;
+    for target in CONNECTIONS {
+        let mut hub = hub_with(target, now);
+        while !matches!(hub.poll_output(now, Some(&mut tx)), ntproto_hub::Output::Wait { .. }) {}
+        assert_eq!(hub.connections(), target);
+        let best = nanoseconds(|| {
+            let output = black_box(hub.poll_output(black_box(now), Some(&mut tx)));
+            assert!(matches!(output, ntproto_hub::Output::Wait { .. }));
+        });
+        let first = *first.get_or_insert(best);
+        println!("{target:>17} {best:>14.1} {:>14.2}", best / first);
+    }
+}
+
+fn main() {
+    quic();
+    hub();
 }
