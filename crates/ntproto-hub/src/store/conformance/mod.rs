@@ -1,9 +1,28 @@
 //! The suite every [`Store`] must pass: what a transaction answers, what stays after opening again.
 //!
-//! ```no_run
-//! # use ntproto_hub::store::conformance::{self, Disk};
-//! # fn my_empty_disk() -> Box<dyn Disk> { unimplemented!() }
-//! conformance::run(&mut || my_empty_disk());
+//! ```
+//! use std::sync::{Arc, Mutex};
+//! use ntproto_hub::store::conformance::{self, Disk};
+//! use ntproto_hub::store::memory::MemoryStore;
+//! use ntproto_hub::store::{Outcome, Store, StoreError, Txn};
+//!
+//! /// A store that outlives its handles.
+//! #[derive(Clone, Default)]
+//! struct Shared(Arc<Mutex<MemoryStore>>);
+//!
+//! impl Store for Shared {
+//!     fn commit(&mut self, batch: &[Txn]) -> Vec<Result<Outcome, StoreError>> {
+//!         self.0.lock().unwrap().commit(batch)
+//!     }
+//! }
+//!
+//! impl Disk for Shared {
+//!     fn open(&mut self) -> Box<dyn Store> {
+//!         Box::new(self.clone())
+//!     }
+//! }
+//!
+//! conformance::run(&mut || Box::new(Shared::default()));
 //! ```
 //!
 //! It panics at the first thing that is not as promised; the message names the case.
