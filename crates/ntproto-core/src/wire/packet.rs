@@ -160,22 +160,18 @@ impl Packet {
         };
         flags |= if deadline_ms.is_some() { DEADLINE } else { 0 };
         flags |= if trace.is_some() { TRACE } else { 0 };
-        // Head and body in one growth each: a packet's few bytes cost more to append than to write.
+        let mut len = HEADER_LEN;
         let mut head = [0; HEADER_LEN + DEADLINE_LEN];
         head[..2].copy_from_slice(&id.0.to_be_bytes());
         //= spec: packets-3
         head[2..4].copy_from_slice(&flags.to_be_bytes());
         head[4..8].copy_from_slice(&request_id.to_be_bytes());
         head[8..HEADER_LEN].copy_from_slice(&(body.len() as u32).to_be_bytes());
-        let head = match deadline_ms {
-            Some(ms) => {
-                head[HEADER_LEN..].copy_from_slice(&ms.to_be_bytes());
-                &head[..]
-            }
-            None => &head[..HEADER_LEN],
-        };
-        out.reserve(head.len() + TRACE_LEN + body.len());
-        out.extend_from_slice(head);
+        if let Some(ms) = deadline_ms {
+            head[HEADER_LEN..].copy_from_slice(&ms.to_be_bytes());
+            len += DEADLINE_LEN;
+        }
+        out.extend_from_slice(&head[..len]);
         if let Some(trace) = trace {
             out.extend_from_slice(trace);
         }
