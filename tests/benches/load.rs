@@ -4,6 +4,7 @@
 //! load comes from this machine too and takes its share of the processors.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+mod appends;
 mod load_sides;
 
 use std::path::Path;

@@ -4,18 +4,14 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId};
-use ntproto_core::time::UnixMillis;
-use ntproto_hub::store::txn::{Append, DeviceInfo, EnrolVia, NewDevice};
-use ntproto_hub::store::{Outcome, Store, Txn};
+use ntproto_hub::store::{Store, Txn};
 use ntproto_server::store::redb::{DEFAULT_CACHE, RedbStore};
 
 use super::sessions::{Plan, Sessions};
 use super::{Counts, ServerProcess};
+use crate::appends::{BODY, append, devices};
 
 const SENDERS: usize = 256;
-const BODY: usize = 256;
 const ROUNDS: usize = 3;
 const WARM_UP: Duration = Duration::from_secs(1);
 const MEASURE: Duration = Duration::from_secs(5);
@@ -50,44 +46,11 @@ fn end_to_end(dir: &Path) -> EndToEnd {
 /// The same appends, `batch` a commit, with nothing before the store.
 fn straight(dir: &Path, batch: usize) -> f64 {
     let mut store = RedbStore::open(&dir.join("straight.redb"), DEFAULT_CACHE).unwrap();
-    let enrol = |n: usize| {
-        let mut id = [0; 16];
-        id[..8].copy_from_slice(&(n as u64 + 1).to_be_bytes());
-        let device = NewDevice {
-            id: DeviceId(id),
-            signing_key: [id; 2].concat().try_into().unwrap(),
-            static_key: [id; 2].concat().try_into().unwrap(),
-            name: "bench".into(),
-        };
-        Txn::Enrol { via: EnrolVia::Open, device, now: UnixMillis(1) }
-    };
-    let enrolled = store.commit(&(0..SENDERS).map(enrol).collect::<Vec<_>>());
-    let devices: Vec<DeviceInfo> = enrolled
-        .into_iter()
-        .map(|answer| match answer {
-            Ok(Outcome::Enrolled(device)) => device,
-            other => panic!("{other:?}"),
-        })
-        .collect();
-    let mut n = 0_usize;
+    let devices = devices(&mut store, SENDERS);
+    let mut n = 0;
     let mut one = || {
-        let (from, to) = (&devices[n % SENDERS], &devices[(n + 1) % SENDERS]);
         n += 1;
-        let mut id = [0; 16];
-        // Spread like random ones.
-        id[..8].copy_from_slice(&(n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
-        id[8..].copy_from_slice(&(n as u64).to_be_bytes());
-        Txn::Append(Append {
-            sender: from.uin,
-            device: from.id,
-            conversation: ConversationId::direct(from.uin, to.uin),
-            client_msg_id: ClientMsgId(id),
-            after: None,
-            body_hash: [1; 32],
-            body: Bytes::from_static(&[7; BODY]),
-            now: UnixMillis(n as u64),
-            resolve_only: false,
-        })
+        append(&devices, n)
     };
     let (mut begin, mut count) = (Instant::now(), 0);
     let mut warm = false;

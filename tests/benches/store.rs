@@ -1,23 +1,22 @@
 //! The store on this machine's disk: messages appended by batch size, through the whole transaction, beside
 //! one bare record each in redb under the same promise and under redb's weaker default; and pages read.
 //!
-//! `cargo bench -p ntproto-server --bench store [-- DIR]`; DIR is where the files go.
-#![allow(clippy::unwrap_used)]
+//! `cargo bench -p ntproto-tests --bench store [-- DIR]`; DIR is where the files go.
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
+
+mod appends;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId};
-use ntproto_core::time::UnixMillis;
-use ntproto_hub::store::txn::{Append, DeviceInfo, EnrolVia, NewDevice};
+use appends::{BODY, append, devices};
+use ntproto_hub::store::txn::DeviceInfo;
 use ntproto_hub::store::{Outcome, Store, Txn};
 use ntproto_server::store::redb::{DEFAULT_CACHE, RedbStore};
 use redb::{Database, TableDefinition};
 
-const BODY: usize = 256;
 const ROUND: Duration = Duration::from_secs(2);
-const ACCOUNTS: u8 = 32;
+const ACCOUNTS: usize = 32;
 const BARE: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("bare");
 
 fn main() {
@@ -48,46 +47,8 @@ fn rate(batch: usize, mut step: impl FnMut()) -> f64 {
 
 fn open(folder: &Path, name: &str) -> (RedbStore, Vec<DeviceInfo>) {
     let mut store = RedbStore::open(&folder.join(name), DEFAULT_CACHE).unwrap();
-    let enrol = |n| Txn::Enrol {
-        via: EnrolVia::Open,
-        device: NewDevice {
-            id: DeviceId([n; 16]),
-            signing_key: [n; 32],
-            static_key: [n; 32],
-            name: String::new(),
-        },
-        now: UnixMillis(1),
-    };
-    let devices = store
-        .commit(&(0..ACCOUNTS).map(enrol).collect::<Vec<_>>())
-        .into_iter()
-        .map(|answer| match answer {
-            Ok(Outcome::Enrolled(device)) => device,
-            other => panic!("{other:?}"),
-        })
-        .collect();
+    let devices = devices(&mut store, ACCOUNTS);
     (store, devices)
-}
-
-fn message(devices: &[DeviceInfo], n: u64) -> Txn {
-    let from = &devices[n as usize % devices.len()];
-    let to = &devices[(n as usize * 7 + 1) % devices.len()];
-    let to = if to.uin == from.uin { &devices[(n as usize + 1) % devices.len()] } else { to };
-    let mut id = [0; 16];
-    // Random, as clients choose them.
-    id[..8].copy_from_slice(&n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
-    id[8..].copy_from_slice(&n.to_be_bytes());
-    Txn::Append(Append {
-        sender: from.uin,
-        device: from.id,
-        conversation: ConversationId::direct(from.uin, to.uin),
-        client_msg_id: ClientMsgId(id),
-        after: None,
-        body_hash: [1; 32],
-        body: Bytes::from_static(&[7; BODY]),
-        now: UnixMillis(n),
-        resolve_only: false,
-    })
 }
 
 fn appends(folder: &Path, batch: usize) -> f64 {
@@ -97,7 +58,7 @@ fn appends(folder: &Path, batch: usize) -> f64 {
         let txns: Vec<Txn> = (0..batch)
             .map(|_| {
                 n += 1;
-                message(&devices, n)
+                append(&devices, n)
             })
             .collect();
         assert!(store.commit(&txns).iter().all(Result::is_ok));
@@ -124,7 +85,7 @@ fn bare(folder: &Path, batch: usize, two_phase: bool) -> f64 {
 fn pages(folder: &Path) -> f64 {
     let (mut store, devices) = open(folder, "pages");
     for first in (0..100_000).step_by(1_000) {
-        let txns: Vec<Txn> = (first..first + 1_000).map(|n| message(&devices, n)).collect();
+        let txns: Vec<Txn> = (first..first + 1_000).map(|n| append(&devices, n)).collect();
         store.commit(&txns);
     }
     let (mut cursor, mut turn) = (0, 0);
