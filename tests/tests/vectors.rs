@@ -11,7 +11,7 @@ use ntproto_core::binding::{Binding, TransportId};
 use ntproto_core::channel::{Opener, Sealer};
 use ntproto_core::crypto::CryptoProvider;
 use ntproto_core::crypto::identity::{Certificate, DeviceKeys, Link, ServerKey, ServerKeys};
-use ntproto_core::crypto::noise::{InitiatorStart, ResponderStart};
+use ntproto_core::crypto::noise::ik::{InitiatorStart, ResponderStart};
 use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
 use ntproto_core::crypto::schedule::{Direction, KeySchedule, NoiseSplit, rekey};
 use ntproto_core::crypto::secret::Secret;

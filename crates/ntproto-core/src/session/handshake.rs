@@ -39,8 +39,8 @@ use ntproto_proto::v2::{AuthRequest, AuthResponse, DeviceLink, Grant, Refusal};
 use prost::Message as _;
 
 use crate::crypto::identity::{DeviceKeys, ServerKeys, device_key_hash};
-use crate::crypto::noise::{InitiatorStart, InitiatorWait, REQUEST_OVERHEAD, RESPONSE_OVERHEAD};
-use crate::crypto::noise::{ResponderReply, ResponderStart};
+use crate::crypto::noise::ik::{InitiatorStart, InitiatorWait, REQUEST_OVERHEAD, RESPONSE_OVERHEAD};
+use crate::crypto::noise::ik::{ResponderReply, ResponderStart};
 use crate::crypto::schedule::NoiseSplit;
 use crate::crypto::secret::Secret;
 use crate::crypto::{CryptoError, CryptoProvider};

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use ntproto_core::code::ErrorCode;
 use ntproto_core::crypto::CryptoProvider;
 use ntproto_core::crypto::identity::{DeviceKeys, Link, ServerKey, ServerKeys};
-use ntproto_core::crypto::noise::{InitiatorStart, REQUEST_OVERHEAD};
+use ntproto_core::crypto::noise::ik::{InitiatorStart, REQUEST_OVERHEAD};
 use ntproto_core::crypto::schedule::NoiseSplit;
 use ntproto_core::crypto::secret::Secret;
 use ntproto_core::ids::{DeviceId, Uin};

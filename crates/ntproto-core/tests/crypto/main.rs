@@ -7,6 +7,7 @@ mod cavp;
 mod handshake;
 mod identity;
 mod noise;
+mod noise_ix;
 mod rfc;
 mod schedule;
 mod secrecy;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ntproto_core::crypto::noise::{InitiatorStart, REQUEST_OVERHEAD, RESPONSE_OVERHEAD, ResponderStart};
+use ntproto_core::crypto::noise::ik::{InitiatorStart, REQUEST_OVERHEAD, RESPONSE_OVERHEAD, ResponderStart};
 use ntproto_core::crypto::schedule::NoiseSplit;
 use ntproto_core::crypto::secret::Secret;
 use ntproto_core::crypto::{AgreementKey, CryptoProvider, TAG_LEN};
@@ -30,7 +30,7 @@ fn builder<'a>(prologue: &'a [u8], s: &'a [u8; 32], e: &'a [u8; 32]) -> Builder<
 }
 
 /// Writes one message with snow.
-fn write(snow: &mut HandshakeState, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn write(snow: &mut HandshakeState, payload: &[u8]) -> Vec<u8> {
     let mut out = vec![0; 65535];
     let len = snow.write_message(payload, &mut out).unwrap();
     out.truncate(len);
@@ -38,7 +38,7 @@ fn write(snow: &mut HandshakeState, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Reads one message with snow.
-fn read(snow: &mut HandshakeState, message: &[u8]) -> Vec<u8> {
+pub(crate) fn read(snow: &mut HandshakeState, message: &[u8]) -> Vec<u8> {
     let mut out = vec![0; 65535];
     let len = snow.read_message(message, &mut out).unwrap();
     out.truncate(len);
@@ -52,7 +52,7 @@ fn nonce(n: u64) -> [u8; 12] {
 }
 
 /// Our keys must open what snow's transport seals, and seal what it opens, several messages deep.
-fn transport_agrees(
+pub(crate) fn transport_agrees(
     provider: &dyn CryptoProvider,
     mut snow: TransportState,
     to_snow: &Secret<32>,

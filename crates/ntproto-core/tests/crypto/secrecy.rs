@@ -1,7 +1,7 @@
 //! What holds a secret must not be printable or copied by accident. Checked by the compiler.
 
 use ntproto_core::crypto::identity::{DeviceKeys, ServerKey, ServerKeys};
-use ntproto_core::crypto::noise::{InitiatorStart, InitiatorWait, ResponderReply, ResponderStart};
+use ntproto_core::crypto::noise::ik::{InitiatorStart, InitiatorWait, ResponderReply, ResponderStart};
 use ntproto_core::crypto::schedule::{KeySchedule, NoiseSplit};
 use ntproto_core::crypto::secret::Secret;
 use ntproto_core::session::handshake::{Answer, AuthClaims, Credential, Initiator, Pending};

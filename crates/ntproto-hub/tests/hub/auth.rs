@@ -6,7 +6,7 @@ use bytes::Bytes;
 use ntproto_core::code::ErrorCode;
 use ntproto_core::crypto::CryptoProvider as _;
 use ntproto_core::crypto::identity::Link;
-use ntproto_core::crypto::noise::InitiatorStart;
+use ntproto_core::crypto::noise::ik::InitiatorStart;
 use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
 use ntproto_core::crypto::secret::Secret;
 use ntproto_core::endpoint::Closed;

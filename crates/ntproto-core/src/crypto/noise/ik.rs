@@ -1,121 +1,32 @@
-//! `Noise_IK_25519_AESGCM_SHA256`, revision 34 of the Noise specification, over the provider.
+//! `Noise_IK_25519_AESGCM_SHA256`.
 //!
 //! ```text
 //! <- s                         the initiator knows the responder's static key
 //! -> e, es, s, ss  + payload   InitiatorStart ─▶ InitiatorWait        ResponderStart ─▶ ResponderReply
 //! <- e, ee, se     + payload   InitiatorWait  ─▶ payload, split       ResponderReply ─▶ message, split
 //! ```
-//! Each step consumes the one before. A message that does not verify leaves nothing to go on with.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::schedule::NoiseSplit;
-use super::secret::Secret;
-use super::{AeadKey, AgreementKey, CryptoError, CryptoProvider, NONCE_LEN, TAG_LEN};
+use super::{DH_LEN, ProtocolName, SEALED_STATIC_LEN, SymmetricState, Unkeyed};
+use crate::crypto::schedule::NoiseSplit;
+use crate::crypto::secret::Secret;
+use crate::crypto::{AgreementKey, CryptoError, CryptoProvider, TAG_LEN};
 
-/// The protocol name; 28 bytes, so Noise pads it to the first hash instead of hashing it.
-const PROTOCOL_NAME: &[u8; 28] = b"Noise_IK_25519_AESGCM_SHA256";
-/// Length of a public key.
-const DH_LEN: usize = 32;
-/// The encrypted static key of the first message.
-const SEALED_STATIC_LEN: usize = DH_LEN + TAG_LEN;
+const PROTOCOL_NAME: &ProtocolName = b"Noise_IK_25519_AESGCM_SHA256";
 
 /// What the first message adds to its payload.
 pub const REQUEST_OVERHEAD: usize = DH_LEN + SEALED_STATIC_LEN + TAG_LEN;
 /// What the second message adds to its payload.
 pub const RESPONSE_OVERHEAD: usize = DH_LEN + TAG_LEN;
 
-/// The nonce of every seal. Noise counts per key, from zero; here a key seals once, because a MixKey
-/// stands between any two seals of IK. [`SymmetricState`] gives its key up at each use.
-const NONCE: [u8; NONCE_LEN] = [0; NONCE_LEN];
-
-/// Noise's SymmetricState.
-struct SymmetricState {
-    provider: &'static dyn CryptoProvider,
-    key: Option<Box<dyn AeadKey>>,
-    ck: Secret<32>,
-    h: [u8; 32],
-}
-
-/// A SymmetricState before its first MixKey: it can only hash.
-struct Unkeyed {
-    provider: &'static dyn CryptoProvider,
-    h: [u8; 32],
-}
-
-impl Unkeyed {
-    fn new(provider: &'static dyn CryptoProvider, prologue: &[u8], responder: &[u8; DH_LEN]) -> Self {
-        let mut h = [0; 32];
-        h[..PROTOCOL_NAME.len()].copy_from_slice(PROTOCOL_NAME);
-        let mut state = Self { provider, h };
-        state.mix_hash(prologue);
-        state.mix_hash(responder);
-        state
-    }
-
-    fn mix_hash(&mut self, data: &[u8]) {
-        self.h = self.provider.sha256(&[&self.h, data]);
-    }
-
-    /// The first MixKey. The chaining key starts as the padded protocol name.
-    fn mix_key(self, dh: &Secret<32>) -> SymmetricState {
-        let mut ck = Secret::zero();
-        ck.expose_mut()[..PROTOCOL_NAME.len()].copy_from_slice(PROTOCOL_NAME);
-        let mut state = SymmetricState { provider: self.provider, key: None, ck, h: self.h };
-        state.mix_key(dh);
-        state
-    }
-}
-
-/// Noise's HKDF with two outputs.
-fn hkdf2(provider: &dyn CryptoProvider, ck: &Secret<32>, ikm: &[u8]) -> (Secret<32>, Secret<32>) {
-    let prk = provider.hkdf_extract(ck.expose(), ikm);
-    let mut both = Secret::<64>::zero();
-    provider.hkdf_expand(&prk, &[], both.expose_mut());
-    let (a, b) = both.expose().split_at(32);
-    let half = |bytes| Secret::from_slice(bytes).expect("half of 64 bytes is 32");
-    (half(a), half(b))
-}
-
-impl SymmetricState {
-    fn mix_hash(&mut self, data: &[u8]) {
-        self.h = self.provider.sha256(&[&self.h, data]);
-    }
-
-    fn mix_key(&mut self, dh: &Secret<32>) {
-        let (ck, key) = hkdf2(self.provider, &self.ck, dh.expose());
-        self.ck = ck;
-        self.key = Some(self.provider.aes256gcm(&key));
-    }
-
-    fn take_key(&mut self) -> Box<dyn AeadKey> {
-        self.key.take().expect("IK mixes a new key in before each seal")
-    }
-
-    /// EncryptAndHash, appended to `out`.
-    fn seal_into(&mut self, plaintext: &[u8], out: &mut Vec<u8>) {
-        let start = out.len();
-        out.extend_from_slice(plaintext);
-        let tag = self.take_key().seal_in_place(&NONCE, &self.h, &mut out[start..]);
-        out.extend_from_slice(&tag);
-        self.mix_hash(&out[start..]);
-    }
-
-    /// DecryptAndHash.
-    fn open(&mut self, sealed: &[u8]) -> Result<Vec<u8>, CryptoError> {
-        let (ciphertext, tag) = sealed.split_last_chunk::<TAG_LEN>().ok_or(CryptoError)?;
-        let mut data = ciphertext.to_vec();
-        self.take_key().open_in_place(&NONCE, &self.h, &mut data, tag)?;
-        self.mix_hash(sealed);
-        Ok(data)
-    }
-
-    fn split(self) -> NoiseSplit {
-        let (k1, k2) = hkdf2(self.provider, &self.ck, &[]);
-        NoiseSplit { k1, k2, h: self.h }
-    }
+/// Noise's state once prologue and the responder's key are mixed in.
+fn begin(provider: &'static dyn CryptoProvider, prologue: &[u8], responder: &[u8; DH_LEN]) -> Unkeyed {
+    let mut state = Unkeyed::new(provider, PROTOCOL_NAME, prologue);
+    state.mix_hash(responder);
+    state
 }
 
 /// The initiator with `e, es, s, ss` written and the payload to come.
@@ -140,7 +51,7 @@ impl InitiatorStart {
         responder: &[u8; DH_LEN],
         e: &Secret<32>,
     ) -> Result<Self, CryptoError> {
-        let mut state = Unkeyed::new(provider, prologue, responder);
+        let mut state = begin(provider, prologue, responder);
         let e = provider.x25519(e);
         let mut message = e.public().to_vec();
         state.mix_hash(&message);
@@ -206,7 +117,7 @@ impl<'a> ResponderStart<'a> {
         s_public: &[u8; DH_LEN],
         message: &'a [u8],
     ) -> Result<Self, CryptoError> {
-        let mut state = Unkeyed::new(provider, prologue, s_public);
+        let mut state = begin(provider, prologue, s_public);
         let (re, rest) = message.split_first_chunk::<DH_LEN>().ok_or(CryptoError)?;
         let (sealed_static, sealed) = rest.split_first_chunk::<SEALED_STATIC_LEN>().ok_or(CryptoError)?;
         state.mix_hash(re);
