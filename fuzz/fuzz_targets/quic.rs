@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
@@ -15,8 +15,8 @@ use ntproto_core::tx::TxBuf;
 use ntproto_core::wire::channel::Channel;
 use ntproto_quic::tls::default_provider;
 use ntproto_quic::{
-    ALPN, ClientTls, ConnId, Endpoint, EndpointConfig, Event, Input, Limits, Output, Pin, Received,
-    ServerTls, TX_LIMIT, Trust,
+    ALPN, ClientSessions, ClientTls, ConnId, EarlyData, Endpoint, EndpointConfig, Event, Input, Limits,
+    Output, Pin, Received, ServerTls, SessionMemory, TX_LIMIT, Trust,
 };
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -67,10 +67,9 @@ fn tls() -> &'static Tls {
         let cert = params.self_signed(&key).expect("a certificate").der().clone();
         let pin = Pin::of(&cert).expect("a pin");
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        Tls {
-            server: ServerTls::new(default_provider(), vec![cert], key, &[ALPN]).expect("a server"),
-            client: ClientTls::new(default_provider(), Trust::Pinned(vec![pin]), &[ALPN]).expect("a client"),
-        }
+        let server = ServerTls::new(default_provider(), vec![cert], key, &[ALPN]).expect("a server");
+        let client = ClientTls::new(default_provider(), Trust::Pinned(vec![pin]), &[ALPN]).expect("a client");
+        Tls { server, client }
     })
 }
 
@@ -78,6 +77,7 @@ fn tls() -> &'static Tls {
 struct Host {
     endpoint: Endpoint,
     conns: Vec<ConnId>,
+    early: BTreeSet<ConnId>,
     connected: BTreeSet<ConnId>,
     closed: BTreeSet<ConnId>,
     /// Bytes written and read, by connection and channel: the bytes themselves follow from their place.
@@ -87,6 +87,7 @@ struct Host {
 
 struct World {
     hosts: [Host; 2],
+    client: ClientTls,
     micros: u64,
     /// To whom, from where, what.
     under_way: VecDeque<(usize, SocketAddr, Vec<u8>)>,
@@ -106,18 +107,23 @@ impl World {
     fn new() -> Self {
         static BASE: OnceLock<std::time::Instant> = OnceLock::new();
         let base = *BASE.get_or_init(std::time::Instant::now);
+        // Who comes a second time sends early data.
+        let server = tls().server.with_sessions(Arc::new(SessionMemory::default())).expect("a server");
+        let client = tls().client.with_sessions(Arc::new(ClientSessions::default())).expect("a client");
         let limits = Limits { retry_above: 2, max_half_open: 4, max_connections: 8, ..Limits::default() };
         let host = |config: EndpointConfig, seed| Host {
             endpoint: Endpoint::new(config, base, [seed; 32]),
             conns: Vec::new(),
+            early: BTreeSet::new(),
             connected: BTreeSet::new(),
             closed: BTreeSet::new(),
             written: BTreeMap::new(),
             read: BTreeMap::new(),
         };
-        let server = EndpointConfig { limits, ..EndpointConfig::server(tls().server.clone()) };
+        let server = EndpointConfig { limits, ..EndpointConfig::server(server) };
         Self {
             hosts: [host(server, 1), host(EndpointConfig::client(), 2)],
+            client,
             micros: 1_000_000,
             under_way: VecDeque::new(),
             client_port: 1000,
@@ -139,7 +145,7 @@ impl World {
             Op::Connect if self.hosts[CLIENT].conns.len() < 4 => {
                 let conn = self.hosts[CLIENT]
                     .endpoint
-                    .connect(now, &tls().client, server_addr(), "fuzz.test")
+                    .connect(now, &self.client, server_addr(), "fuzz.test")
                     .expect("a legal address and room");
                 self.hosts[CLIENT].conns.push(conn);
             }
@@ -266,15 +272,31 @@ impl World {
                 Output::Event(Event::Closed { conn, .. }) => {
                     assert!(host.closed.insert(conn), "Closed comes once");
                 }
-                Output::Event(Event::Connected { conn, .. }) => {
-                    assert!(host.connected.insert(conn) && !host.closed.contains(&conn));
+                Output::Event(Event::Early { conn, .. }) => {
+                    assert!(host.early.insert(conn));
+                    assert!(!host.connected.contains(&conn) && !host.closed.contains(&conn));
                     if no == SERVER {
                         host.conns.push(conn);
                     }
                 }
+                Output::Event(Event::Connected { conn, early, .. }) => {
+                    assert!(host.connected.insert(conn) && !host.closed.contains(&conn));
+                    assert_eq!(early == EarlyData::Unused, !host.early.contains(&conn));
+                    if no == SERVER && early == EarlyData::Unused {
+                        host.conns.push(conn);
+                    }
+                    if early == EarlyData::Refused {
+                        // What was written is lost, and the channels begin anew.
+                        assert!(no == CLIENT);
+                        host.written.retain(|(written, _), _| *written != conn);
+                    }
+                }
                 Output::Event(
                     Event::Readable { conn, .. } | Event::Writable { conn, .. } | Event::Datagram { conn },
-                ) => assert!(host.connected.contains(&conn) && !host.closed.contains(&conn)),
+                ) => {
+                    assert!(host.connected.contains(&conn) || host.early.contains(&conn));
+                    assert!(!host.closed.contains(&conn));
+                }
                 Output::Wait { at, .. } => {
                     assert!(host.endpoint.is_flushed());
                     if at.is_some_and(|at| at <= now.mono) {

@@ -42,6 +42,9 @@ pub const CRYPTO_BUFFER: usize = 16 * 1024;
 
 /// A handshake takes one or two round trips; the slowest path served has 5 s each way.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Bytes of datagrams taken from a client with early data before its handshake is complete: its Initial packets and an
+/// AUTH_REQ of 4 KiB, each sent again for as long as a handshake may take.
+pub const MAX_EARLY_BYTES: u64 = 64 * 1024;
 /// Half-open handshakes above which an address must prove itself (Retry): a burst of reconnects after a restart
 /// stays below it, a flood does not.
 pub const RETRY_ABOVE: usize = 256;

@@ -6,30 +6,27 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use ntproto_core::binding::{Binding, TransportId};
+use ntproto_core::code::ErrorCode;
 use ntproto_core::rng::Rng;
 use ntproto_core::time::{Instant, Now, earliest};
 use ntproto_core::tx::TxBuf;
-use ntproto_core::wire::channel::Channel;
-use quinn_proto::crypto::rustls::HandshakeData;
+use ntproto_core::wire::channel::ChannelSet;
 use quinn_proto::{
-    ClientConfig, ConnectError, Connection, DatagramEvent, Dir, EcnCodepoint, Incoming, NoneTokenStore,
+    ClientConfig, ConnectError, Connection, DatagramEvent, EcnCodepoint, Incoming, NoneTokenStore,
     StreamEvent, TransportConfig, VarInt,
 };
 
-use crate::channels::{CONTROL_PRIORITY, channel_of, stream_of};
+use crate::channels::channel_of;
 use crate::config::{
-    EndpointConfig, Limits, MAX_DATAGRAM, MAX_RESPONSES, MAX_SEGMENTS, RETRY_TOKEN_LIFETIME,
+    EndpointConfig, Limits, MAX_DATAGRAM, MAX_EARLY_BYTES, MAX_RESPONSES, MAX_SEGMENTS, RETRY_TOKEN_LIFETIME,
 };
 use crate::conn::{Conn, fault};
+use crate::hello::{greet, open_channels, prefer_control, protocol};
 use crate::ids::{self, ResetKey};
 use crate::schedule::{ReadyQueue, Timers};
-use crate::slots::{Hello, Phase, Slot, Slots};
+use crate::slots::{Phase, Slots};
 use crate::time::{CallClock, TimeMap};
 use crate::{ALPN, ClientTls, Closed, ConnId, Event, Input, Output, Received, Transmit, WaitReason};
-
-/// The exporter that binds a session to its QUIC connection (specification, "Handshake").
-const EXPORTER_LABEL: &[u8] = b"EXPORTER-ntproto-v2";
 
 /// The caller asked for what can't be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,6 +177,7 @@ impl Endpoint {
             _ => Misuse::TooManyConnections,
         })?;
         let (no, id) = self.slots.insert(handle, quic, false, self.now + self.limits.handshake_timeout);
+        self.open_early(no);
         self.settle(no);
         Ok(id)
     }
@@ -189,12 +187,13 @@ impl Endpoint {
         self.advance(now);
         let no = self.slots.find(conn)?;
         let slot = self.slots.get(no)?;
+        let open = slot.is_open();
         let quic = slot.quic.as_deref_mut()?;
         let mut conn = Conn {
             id: slot.id,
             quic,
             now: self.time.to_std(self.now),
-            open: slot.phase == Phase::Open,
+            open,
             control_last: slot.control_last,
             touched: false,
             end: None,
@@ -265,13 +264,16 @@ impl Endpoint {
     }
 
     fn datagrams(&mut self, now: Now, received: Received<'_>) {
+        if let Some(clock) = &self.server_clock {
+            clock.set_unix(now.unix);
+        }
         let stride = if received.stride == 0 { received.data.len() } else { received.stride };
         // One copy a batch; quinn-proto slices it.
         let mut data = BytesMut::from(received.data);
         let mut touched = None;
         while !data.is_empty() {
             let one = data.split_to(stride.min(data.len()));
-            if let Some(no) = self.datagram(now, received, one)
+            if let Some(no) = self.datagram(received, one)
                 && touched != Some(no)
                 && let Some(before) = touched.replace(no)
             {
@@ -284,7 +286,7 @@ impl Endpoint {
     }
 
     /// Hands over one datagram; gives the connection it changed.
-    fn datagram(&mut self, now: Now, received: Received<'_>, data: BytesMut) -> Option<u32> {
+    fn datagram(&mut self, received: Received<'_>, data: BytesMut) -> Option<u32> {
         let at = self.time.to_std(self.now);
         let ecn = received.ecn.and_then(EcnCodepoint::from_bits);
         self.token_clock.set(self.now.as_micros() / 1000);
@@ -295,7 +297,7 @@ impl Endpoint {
                 self.slots.get(no)?.quic.as_deref_mut()?.handle_event(event);
                 Some(no)
             }
-            DatagramEvent::NewConnection(incoming) => self.incoming(now, incoming),
+            DatagramEvent::NewConnection(incoming) => self.incoming(incoming),
             DatagramEvent::Response(transmit) => {
                 self.respond(&transmit);
                 None
@@ -304,7 +306,7 @@ impl Endpoint {
     }
 
     /// A client knocks: accept, ask it to prove its address, or refuse.
-    fn incoming(&mut self, now: Now, incoming: Incoming) -> Option<u32> {
+    fn incoming(&mut self, incoming: Incoming) -> Option<u32> {
         self.scratch.clear();
         let half_open = self.stats.half_open;
         if self.is_full() || half_open >= self.limits.max_half_open {
@@ -321,9 +323,6 @@ impl Endpoint {
                 Err(error) => self.quic.ignore(error.into_incoming()),
             }
             return None;
-        }
-        if let Some(clock) = &self.server_clock {
-            clock.set_unix(now.unix);
         }
         let at = self.time.to_std(self.now);
         match self.quic.accept(incoming, at, &mut self.scratch, None) {
@@ -391,6 +390,7 @@ impl Endpoint {
             self.end(no, Closed::Reset, None);
             self.slots.unhandle(handle);
         }
+        self.open_early(no);
         let Some(slot) = self.slots.get(no) else { return };
         if drained {
             slot.quic = None;
@@ -402,6 +402,36 @@ impl Endpoint {
         }
         self.ready.push(no, &mut slot.in_ready);
         self.rearm(no);
+    }
+
+    /// Lets the host use the channels of a connection whose handshake is not complete, where TLS allows it: a client
+    /// at once, a server when something came.
+    fn open_early(&mut self, no: u32) {
+        let Some(slot) = self.slots.get(no) else { return };
+        let Some(quic) = slot.quic.as_deref_mut().filter(|quic| quic.has_0rtt()) else { return };
+        if !matches!(slot.phase, Phase::Handshake(_)) {
+            return;
+        }
+        if slot.early {
+            if slot.server && quic.stats().udp_rx.bytes > MAX_EARLY_BYTES {
+                let (code, text) = (ErrorCode::TooEarly as u32, "too much early data");
+                let closed = Closed::Transport { code: code.into(), by_peer: false, text: text.into() };
+                self.end(no, closed, Some((code, Bytes::from_static(text.as_bytes()))));
+            }
+            return;
+        }
+        let ready = match slot.server {
+            // A client has one protocol in mind; the server's choice comes with the handshake.
+            false => open_channels(quic).is_ok(),
+            true => !slot.readable.is_empty() && protocol(quic).is_some_and(|alpn| alpn == ALPN),
+        };
+        if ready {
+            prefer_control(quic);
+            slot.early = true;
+            slot.early_from = Some(quic.remote_address());
+            slot.announced = true;
+            self.events.push(no, &mut slot.in_events);
+        }
     }
 
     fn rearm(&mut self, no: u32) {
@@ -452,7 +482,7 @@ impl Endpoint {
                 }
             },
         }
-        if slot.phase == Phase::Open {
+        if slot.is_open() {
             self.events.push(no, &mut slot.in_events);
         }
     }
@@ -491,7 +521,7 @@ impl Endpoint {
             self.stats.half_open -= 1;
         }
         slot.phase = Phase::Over;
-        slot.writable = ntproto_core::wire::channel::ChannelSet::NONE;
+        slot.writable = ChannelSet::NONE;
         slot.farewell = farewell;
         if slot.announced {
             slot.closed = Some(closed);
@@ -544,33 +574,6 @@ impl Endpoint {
         }
         None
     }
-}
-
-/// What a completed handshake has to show.
-fn greet(slot: &mut Slot) -> Result<Hello, &'static str> {
-    let quic = slot.quic.as_deref_mut().ok_or("drained")?;
-    let session = quic.crypto_session();
-    let alpn = session
-        .handshake_data()
-        .and_then(|data| data.downcast::<HandshakeData>().ok())
-        .and_then(|data| data.protocol)
-        .ok_or("no protocol was agreed on")?;
-    let mut exporter = [0; 32];
-    session.export_keying_material(&mut exporter, EXPORTER_LABEL, &[]).map_err(|_| "no exporter")?;
-    if alpn == ALPN {
-        //= spec: quic-1
-        if !slot.server {
-            for _ in Channel::STREAMS {
-                quic.streams().open(Dir::Bi).ok_or("the server allows no channels")?;
-            }
-        }
-        if let Some(control) = stream_of(Channel::Control) {
-            // A stream the peer may open but has not yet takes a priority too.
-            let _ = quic.send_stream(control).set_priority(CONTROL_PRIORITY);
-        }
-    }
-    let binding = Binding { transport: TransportId::Quic, exporter };
-    Ok(Hello { alpn, binding, remote: quic.remote_address() })
 }
 
 fn from_quic(transmit: &quinn_proto::Transmit) -> Transmit {

@@ -87,9 +87,29 @@ pub enum WaitReason {
     Idle,
 }
 
+/// What became of early data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EarlyData {
+    /// There was none: no [`Event::Early`] came.
+    Unused,
+    /// It arrived, or will: the channels go on.
+    Accepted,
+    /// The server took none of it: the channels begin anew, and what was written is lost. Only a client is told.
+    Refused,
+}
+
 /// Something happened to a connection.
 #[derive(Debug)]
 pub enum Event {
+    /// The channels may be used before the handshake is complete. A client has a session to resume: what it writes
+    /// now goes out with its first packets. A server reads such bytes: they may be a replay, and what it writes goes
+    /// to an address that may be somebody else's. `Connected` follows, or `Closed`.
+    Early {
+        /// The connection.
+        conn: ConnId,
+        /// The peer, as it says.
+        remote: SocketAddr,
+    },
     /// The handshake is complete: keys are proven and channels open.
     Connected {
         /// The connection.
@@ -100,6 +120,8 @@ pub enum Event {
         binding: Binding,
         /// The peer.
         remote: SocketAddr,
+        /// What became of early data.
+        early: EarlyData,
     },
     /// Bytes came on this channel. Read until it is empty, or remember that it is not: it is said when bytes
     /// come, not again for those that lie there.

@@ -16,6 +16,7 @@
 //! | --- | --- |
 //! | [`config`] | limits and transport settings, each with its reason |
 //! | [`tls`] | who is trusted, and a server's certificate |
+//! | [`sessions`] | what resumption remembers |
 //! | [`endpoint`] | the machine |
 //! | [`conn`] | one connection, inside [`Endpoint::with`] |
 //! | [`event`] | what goes in and comes out |
@@ -28,9 +29,11 @@ pub mod config;
 pub mod conn;
 pub mod endpoint;
 pub mod event;
+mod hello;
 mod ids;
 pub mod machine;
 mod schedule;
+pub mod sessions;
 mod slots;
 mod time;
 pub mod tls;
@@ -38,9 +41,10 @@ pub mod tls;
 pub use config::{EndpointConfig, Limits, TX_LIMIT};
 pub use conn::{Conn, ConnStats};
 pub use endpoint::{Endpoint, EndpointStats, Misuse};
-pub use event::{Closed, Event, Input, Output, Received, Transmit, WaitReason};
+pub use event::{Closed, EarlyData, Event, Input, Output, Received, Transmit, WaitReason};
 pub use ids::{ConnId, ResetKey};
 pub use machine::{DatagramMachine, Step};
+pub use sessions::{ClientSessions, SessionMemory};
 pub use tls::{ClientTls, Pin, ServerTls, TlsError, Trust};
 
 /// The protocol name this crate maps channels for.

@@ -1,12 +1,12 @@
 //! Where connections live: a slot each, found by name or by quinn's handle in one step.
 
 use bytes::Bytes;
-use ntproto_core::binding::Binding;
 use ntproto_core::time::Instant;
 use ntproto_core::wire::channel::{Channel, ChannelSet};
 use quinn_proto::{Connection, ConnectionHandle};
 use std::net::SocketAddr;
 
+use crate::hello::Hello;
 use crate::{Closed, ConnId, Event};
 
 /// How far a connection has come.
@@ -20,13 +20,6 @@ pub(crate) enum Phase {
     Over,
 }
 
-/// What `Connected` will say.
-pub(crate) struct Hello {
-    pub(crate) alpn: Vec<u8>,
-    pub(crate) binding: Binding,
-    pub(crate) remote: SocketAddr,
-}
-
 /// A connection and what its host has yet to hear.
 pub(crate) struct Slot {
     pub(crate) id: ConnId,
@@ -37,6 +30,9 @@ pub(crate) struct Slot {
     pub(crate) phase: Phase,
     /// Whether the host knows of it: a server's host first hears of a connection when it is connected.
     pub(crate) announced: bool,
+    /// Whether the channels are used before the handshake is complete, and whether its host is to be told so.
+    pub(crate) early: bool,
+    pub(crate) early_from: Option<SocketAddr>,
     pub(crate) hello: Option<Box<Hello>>,
     pub(crate) readable: ChannelSet,
     pub(crate) writable: ChannelSet,
@@ -55,9 +51,12 @@ impl Slot {
     /// The next thing to tell.
     pub(crate) fn next_event(&mut self) -> Option<Event> {
         let conn = self.id;
+        if let Some(remote) = self.early_from.take() {
+            return Some(Event::Early { conn, remote });
+        }
         if let Some(hello) = self.hello.take() {
-            let Hello { alpn, binding, remote } = *hello;
-            return Some(Event::Connected { conn, alpn, binding, remote });
+            let Hello { alpn, binding, remote, early } = *hello;
+            return Some(Event::Connected { conn, alpn, binding, remote, early });
         }
         if let Some(channel) = pop(&mut self.readable) {
             return Some(Event::Readable { conn, channel });
@@ -69,6 +68,11 @@ impl Slot {
             return Some(Event::Datagram { conn });
         }
         self.closed.take().map(|reason| Event::Closed { conn, reason })
+    }
+
+    /// Whether the channels may be used.
+    pub(crate) fn is_open(&self) -> bool {
+        self.phase == Phase::Open || (self.early && self.phase != Phase::Over)
     }
 
     /// Whether nobody needs it any more.
@@ -133,6 +137,8 @@ impl Slots {
             server,
             phase: Phase::Handshake(deadline),
             announced: !server,
+            early: false,
+            early_from: None,
             hello: None,
             readable: ChannelSet::NONE,
             writable: ChannelSet::NONE,

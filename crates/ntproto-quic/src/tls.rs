@@ -1,17 +1,17 @@
 //! Who is trusted: certificates by default, or a pinned key.
 //!
-//! TLS 1.3 only. Session resumption and early data are off: both are decided in the two constructors here, and
-//! nowhere else.
+//! TLS 1.3 only. Every handshake is a full one, unless [`ClientTls::with_sessions`] and [`ServerTls::with_sessions`]
+//! say otherwise: resumption and early data are decided there and nowhere else.
 
 use std::fmt;
 use std::sync::Arc;
 
 use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::client::{ClientSessionStore, Resumption, Tls12Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::{NoServerSessionStorage, ParsedCertificate};
+use rustls::server::{NoServerSessionStorage, ParsedCertificate, StoresServerSessions};
 use rustls::version::TLS13;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, PeerIncompatible, RootCertStore,
@@ -19,7 +19,12 @@ use rustls::{
 };
 use subtle::ConstantTimeEq;
 
+use crate::sessions::TICKETS;
 use crate::time::CallClock;
+
+/// What QUIC wants a server to announce that takes early data (RFC 9001, section 4.6.1). How much it takes is up to
+/// the layers above.
+const EARLY_DATA: u32 = u32::MAX;
 
 /// SHA-256 of a certificate's SubjectPublicKeyInfo: names a key, whatever certificate it is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +93,7 @@ pub fn default_provider() -> Arc<CryptoProvider> {
 /// A client's side of TLS. Cheap to clone.
 #[derive(Clone)]
 pub struct ClientTls {
+    config: Arc<ClientConfig>,
     pub(crate) crypto: Arc<QuicClientConfig>,
     pub(crate) clock: CallClock,
 }
@@ -115,14 +121,43 @@ impl ClientTls {
         config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         config.resumption = Resumption::disabled();
         config.enable_early_data = false;
-        let crypto = QuicClientConfig::try_from(config).map_err(no_initial_suite)?;
-        Ok(Self { crypto: Arc::new(crypto), clock })
+        Self::build(config, clock)
+    }
+
+    /// The same trust, with a memory of sessions: a server that is known from an earlier connection is sent early
+    /// data ([`Event::Early`](crate::Event::Early)). What resumes a session rests on the certificate of the
+    /// connection it came from. Whoever shares the memory can be told to be the same client: one per account.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use ntproto_quic::{ALPN, ClientSessions, ClientTls, Pin, Trust, tls::default_provider};
+    ///
+    /// let tls = ClientTls::new(default_provider(), Trust::Pinned(vec![Pin([7; 32])]), &[ALPN])?;
+    /// let tls = tls.with_sessions(Arc::new(ClientSessions::default()))?;
+    /// # Ok::<(), ntproto_quic::TlsError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The provider lacks AES-128-GCM.
+    pub fn with_sessions(&self, sessions: Arc<dyn ClientSessionStore>) -> Result<Self, TlsError> {
+        let mut config = ClientConfig::clone(&self.config);
+        config.resumption = Resumption::store(sessions).tls12_resumption(Tls12Resumption::Disabled);
+        // Early data is written on ntproto's channels, before the server has said which protocol it speaks.
+        config.enable_early_data = config.alpn_protocols.iter().map(Vec::as_slice).eq([crate::ALPN]);
+        Self::build(config, self.clock.clone())
+    }
+
+    fn build(config: ClientConfig, clock: CallClock) -> Result<Self, TlsError> {
+        let config = Arc::new(config);
+        let crypto = QuicClientConfig::try_from(Arc::clone(&config)).map_err(no_initial_suite)?;
+        Ok(Self { config, crypto: Arc::new(crypto), clock })
     }
 }
 
 /// A server's side of TLS. Cheap to clone.
 #[derive(Clone)]
 pub struct ServerTls {
+    config: Arc<ServerConfig>,
     pub(crate) crypto: Arc<QuicServerConfig>,
     pub(crate) clock: CallClock,
 }
@@ -147,8 +182,29 @@ impl ServerTls {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         config.max_early_data_size = 0;
-        let crypto = QuicServerConfig::try_from(config).map_err(no_initial_suite)?;
-        Ok(Self { crypto: Arc::new(crypto), clock })
+        Self::build(config, clock)
+    }
+
+    /// The same certificate, with a memory of sessions: clients may come back by them and send early data.
+    ///
+    /// `sessions` should be a [`SessionMemory`](crate::SessionMemory), which gives each session out once. A host may
+    /// bring one of its own, for instance one that several processes share. rustls takes early data only for
+    /// sessions that the server remembers, not for such as it seals into tickets (RFC 8446, section 8.1).
+    ///
+    /// # Errors
+    /// The provider lacks AES-128-GCM.
+    pub fn with_sessions(&self, sessions: Arc<dyn StoresServerSessions>) -> Result<Self, TlsError> {
+        let mut config = ServerConfig::clone(&self.config);
+        config.session_storage = sessions;
+        config.send_tls13_tickets = TICKETS;
+        config.max_early_data_size = EARLY_DATA;
+        Self::build(config, self.clock.clone())
+    }
+
+    fn build(config: ServerConfig, clock: CallClock) -> Result<Self, TlsError> {
+        let config = Arc::new(config);
+        let crypto = QuicServerConfig::try_from(Arc::clone(&config)).map_err(no_initial_suite)?;
+        Ok(Self { config, crypto: Arc::new(crypto), clock })
     }
 }
 

@@ -9,7 +9,7 @@ use common::{Link, World};
 use ntproto_core::binding::TransportId;
 use ntproto_core::wire::channel::Channel;
 use ntproto_quic::config::{CONTROL_RESERVE, MAX_SEGMENTS, SEND_WINDOW, STREAM_WINDOW};
-use ntproto_quic::{Closed, ConnId, EndpointConfig, Event, Output, WaitReason};
+use ntproto_quic::{Closed, ConnId, EarlyData, EndpointConfig, Event, Output, WaitReason};
 
 fn pattern(len: usize, salt: u8) -> Vec<u8> {
     (0..len).map(|i| (i % 251) as u8 ^ salt).collect()
@@ -40,7 +40,9 @@ fn a_handshake_binds_both_sides_alike() {
     let client = world.connect(1, 0, &common::client_tls(), common::NAME);
     world.run_for(Duration::from_secs(1));
     let hello = |world: &mut World, peer: usize| match world.peers[peer].events.pop_front() {
-        Some(Event::Connected { conn, alpn, binding, remote }) => (conn, alpn, binding, remote),
+        Some(Event::Connected { conn, alpn, binding, remote, early: EarlyData::Unused }) => {
+            (conn, alpn, binding, remote)
+        }
         other => panic!("{other:?}"),
     };
     let (conn, alpn, bound, remote) = hello(&mut world, 1);

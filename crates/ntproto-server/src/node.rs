@@ -209,7 +209,7 @@ impl Node {
     /// What QUIC says.
     fn transport(&mut self, now: Now, event: Event) {
         match event {
-            Event::Connected { conn, alpn, binding, remote } => {
+            Event::Connected { conn, alpn, binding, remote, .. } => {
                 self.event(NodeEvent::Opened { conn, remote });
                 if alpn != ALPN {
                     self.quic.with(now, conn, |c| c.close(ErrorCode::Version as u32, b""));
@@ -229,6 +229,8 @@ impl Node {
                 }
             }
             Event::Writable { conn, channel } => self.flush(now, conn, channel),
+            // Without a memory of TLS sessions nothing is early.
+            Event::Early { .. } => {}
             // MEDIA is not served yet: what comes is dropped.
             Event::Datagram { conn } => {
                 self.quic.with(now, conn, |c| while c.recv_datagram().is_some() {});

@@ -193,7 +193,7 @@ impl Quic {
                     self.tell.push_back(Told::Bytes(got.len()));
                 }
             }
-            Event::Writable { .. } | Event::Datagram { .. } => {}
+            Event::Early { .. } | Event::Writable { .. } | Event::Datagram { .. } => {}
             Event::Closed { reason, .. } => {
                 self.conn = None;
                 self.done = true;

@@ -32,7 +32,7 @@ const PURE: [(&str, &[&str]); 4] = [
         ],
     ),
     ("ntproto-hub", &["bytes", "ntproto-core", "ntproto-proto", "prost"]),
-    ("ntproto-quic", &["bytes", "ntproto-core", "quinn-proto", "ring", "rustls", "subtle"]),
+    ("ntproto-quic", &["bytes", "ntproto-core", "quinn-proto", "ring", "rustls", "subtle", "zeroize"]),
 ];
 
 /// Nothing with a runtime, a socket, a thread pool or a file in it, at any depth.

@@ -283,7 +283,7 @@ impl DatagramMachine for Sessions<'_> {
                     }
                     Event::Writable { conn, .. } => self.step(now, conn),
                     Event::Closed { reason, .. } => assert!(self.done, "closed: {reason:?}"),
-                    Event::Datagram { .. } => {}
+                    Event::Early { .. } | Event::Datagram { .. } => {}
                 },
                 Output::Wait { .. } if self.done && self.quic.is_flushed() => return Step::Done,
                 Output::Wait { at, .. } => {

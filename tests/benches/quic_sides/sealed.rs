@@ -295,7 +295,7 @@ impl DatagramMachine for Machine {
                     Event::Connected { conn, binding, .. } => self.connected(now, conn, binding),
                     Event::Readable { channel, .. } => self.read(now, channel),
                     Event::Closed { .. } => self.done = true,
-                    Event::Writable { .. } | Event::Datagram { .. } => {}
+                    Event::Early { .. } | Event::Writable { .. } | Event::Datagram { .. } => {}
                 },
                 ntproto_quic::Output::Wait { .. } if self.done && self.quic.is_flushed() => {
                     return Step::Done;

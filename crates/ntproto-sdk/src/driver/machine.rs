@@ -235,7 +235,10 @@ impl Driver {
                 self.dialled(now, next);
             }
             // Of a connection given up, or media, which this version does not speak.
-            Event::Readable { .. } | Event::Writable { .. } | Event::Datagram { .. } => {}
+            Event::Early { .. }
+            | Event::Readable { .. }
+            | Event::Writable { .. }
+            | Event::Datagram { .. } => {}
         }
     }
 
