@@ -58,6 +58,51 @@ fn packet_ids() {
 }
 
 #[test]
+fn records() {
+    use session::records::{AUTH_REQUEST, AUTH_RESPONSE, CHALLENGE, GRANT, LIMITS, REFUSAL, SIGNED, TICKET};
+    let schemas = [
+        ("Challenge", CHALLENGE),
+        ("AuthRequest", AUTH_REQUEST),
+        ("AuthResponse", AUTH_RESPONSE),
+        ("Grant", GRANT),
+        ("Ticket", TICKET),
+        ("Limits", LIMITS),
+        ("Refusal", REFUSAL),
+        ("Signed", SIGNED),
+    ];
+    // Records that hold records are as long as those are.
+    let nested = [
+        ("certificate", "Signed"),
+        ("link", "Signed"),
+        ("grant", "Grant"),
+        ("refusal", "Refusal"),
+        ("limits", "Limits"),
+        ("ticket", "Ticket"),
+    ];
+    let range = |range: &std::ops::RangeInclusive<usize>| match (range.start(), range.end()) {
+        (start, end) if start == end => start.to_string(),
+        (start, end) => format!("{start} to {end}"),
+    };
+    let mut code = Vec::new();
+    for (message, schema) in schemas {
+        for (n, field) in schema.choice.iter().chain(schema.fields).enumerate() {
+            let nested = nested
+                .iter()
+                .find(|(name, _)| *name == field.name && (message, field.name) != ("AuthRequest", "ticket"));
+            code.push(vec![
+                message.to_owned(),
+                field.kind.to_string(),
+                field.name.to_owned(),
+                nested.map_or_else(|| range(&field.len), |(_, of)| (*of).to_owned()),
+                if n < schema.choice.len() { "one of".to_owned() } else { range(&field.times) },
+            ]);
+        }
+    }
+    let page: Vec<_> = rows("tlv3").into_iter().filter(|row| row.len() == 5).skip(2).collect();
+    assert_eq!(page, code);
+}
+
+#[test]
 fn limits() {
     let code = BTreeMap::from([
         ("frame header", bytes(wire::frame::HEADER_LEN)),
@@ -65,6 +110,10 @@ fn limits() {
         ("payload before authentication", bytes(wire::frame::MAX_PAYLOAD_CLEAR)),
         ("payload", bytes(wire::frame::MAX_PAYLOAD)),
         ("sealed payload beside its ciphertext", bytes(channel::PAYLOAD_OVERHEAD)),
+        ("NTHD header", bytes(wire::nthd::HEADER_LEN)),
+        ("depth of records", wire::tlv3::MAX_DEPTH.to_string()),
+        ("records in a document", wire::tlv3::MAX_RECORDS.to_string()),
+        ("body of a certificate or a device link, in a record", bytes(session::records::MAX_SIGNED_BODY)),
         ("packet header", bytes(wire::packet::HEADER_LEN)),
         ("packets in a frame", endpoint::MAX_PACKETS_PER_FRAME.to_string()),
         ("message body", bytes(client::MAX_BODY)),

@@ -17,10 +17,13 @@ use ntproto_core::crypto::schedule::{Direction, KeySchedule, NoiseSplit, rekey};
 use ntproto_core::crypto::secret::Secret;
 use ntproto_core::ids::{ConversationId, DeviceId, Uin};
 use ntproto_core::session::handshake::{PROLOGUE, Responder};
+use ntproto_core::session::records::{self, Challenge};
 use ntproto_core::time::{Instant, UnixMillis};
 use ntproto_core::wire::channel::Channel;
 use ntproto_core::wire::frame::{self, Decoded, Flags, FrameType, MAX_PAYLOAD};
+use ntproto_core::wire::nthd;
 use ntproto_core::wire::packet::{Kind, Packet, PacketId};
+use ntproto_core::wire::tlv3::{Mode, Slot, Writer};
 use ntproto_proto::v2;
 use prost::Message as _;
 use serde_json::{Value, json};
@@ -45,10 +48,13 @@ fn the_file_is_what_the_code_computes() {
     let vectors = json!({
         "about": "Test vectors of ntproto 2.4.1, in hexadecimal. Made by `cargo xtask vectors`.",
         "frames": frames(),
+        "nthd": nthd(),
+        "tlv3": tlv3(),
+        "records": records(),
         "packets": packets(),
         "conversations": conversations(),
         "identities": identities(),
-        "handshake": handshake().0,
+        "handshake": handshake().value,
         "key_schedule": key_schedule(),
         "sealed": sealed(),
     });
@@ -76,6 +82,69 @@ fn frames() -> Value {
         frame(FrameType::Heartbeat, 1, Channel::Control, u64::MAX, &1u64.to_be_bytes()),
         frame(FrameType::MsgEncryptedV2, 2, Channel::Message, 0x0102_0304_0506_0708, &[0xff; 32]),
     ])
+}
+
+/// The first is what the draft's own client sends.
+fn nthd() -> Value {
+    let message = |payload: &[u8]| {
+        let mut out = Vec::new();
+        nthd::encode(payload, &mut out);
+        json!({ "payload": hex(payload), "message": hex(out) })
+    };
+    json!([message(b""), message(b"not a real handshake message")])
+}
+
+/// The first is the draft's sample.
+fn tlv3() -> Value {
+    let document = |mode, about: &str, write: &dyn Fn(&mut Writer)| {
+        let mut writer = Writer::new(mode);
+        write(&mut writer);
+        json!({ "mode": format!("{mode:?}").to_lowercase(), "about": about, "document": hex(writer.finish().unwrap()) })
+    };
+    json!([
+        document(Mode::Bare, "type 1: the bytes 1 to 8", &|w| w.put(1, &[1, 2, 3, 4, 5, 6, 7, 8])),
+        document(
+            Mode::Bare,
+            "type 1: type 2: \"inside\", type 3 without a value; type 0xfff: \"after\"",
+            &|w| {
+                w.nest(1, |w| {
+                    w.put(2, b"inside");
+                    w.put(3, b"");
+                });
+                w.put(0xfff, b"after");
+            }
+        ),
+        document(Mode::Slot, "the same; the slots of type 1 and 2 are filled, the others zero", &|w| {
+            w.slots(Slot::Filled);
+            w.nest(1, |w| {
+                w.put(2, b"inside");
+                w.slots(Slot::Zero);
+                w.put(3, b"");
+            });
+            w.put(0xfff, b"after");
+        }),
+        document(Mode::Slot, "type 2: four bytes that make the checksum zero", &|w| {
+            w.slots(Slot::Filled);
+            w.put(2, &[0xe4, 0x25, 0x90, 0xbf]);
+        }),
+    ])
+}
+
+/// The messages of the handshake as TLV3 records.
+fn records() -> Value {
+    let Handshake { request, response, .. } = handshake();
+    let challenge = Challenge {
+        token: std::array::from_fn(|i| i as u8),
+        certificate: certificate(),
+        versions: vec!["2.4.1".into()],
+        transports: vec!["quic".into(), "tcp".into()],
+    };
+    json!({
+        "about": "the certificate is that of the identities below, the messages are those of the handshake",
+        "challenge": hex(records::write_challenge(&challenge).unwrap()),
+        "auth_request": hex(records::write_auth_request(&request).unwrap()),
+        "auth_response": hex(records::write_auth_response(&response).unwrap()),
+    })
 }
 
 fn packets() -> Value {
@@ -119,15 +188,25 @@ fn server() -> ServerKey {
 
 const UNTIL: u64 = 1_800_000_000_000;
 
-fn identities() -> Value {
-    let operator = secret(0x60);
-    let certificate = Certificate {
+fn operator() -> Secret<32> {
+    secret(0x60)
+}
+
+fn certified() -> Certificate {
+    Certificate {
         static_key: *server().public(),
         key_id: 7,
         not_before: UnixMillis(1_700_000_000_000),
         not_after: UnixMillis(UNTIL),
-    };
-    let signed = certificate.sign(P, &operator);
+    }
+}
+
+fn certificate() -> v2::ServerCertificate {
+    certified().sign(P, &operator())
+}
+
+fn identities() -> Value {
+    let (operator, certificate, signed) = (operator(), certified(), certificate());
     let public = P.ed25519_public(&operator);
     assert_eq!(Certificate::verify(P, &public, &signed, UnixMillis(UNTIL - 1)), Ok(certificate));
 
@@ -160,8 +239,15 @@ fn identities() -> Value {
     })
 }
 
+struct Handshake {
+    value: Value,
+    split: NoiseSplit,
+    request: v2::AuthRequest,
+    response: v2::AuthResponse,
+}
+
 /// Both messages, with fixed ephemerals, through the same steps an endpoint takes.
-fn handshake() -> (Value, NoiseSplit) {
+fn handshake() -> Handshake {
     let (client_e, server_e) = (secret(0x80), secret(0xa0));
     let (device, server) = (device(), server());
     let start = InitiatorStart::new(
@@ -234,14 +320,14 @@ fn handshake() -> (Value, NoiseSplit) {
         "k2": hex(split.k2.expose()),
         "h": hex(split.h),
     });
-    (value, split)
+    Handshake { value, split, request, response }
 }
 
 /// The provider as machines hold it.
 const P_STATIC: &dyn CryptoProvider = &RUSTCRYPTO;
 
 fn key_schedule() -> Value {
-    let split = handshake().1;
+    let split = handshake().split;
     let binding = Binding { transport: TransportId::Quic, exporter: [0xe7; 32] };
     let schedule = KeySchedule::new(P_STATIC, &split, &binding);
 

@@ -3,6 +3,7 @@
 //! | module | is |
 //! | --- | --- |
 //! | [`handshake`] | AUTH_REQ and AUTH_RESP on either side |
+//! | [`records`] | the same messages as they travel on TCP |
 //! | [`ticket`] | tickets the server seals for itself |
 //!
 //! ```text
@@ -14,4 +15,5 @@
 //! ```
 
 pub mod handshake;
+pub mod records;
 pub mod ticket;

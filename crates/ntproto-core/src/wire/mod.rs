@@ -6,6 +6,9 @@
 
 pub mod channel;
 mod crc;
+pub mod demux;
 pub mod event;
 pub mod frame;
+pub mod nthd;
 pub mod packet;
+pub mod tlv3;
