@@ -10,7 +10,7 @@ use ntproto_core::binding::{Binding, TransportId};
 use ntproto_core::code::ErrorCode;
 use ntproto_core::crypto::identity::{DeviceKeys, ServerKey, ServerKeys};
 use ntproto_core::crypto::secret::Secret;
-use ntproto_core::endpoint::client::{self, ClientEndpoint};
+use ntproto_core::endpoint::client::{self, ClientEndpoint, ServerIdentity};
 use ntproto_core::endpoint::rules::Phase;
 use ntproto_core::endpoint::server::{self, ServerEndpoint};
 use ntproto_core::endpoint::{FRAME_TARGET, Input, Output, QUEUE_LIMIT};
@@ -91,7 +91,7 @@ impl Side {
         };
         let config = client::Config {
             provider: &STUB,
-            server_static: *key.public(),
+            server: ServerIdentity::Known(*key.public()),
             binding: binding(),
             heartbeat: Duration::from_secs(30),
         };

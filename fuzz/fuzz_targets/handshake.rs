@@ -8,7 +8,7 @@ use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
 use ntproto_core::crypto::secret::Secret;
 use ntproto_core::rng::Rng;
 use ntproto_core::session::handshake::{
-    Answer, Initiator, MAX_AUTH_PAYLOAD, MAX_DEVICE_NAME, MAX_OFFERS, Responder,
+    Answer, Carriage, Initiator, MAX_AUTH_PAYLOAD, MAX_DEVICE_NAME, MAX_OFFERS, Responder,
 };
 use ntproto_fuzz::STUB;
 use ntproto_fuzz::peer::{AuthRequest, Content, noise_request, noise_response};
@@ -47,7 +47,9 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn to_server(message: &[u8]) {
-    let Ok(pending) = Responder::receive(&STUB, &server_keys(false), message) else { return };
+    let Ok(pending) = Responder::receive(&STUB, &server_keys(false), message, Carriage::Frames) else {
+        return;
+    };
     assert!(message.len() <= MAX_AUTH_PAYLOAD);
     let claims = &pending.claims;
     assert!(claims.request.device_name.len() <= MAX_DEVICE_NAME);
@@ -72,16 +74,16 @@ fn start(real: bool) -> Initiator {
     let server = keys.current().public();
     let started = if real {
         let device = DeviceKeys::generate(&mut rng, &RUSTCRYPTO);
-        Initiator::start(&RUSTCRYPTO, &mut rng, &device, server, request)
+        Initiator::start(&RUSTCRYPTO, &mut rng, &device, server, request, Carriage::Frames)
     } else {
         let device = DeviceKeys::generate(&mut rng, &STUB);
-        Initiator::start(&STUB, &mut rng, &device, server, request)
+        Initiator::start(&STUB, &mut rng, &device, server, request, Carriage::Frames)
     };
     started.expect("a legal request").0
 }
 
 fn to_client(message: &[u8]) {
-    if let Ok(Answer::Granted(grant, _)) = start(false).finish(message) {
+    if let Ok((Answer::Granted(grant), _)) = start(false).finish(message) {
         assert_eq!((grant.session_id.len(), grant.device_id.len()), (16, 16));
         assert_eq!(grant.version, "2.4.1");
         // What was understood can be written again.
@@ -90,6 +92,6 @@ fn to_client(message: &[u8]) {
 }
 
 fn forged(bytes: &[u8]) {
-    assert!(Responder::receive(&RUSTCRYPTO, &server_keys(true), bytes).is_err());
+    assert!(Responder::receive(&RUSTCRYPTO, &server_keys(true), bytes, Carriage::Frames).is_err());
     assert!(start(true).finish(bytes).is_err());
 }

@@ -278,7 +278,7 @@ fn handshake() -> Handshake {
 
     // The server's own reader accepts it, signature included.
     let keys = ServerKeys::new(ServerKey::from_secret(P, server.secret().duplicate(), 7), None);
-    assert!(Responder::receive(P_STATIC, &keys, &auth_req).is_ok());
+    assert!(Responder::receive(P_STATIC, &keys, &auth_req, Carriage::Frames).is_ok());
 
     let response = v2::AuthResponse {
         answer: Some(v2::auth_response::Answer::Grant(v2::Grant {

@@ -1,5 +1,7 @@
 //! What ties a session to the transport it runs over (specification, "Handshake").
 
+use crate::session::handshake::Carriage;
+
 /// The kind of transport, as the key schedule writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -12,6 +14,27 @@ pub enum TransportId {
     Web = 3,
 }
 
+impl TransportId {
+    /// How a handshake travels on it.
+    #[must_use]
+    pub const fn carriage(self) -> Carriage {
+        match self {
+            Self::Tcp => Carriage::Nthd,
+            Self::Quic | Self::Web => Carriage::Frames,
+        }
+    }
+
+    /// Its name, as clients and servers offer it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Quic => "quic",
+            Self::Tcp => "tcp",
+            Self::Web => "web",
+        }
+    }
+}
+
 /// Mixed into h′: a session's keys work on this transport connection only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Binding {
@@ -19,4 +42,9 @@ pub struct Binding {
     pub transport: TransportId,
     /// The TLS exporter "EXPORTER-ntproto-v2"; zeros where there is none.
     pub exporter: [u8; 32],
+}
+
+impl Binding {
+    /// That of a TCP connection: there is no exporter, and the transport's number says so.
+    pub const TCP: Self = Self { transport: TransportId::Tcp, exporter: [0; 32] };
 }

@@ -19,6 +19,7 @@ use ntproto_core::wire::channel::Channel;
 
 use crate::api::{Command, ConnId, HubEvent, HubKeys, Input, Misuse, Output, Stage};
 use crate::auth::AuthStep;
+use crate::challenges::Challenges;
 use crate::clock::ServerClock;
 use crate::config::{FAREWELL, HubConfig, SLOW_CONSUMER};
 use crate::conn::{Conn, Conns, Leaving, State};
@@ -47,6 +48,7 @@ pub struct Hub {
     pub(crate) online: Online,
     pub(crate) unconfirmed: Unconfirmed,
     pub(crate) replay: ReplayMemory,
+    challenges: Challenges,
     /// Connections whose AUTH_REQ waits for the clock: some of those there are, each once.
     pub(crate) parked: BTreeSet<ConnId>,
     pub(crate) serial: u64,
@@ -85,6 +87,7 @@ impl Hub {
             keys,
             handlers: handlers(),
             rng: Rng::new(seed),
+            challenges: Challenges::default(),
             clock: ServerClock::new(now.mono, boot),
             conns: Conns::default(),
             online: Online::default(),
@@ -115,7 +118,10 @@ impl Hub {
             }
             Input::Closed { conn } => self.transport_closed(now, conn),
             Input::StoreDone { op, result } => self.store_done(now, op, result),
-            Input::Timeout => self.tick(now),
+            Input::Timeout => {
+                self.tick(now);
+                self.challenges.refill(self.keys.provider, &mut self.rng);
+            }
         }
         self.settle(now);
     }
@@ -284,6 +290,11 @@ impl Hub {
 
     fn endpoint_event(&mut self, now: Now, id: ConnId, event: server::Event) {
         match event {
+            server::Event::Hello => {
+                let ephemeral = self.challenges.take(self.keys.provider, &mut self.rng);
+                // One that has ended meanwhile needs none.
+                let _ = self.endpoint_call(now, id, server::Command::Challenge(ephemeral));
+            }
             server::Event::AuthRequest(claims) => self.auth_request(now, id, claims),
             server::Event::Confirmed => self.confirm(now, id),
             server::Event::Packet(channel, packet) => self.packet(now, id, channel, packet),
@@ -338,9 +349,10 @@ impl Hub {
         command: server::Command,
     ) -> Result<(), endpoint::Misuse> {
         let conn = self.conns.get_mut(id).ok_or(endpoint::Misuse::State)?;
-        let ends = matches!(command, server::Command::Close(_) | server::Command::Refuse(_));
+        // The others tell of nothing by themselves.
+        let tells = !matches!(command, server::Command::Send(..) | server::Command::IssueTicket { .. });
         let done = conn.endpoint.call(now, &mut self.rng, command);
-        if ends {
+        if tells {
             self.unheard.push_back(id);
         }
         self.conns.touch(id);

@@ -28,6 +28,7 @@ extern crate std;
 
 mod api;
 mod auth;
+mod challenges;
 mod clock;
 pub mod config;
 mod conn;

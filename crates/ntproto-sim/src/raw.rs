@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ntproto_core::binding::Binding;
 use ntproto_core::crypto::identity::DeviceKeys;
-use ntproto_core::endpoint::client::{ClientEndpoint, Command, Config, Event};
+use ntproto_core::endpoint::client::{ClientEndpoint, Command, Config, Event, ServerIdentity};
 use ntproto_core::endpoint::{Input, Output};
 use ntproto_core::rng::Rng;
 use ntproto_core::session::handshake::VERSIONS;
@@ -178,7 +178,7 @@ impl World {
         let now = self.raws[r].clock.now(self.schedule.now());
         let config = Config {
             provider: self.provider,
-            server_static: *self.server.keys.current().public(),
+            server: ServerIdentity::Known(*self.server.keys.current().public()),
             binding,
             heartbeat: HEARTBEAT,
         };

@@ -6,10 +6,11 @@ use crate::metadata::Metadata;
 
 /// The floors, lowest first. A crate may use what stands on a lower floor, and nothing else of the workspace.
 /// Crates of one floor do not know each other.
-const FLOORS: [&[&str]; 11] = [
+const FLOORS: [&[&str]; 12] = [
     &["ntproto-proto"],
     &["ntproto-core"],
     &["ntproto-quic", "ntproto-hub"],
+    &["ntproto-net"],
     &["ntproto-sdk"],
     &["ntproto-udp"],
     &["ntproto-tokio"],

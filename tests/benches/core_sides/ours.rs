@@ -10,7 +10,7 @@ use ntproto_core::crypto::identity::{DeviceKeys, ServerKey, ServerKeys};
 use ntproto_core::crypto::schedule::KeySchedule;
 use ntproto_core::crypto::secret::Secret;
 use ntproto_core::rng::Rng;
-use ntproto_core::session::handshake::{Answer, Initiator, Responder};
+use ntproto_core::session::handshake::{Answer, Carriage, Initiator, Responder};
 use ntproto_core::time::Instant;
 use ntproto_core::wire::channel::Channel;
 use ntproto_core::wire::frame::{self, Decoded, Flags, FrameType, MAX_PAYLOAD};
@@ -141,13 +141,20 @@ impl Handshake {
 
     pub fn run(&mut self) -> usize {
         let Self { provider, rng, device, keys, request, grant } = self;
-        let (initiator, message) =
-            Initiator::start(*provider, rng, device, keys.current().public(), request.clone()).unwrap();
-        let pending = Responder::receive(*provider, keys, &message).unwrap();
+        let (initiator, message) = Initiator::start(
+            *provider,
+            rng,
+            device,
+            keys.current().public(),
+            request.clone(),
+            Carriage::Frames,
+        )
+        .unwrap();
+        let pending = Responder::receive(*provider, keys, &message, Carriage::Frames).unwrap();
         let answer = v2::auth_response::Answer::Grant(grant.clone());
         let (message, split) =
             pending.into_parts().1.answer(rng, v2::AuthResponse { answer: Some(answer) }).unwrap();
-        let Ok(Answer::Granted(_, theirs)) = initiator.finish(&message) else { panic!() };
+        let Ok((Answer::Granted(_), theirs)) = initiator.finish(&message) else { panic!() };
         let binding = Binding { transport: TransportId::Quic, exporter: [5; 32] };
         let a = KeySchedule::new(*provider, &split.unwrap(), &binding);
         let b = KeySchedule::new(*provider, &theirs, &binding);

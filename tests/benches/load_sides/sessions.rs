@@ -8,7 +8,9 @@ use bytes::Bytes;
 use ntproto_core::binding::Binding;
 use ntproto_core::crypto::aws_lc::AWS_LC;
 use ntproto_core::crypto::identity::DeviceKeys;
-use ntproto_core::endpoint::client::{ClientEndpoint, Command, Config, Event as SessionEvent};
+use ntproto_core::endpoint::client::{
+    ClientEndpoint, Command, Config, Event as SessionEvent, ServerIdentity,
+};
 use ntproto_core::endpoint::{Input as SessionInput, Output as SessionOutput};
 use ntproto_core::ids::{ConversationId, Uin};
 use ntproto_core::rng::Rng;
@@ -121,8 +123,12 @@ impl<'a> Sessions<'a> {
 
     fn connected(&mut self, now: Now, conn: ConnId, binding: Binding) {
         let device = DeviceKeys::generate(&mut self.rng, &AWS_LC);
-        let config =
-            Config { provider: &AWS_LC, server_static: self.server_static, binding, heartbeat: HEARTBEAT };
+        let config = Config {
+            provider: &AWS_LC,
+            server: ServerIdentity::Known(self.server_static),
+            binding,
+            heartbeat: HEARTBEAT,
+        };
         let request = v2::AuthRequest {
             credential: Some(v2::auth_request::Credential::OpenRegistration(v2::OpenRegistration {})),
             fingerprint_hash: Bytes::from_static(&[0; 32]),

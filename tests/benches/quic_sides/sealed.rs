@@ -9,7 +9,7 @@ use bytes::Bytes;
 use ntproto_core::binding::Binding;
 use ntproto_core::crypto::aws_lc::AWS_LC;
 use ntproto_core::crypto::identity::{DeviceKeys, ServerKey, ServerKeys};
-use ntproto_core::endpoint::client::{self, ClientEndpoint};
+use ntproto_core::endpoint::client::{self, ClientEndpoint, ServerIdentity};
 use ntproto_core::endpoint::server::{self, ServerEndpoint};
 use ntproto_core::endpoint::{Input, Misuse, Output};
 use ntproto_core::rng::Rng;
@@ -146,7 +146,7 @@ impl Machine {
             Keys::Client { device, server } => {
                 let config = client::Config {
                     provider: &AWS_LC,
-                    server_static: *server,
+                    server: ServerIdentity::Known(*server),
                     binding,
                     heartbeat: HEARTBEAT,
                 };

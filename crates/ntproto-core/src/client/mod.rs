@@ -39,7 +39,7 @@ use core::time::Duration;
 use bytes::Bytes;
 use ntproto_proto::v2;
 
-use crate::binding::Binding;
+use crate::binding::{Binding, TransportId};
 use crate::code::ErrorCode;
 use crate::endpoint::{Closed, WaitReason};
 use crate::ids::{ClientMsgId, ConversationId, DeviceId, SessionId, Uin};
@@ -131,6 +131,8 @@ pub enum Output {
     Connect {
         /// Counts from 0 and starts over when a session held.
         attempt: u32,
+        /// The only transport that will do; any if `None`.
+        only: Option<TransportId>,
     },
     /// Take the transport down.
     Disconnect(ErrorCode),

@@ -7,8 +7,10 @@ use core::time::Duration;
 use bytes::Bytes;
 use ntproto_proto::v2::{self, auth_request};
 
+use crate::binding::TransportId;
 use crate::crypto::CryptoProvider;
 use crate::crypto::identity::DeviceKeys;
+use crate::endpoint::client::ServerIdentity;
 use crate::liveness::{INTERVAL, Jitter};
 use crate::rng::Rng;
 use crate::session::handshake::VERSIONS;
@@ -34,6 +36,11 @@ pub struct ClientConfig {
     pub provider: &'static dyn CryptoProvider,
     /// The server's static key, out of a verified certificate.
     pub server_static: [u8; 32],
+    /// The operator's key. With it, a client that the server does not understand over TCP lets the server speak
+    /// first the next time, and learns a static key that was changed.
+    pub operator: Option<[u8; 32]>,
+    /// On TCP, always let the server speak first, although its key is known. Needs `operator`.
+    pub server_speaks_first: bool,
     /// The device's keys.
     pub device: DeviceKeys,
     /// How to come in the first time.
@@ -48,6 +55,8 @@ pub struct ClientConfig {
     pub heartbeat: Duration,
     /// The jitter of reconnects.
     pub jitter: Jitter,
+    /// The transports the host can bring up, best first: the server is told.
+    pub transports: Vec<TransportId>,
 }
 
 impl ClientConfig {
@@ -57,6 +66,8 @@ impl ClientConfig {
         Self {
             provider,
             server_static,
+            operator: None,
+            server_speaks_first: false,
             device,
             enrol: None,
             app_id: 10001,
@@ -64,6 +75,7 @@ impl ClientConfig {
             fingerprint_hash: [0; 32],
             heartbeat: INTERVAL,
             jitter: Jitter::Full,
+            transports: Vec::from([TransportId::Quic]),
         }
     }
 }
@@ -80,6 +92,8 @@ pub(super) struct Session {
     pub(super) max_body: usize,
     /// What the connection under way authenticates with.
     pub(super) used_ticket: bool,
+    /// The server did not understand what was made for the key we know.
+    key_doubted: bool,
     /// What was mended since the last grant: a mend that did not help is not tried again at once.
     mended: [bool; Mend::ALL],
 }
@@ -109,6 +123,7 @@ impl Session {
             refresh_at: None,
             max_body: super::MAX_BODY,
             used_ticket: false,
+            key_doubted: false,
             mended: [false; Mend::ALL],
         }
     }
@@ -127,9 +142,38 @@ impl Session {
         !core::mem::replace(&mut self.mended[mend as usize], true)
     }
 
+    /// Who the server is, over this transport.
+    pub(super) fn server(&self, transport: TransportId) -> ServerIdentity {
+        match self.config.operator {
+            Some(operator)
+                if transport == TransportId::Tcp && (self.config.server_speaks_first || self.key_doubted) =>
+            {
+                ServerIdentity::Certified(operator)
+            }
+            _ => ServerIdentity::Known(self.config.server_static),
+        }
+    }
+
+    /// The only transport that will do: over TCP the server can be asked for its key.
+    pub(super) fn only(&self) -> Option<TransportId> {
+        let can_ask = self.config.operator.is_some() && self.config.transports.contains(&TransportId::Tcp);
+        (self.key_doubted && can_ask).then_some(TransportId::Tcp)
+    }
+
+    /// The server did not understand the handshake: its key may be another.
+    pub(super) const fn doubt_key(&mut self) {
+        self.key_doubted = true;
+    }
+
+    /// The server showed a certificate of this key.
+    pub(super) const fn certified(&mut self, server_static: [u8; 32]) {
+        self.config.server_static = server_static;
+    }
+
     /// It is in.
     pub(super) const fn granted(&mut self) {
         self.enrolled = true;
+        self.key_doubted = false;
         self.mended = [false; Mend::ALL];
     }
 
@@ -173,7 +217,7 @@ impl Session {
             fingerprint_hash: Bytes::copy_from_slice(&self.config.fingerprint_hash),
             timestamp_ms: now,
             versions: VERSIONS.iter().map(|v| (*v).into()).collect(),
-            transports: Vec::from(["quic".into()]),
+            transports: self.config.transports.iter().map(|t| t.name().into()).collect(),
             signature: Bytes::new(),
             app_id: self.config.app_id,
             device_name: self.config.device_name.clone(),

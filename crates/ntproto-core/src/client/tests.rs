@@ -31,6 +31,7 @@ use crate::endpoint::{self, rules::Phase};
 use crate::journal::{Journal, JournalError, Recorder, replay};
 use crate::liveness::{INTERVAL, Jitter};
 use crate::rng::Rng;
+use crate::session::handshake::Ephemeral;
 use crate::time::{Now, UnixMillis};
 use crate::tx::TxBuf;
 use crate::wire::event::EventType;
@@ -251,6 +252,10 @@ impl World {
                     let ticket = ticket(now.unix.0);
                     let issue = server::Command::IssueTicket { ticket, server_time_ms: now.unix.0 };
                     let _ = server.call(now, &mut self.rng, issue);
+                }
+                endpoint::Output::Event(server::Event::Hello) => {
+                    let ephemeral = Ephemeral::generate(&RUSTCRYPTO, &mut self.rng);
+                    let _ = server.call(now, &mut self.rng, server::Command::Challenge(ephemeral));
                 }
                 endpoint::Output::Event(server::Event::Confirmed | server::Event::Closed(_)) => {}
                 endpoint::Output::Transmit { channel } => {

@@ -173,13 +173,27 @@ impl ServerKey {
 pub struct ServerKeys {
     current: ServerKey,
     previous: Option<ServerKey>,
+    certificate: Option<ServerCertificate>,
 }
 
 impl ServerKeys {
     /// The keys a server answers to.
     #[must_use]
     pub fn new(current: ServerKey, previous: Option<ServerKey>) -> Self {
-        Self { current, previous }
+        Self { current, previous, certificate: None }
+    }
+
+    /// With the operator's certificate of the current key, which clients are shown that do not know the key.
+    #[must_use]
+    pub fn with_certificate(mut self, certificate: ServerCertificate) -> Self {
+        self.certificate = Some(certificate);
+        self
+    }
+
+    /// The certificate of the current key.
+    #[must_use]
+    pub const fn certificate(&self) -> Option<&ServerCertificate> {
+        self.certificate.as_ref()
     }
 
     /// The key new clients are given.
@@ -194,8 +208,10 @@ impl ServerKeys {
         self.previous.as_ref()
     }
 
-    /// Makes `next` the current key. The present one stays valid, the one before it does not.
+    /// Makes `next` the current key, which has no certificate yet. The present one stays valid, the one before it
+    /// does not.
     pub fn rotate(&mut self, next: ServerKey) {
+        self.certificate = None;
         self.previous = Some(core::mem::replace(&mut self.current, next));
     }
 

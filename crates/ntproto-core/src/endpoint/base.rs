@@ -5,14 +5,18 @@ use alloc::collections::VecDeque;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
-use super::link::{Link, Told, read_close, write_close};
+use super::link::{Heard, Link, Told, read_close, write_close};
 use super::reassembly::Reassembler;
 use super::rules::{Phase, Side, Verdict, verdict};
 use super::{Closed, Input, Output, PeerError, WaitReason};
+use crate::session::handshake::{Carriage, MAX_AUTH_PAYLOAD};
 use crate::time::Instant;
 use crate::tx::TxBuf;
 use crate::wire::channel::{Channel, ChannelSet};
-use crate::wire::frame::{Flags, FrameError, FrameType, Header, MAX_PAYLOAD, MAX_PAYLOAD_CLEAR, encode};
+use crate::wire::frame::{
+    Flags, FrameError, FrameType, Header, MAX_PAYLOAD, MAX_PAYLOAD_CLEAR, VERSION, encode,
+};
+use crate::wire::nthd::{self, NthdError};
 
 /// What one step of reading did.
 enum Taken {
@@ -29,6 +33,7 @@ enum Taken {
 /// The part of an endpoint that does not care which side it is.
 pub(super) struct Base<E> {
     side: Side,
+    carriage: Carriage,
     phase: Phase,
     rx: [Reassembler; 3],
     writable: ChannelSet,
@@ -46,9 +51,10 @@ pub(super) struct Base<E> {
 }
 
 impl<E: Told> Base<E> {
-    pub(super) fn new(side: Side, now: Instant) -> Self {
+    pub(super) fn new(side: Side, carriage: Carriage, now: Instant) -> Self {
         Self {
             side,
+            carriage,
             phase: Phase::Greeting,
             rx: Default::default(),
             writable: ChannelSet::ALL,
@@ -80,16 +86,46 @@ impl<E: Told> Base<E> {
         self.link.as_ref().map_or(0, |l| l.waiting(channel))
     }
 
+    /// How the handshake travels.
+    pub(super) const fn carriage(&self) -> Carriage {
+        self.carriage
+    }
+
     /// The credential is being weighed.
     pub(super) fn decide(&mut self) {
         self.phase = Phase::Deciding;
     }
 
-    /// Authenticated.
-    pub(super) fn open(&mut self, link: Link) {
+    /// There are keys: from here on all is sealed.
+    pub(super) fn seal(&mut self, link: Link) {
+        self.link = Some(Box::new(link));
+    }
+
+    /// The challenge is answered; the server's word is awaited.
+    pub(super) fn await_grant(&mut self) {
+        self.phase = Phase::Granting;
+    }
+
+    /// Authenticated, with the keys of [`seal`](Self::seal).
+    pub(super) fn open(&mut self) {
         self.phase = Phase::Open;
         self.auth_deadline = None;
-        self.link = Some(Box::new(link));
+    }
+
+    /// The link, whatever the phase.
+    pub(super) fn keys(&mut self) -> Option<&mut Link> {
+        self.link.as_deref_mut()
+    }
+
+    /// Queues a handshake message: a frame of this type, or an NTHD message.
+    pub(super) fn push_handshake(&mut self, kind: FrameType, message: &[u8]) {
+        match self.carriage {
+            Carriage::Frames => self.push_clear(kind, message),
+            Carriage::Nthd => {
+                self.clear.extend_from_slice(&nthd::header(message.len() as u32));
+                self.clear.extend_from_slice(message);
+            }
+        }
     }
 
     /// Queues a frame in the clear.
@@ -128,22 +164,32 @@ impl<E: Told> Base<E> {
 
     fn frame(&mut self, now: Instant, channel: Channel, data: &mut &[u8]) -> Result<Taken, PeerError> {
         //= spec: frames-1
-        let max = if self.phase.sealed() { MAX_PAYLOAD } else { MAX_PAYLOAD_CLEAR };
+        let max = if self.link.is_some() { MAX_PAYLOAD } else { MAX_PAYLOAD_CLEAR };
         //= spec: frames-6
         let Some(rx) = self.rx.get_mut(channel.index()).filter(|_| self.phase != Phase::Ended) else {
             *data = &[];
             return Ok(Taken::All);
         };
-        if let (Phase::Open, Some(link)) = (self.phase, &mut self.link) {
+        if let Some(link) = &mut self.link {
             //= spec: frames-5
-            let events = &mut self.events;
-            let seen =
-                rx.next(channel, data, max, |header, payload| link.receive(now, header, payload, events))?;
+            let (phase, events) = (self.phase, &mut self.events);
+            let seen = rx.next(channel, data, max, |header, payload| {
+                link.receive(now, phase, header, payload, events)
+            })?;
             return Ok(match seen.transpose()? {
                 None => Taken::All,
-                Some(None) => Taken::Frame,
-                Some(Some(why)) => Taken::End(why),
+                Some(Heard::Nothing) => Taken::Frame,
+                Some(Heard::Answer(answer)) => Taken::Handshake(answer.into()),
+                Some(Heard::End(why)) => Taken::End(why),
             });
+        }
+        //= spec: tcp-1
+        if self.carriage == Carriage::Nthd && rx.first(data).is_some_and(|byte| byte != VERSION) {
+            return match rx.next_message(data, MAX_AUTH_PAYLOAD)? {
+                None => Ok(Taken::All),
+                Some(message) if self.phase == Phase::Greeting => Ok(Taken::Handshake(message)),
+                Some(_) => Err(PeerError::Unexpected),
+            };
         }
         match rx.next(channel, data, max, |header, payload| (*header, payload.to_vec()))? {
             None => Ok(Taken::All),
@@ -157,6 +203,9 @@ impl<E: Told> Base<E> {
             return Err(PeerError::Unexpected);
         }
         match verdict(self.side, self.phase, header.kind, header.flags, header.channel) {
+            Verdict::Take(FrameType::AuthReq | FrameType::AuthResp) if self.carriage == Carriage::Nthd => {
+                Err(PeerError::Unexpected)
+            }
             Verdict::Take(FrameType::AuthReq | FrameType::AuthResp) => Ok(Taken::Handshake(payload)),
             Verdict::Take(_) => Ok(Taken::End(read_close(&payload))),
             Verdict::Skip | Verdict::Drop => Ok(Taken::Frame),
@@ -176,9 +225,13 @@ impl<E: Told> Base<E> {
                 None
             }
         };
+        // A refusal after a challenge is itself sealed, and has yet to leave.
+        let refusal = matches!(why, Closed::Refused(_)) && self.side == Side::Server;
         match (kind, &mut self.link) {
             (Some(kind), Some(link)) => link.push_close(kind, why.code(), detail),
+            //= spec: tcp-4
             (Some(kind), None) => self.push_clear(kind, &write_close(why.code(), detail)),
+            (None, _) if refusal => {}
             (None, _) => self.link = None,
         }
         self.phase = Phase::Ended;
@@ -192,6 +245,7 @@ impl<E: Told> Base<E> {
     fn refuse(&mut self, error: PeerError) {
         let detail = match error {
             PeerError::Frame(version @ FrameError::Version(_)) => version.to_string(),
+            PeerError::Nthd(version @ NthdError::Version(_)) => version.to_string(),
             _ => String::new(),
         };
         self.end(Closed::PeerError(error), &detail);

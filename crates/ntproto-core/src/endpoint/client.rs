@@ -1,8 +1,12 @@
 //! The client's side of a connection.
 
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use ntproto_proto::v2;
+use prost::Message as _;
 
 use super::base::Base;
 use super::link::{Link, Told};
@@ -12,9 +16,10 @@ use crate::binding::Binding;
 use crate::code::ErrorCode;
 use crate::crypto::CryptoProvider;
 use crate::crypto::identity::DeviceKeys;
+use crate::crypto::schedule::NoiseSplit;
 use crate::liveness::{Heartbeat, LONGEST_INTERVAL, SHORTEST_INTERVAL};
 use crate::rng::Rng;
-use crate::session::handshake::{Answer, Initiator};
+use crate::session::handshake::{Answer, Answered, Answerer, Carriage, HandshakeError, Initiator};
 use crate::time::{Instant, Now};
 use crate::tx::TxBuf;
 use crate::wire::channel::Channel;
@@ -37,6 +42,9 @@ pub enum Command {
 /// What happened.
 #[derive(Debug)]
 pub enum Event {
+    /// The server showed a certificate of this static key, which it holds. [`Event::Granted`] or
+    /// [`Event::Refused`] follows.
+    Certified([u8; 32]),
     /// Authenticated; packets may be sent.
     Granted(v2::Grant),
     /// The server refused, authenticated. [`Event::Closed`] follows.
@@ -72,13 +80,22 @@ impl Told for Event {
     }
 }
 
+/// How a client knows its server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerIdentity {
+    /// By its static key, out of a verified certificate: handshake A.
+    Known([u8; 32]),
+    /// By the operator's key: the server speaks first and shows its certificate. Handshake B, on TCP only.
+    Certified([u8; 32]),
+}
+
 /// What a connection needs to know beside the device.
 #[derive(Clone, Copy)]
 pub struct Config {
     /// The primitives.
     pub provider: &'static dyn CryptoProvider,
-    /// The server's static key, out of a verified certificate.
-    pub server_static: [u8; 32],
+    /// Who the server is.
+    pub server: ServerIdentity,
     /// What ties the session to the transport.
     pub binding: Binding,
     /// Between two heartbeats, unless the server's grant says otherwise.
@@ -89,7 +106,27 @@ pub struct Config {
 pub struct ClientEndpoint {
     base: Base<Event>,
     config: Config,
-    initiator: Option<Initiator>,
+    step: Step,
+}
+
+/// How far the handshake is.
+enum Step {
+    /// AUTH_REQ is sent.
+    Asked(Initiator),
+    /// The challenge is awaited.
+    Hello(Box<Hello>),
+    /// It is answered.
+    Answered { server_static: [u8; 32], offered: Vec<String> },
+    /// Nothing more is awaited of it.
+    Over,
+}
+
+/// What the answer to a challenge will be made of.
+struct Hello {
+    answerer: Answerer,
+    device: DeviceKeys,
+    request: v2::AuthRequest,
+    rng: Rng,
 }
 
 impl ClientEndpoint {
@@ -98,7 +135,7 @@ impl ClientEndpoint {
     ///
     /// # Errors
     /// [`Misuse::TooLarge`] when the request exceeds what AUTH_REQ may carry, or the server's key is
-    /// unusable.
+    /// unusable. [`Misuse::State`] when the server is known by a certificate and the transport is not TCP.
     pub fn new(
         now: Now,
         config: Config,
@@ -106,12 +143,23 @@ impl ClientEndpoint {
         request: v2::AuthRequest,
         rng: &mut Rng,
     ) -> Result<Self, Misuse> {
-        let (initiator, message) =
-            Initiator::start(config.provider, rng, device, &config.server_static, request)
-                .map_err(|_| Misuse::TooLarge)?;
-        let mut base = Base::new(Side::Client, now.mono);
-        base.push_clear(FrameType::AuthReq, &message);
-        Ok(Self { base, config, initiator: Some(initiator) })
+        let carriage = config.binding.transport.carriage();
+        let mut base = Base::new(Side::Client, carriage, now.mono);
+        let (step, message) = match config.server {
+            ServerIdentity::Known(key) => {
+                Initiator::start(config.provider, rng, device, &key, request, carriage)
+                    .map(|(initiator, message)| (Step::Asked(initiator), message))
+                    .map_err(|_| Misuse::TooLarge)?
+            }
+            ServerIdentity::Certified(_) if carriage == Carriage::Frames => return Err(Misuse::State),
+            ServerIdentity::Certified(operator) => {
+                let answerer = Answerer { operator, now: now.unix };
+                let hello = Hello { answerer, device: device.duplicate(), request, rng: rng.fork() };
+                (Step::Hello(Box::new(hello)), Vec::new())
+            }
+        };
+        base.push_handshake(FrameType::AuthReq, &message);
+        Ok(Self { base, config, step })
     }
 
     /// Takes what the transport brings. Never fails: noise ends the connection, as an event.
@@ -132,26 +180,57 @@ impl ClientEndpoint {
         }
     }
 
+    /// The server's part of the handshake.
     fn answer(&mut self, now: Now, message: &[u8]) {
-        match self.initiator.take().map(|i| i.finish(message)) {
-            Some(Ok(Answer::Granted(grant, split))) => {
-                let heartbeat = Heartbeat::new(now.mono, self.interval(&grant));
-                let link = Link::new(
-                    self.config.provider,
-                    Side::Client,
-                    &split,
-                    &self.config.binding,
-                    heartbeat,
-                    now.mono,
-                );
-                self.base.open(link);
+        let done = match core::mem::replace(&mut self.step, Step::Over) {
+            Step::Asked(initiator) => initiator.finish(message).map(|(answer, split)| {
+                if matches!(answer, Answer::Granted(_)) {
+                    self.seal(now, &split);
+                }
+                self.judge(now, answer);
+            }),
+            Step::Hello(hello) => hello.answer(self.config.provider, message).map(|answered| {
+                self.base.push_handshake(FrameType::AuthReq, &answered.message);
+                self.seal(now, &answered.split);
+                self.base.await_grant();
+                let Answered { server_static, offered, .. } = answered;
+                self.step = Step::Answered { server_static, offered };
+            }),
+            Step::Answered { server_static, offered } => v2::AuthResponse::decode(message)
+                .map_err(|_| HandshakeError::Malformed("not an AuthResponse"))
+                .and_then(|response| Answer::read(response, &offered))
+                .map(|answer| {
+                    self.base.events.push_back(Event::Certified(server_static));
+                    self.judge(now, answer);
+                }),
+            Step::Over => Err(HandshakeError::Malformed("one answer too many")),
+        };
+        if done.is_err() {
+            self.base.end(Closed::PeerError(PeerError::Handshake), "");
+        }
+    }
+
+    fn seal(&mut self, now: Now, split: &NoiseSplit) {
+        let Config { provider, binding, heartbeat, .. } = &self.config;
+        let heartbeat = Heartbeat::new(now.mono, *heartbeat);
+        let carriage = self.base.carriage();
+        self.base.seal(Link::new(*provider, Side::Client, carriage, split, binding, heartbeat, now.mono));
+    }
+
+    fn judge(&mut self, now: Now, answer: Answer) {
+        match answer {
+            Answer::Granted(grant) => {
+                let interval = self.interval(&grant);
+                if let Some(link) = self.base.keys() {
+                    link.heartbeat = Heartbeat::new(now.mono, interval);
+                }
+                self.base.open();
                 self.base.events.push_back(Event::Granted(grant));
             }
-            Some(Ok(Answer::Refused(refusal))) => {
+            Answer::Refused(refusal) => {
                 self.base.end(Closed::Refused(ErrorCode::from_wire(refusal.code)), "");
                 self.base.events.push_back(Event::Refused(refusal));
             }
-            Some(Err(_)) | None => self.base.end(Closed::PeerError(PeerError::Handshake), ""),
         }
     }
 
@@ -208,5 +287,16 @@ impl ClientEndpoint {
     #[must_use]
     pub const fn phase(&self) -> Phase {
         self.base.phase()
+    }
+}
+
+impl Hello {
+    fn answer(
+        mut self: Box<Self>,
+        provider: &'static dyn CryptoProvider,
+        challenge: &[u8],
+    ) -> Result<Answered, HandshakeError> {
+        let request = core::mem::take(&mut self.request);
+        self.answerer.answer(provider, &mut self.rng, &self.device, challenge, request)
     }
 }

@@ -16,6 +16,7 @@ use crate::code::ErrorCode;
 use crate::crypto::CryptoProvider;
 use crate::crypto::schedule::{Direction, KeySchedule, NoiseSplit};
 use crate::liveness::{Heartbeat, Pulse};
+use crate::session::handshake::Carriage;
 use crate::time::Instant;
 use crate::tx::TxBuf;
 use crate::wire::channel::{Channel, ChannelSet};
@@ -40,6 +41,16 @@ pub(super) trait Told: Sized {
     fn closed(why: Closed) -> Self;
 }
 
+/// What a frame was, beside the events it caused.
+pub(super) enum Heard {
+    /// Nothing more.
+    Nothing,
+    /// The server's answer to a device that answered its challenge.
+    Answer(Bytes),
+    /// The peer ends the connection.
+    End(Closed),
+}
+
 /// An open connection.
 pub(super) struct Link {
     side: Side,
@@ -56,6 +67,7 @@ impl Link {
     pub(super) fn new(
         provider: &'static dyn CryptoProvider,
         side: Side,
+        carriage: Carriage,
         split: &NoiseSplit,
         binding: &Binding,
         heartbeat: Heartbeat,
@@ -66,8 +78,8 @@ impl Link {
             Side::Client => (Direction::ClientToServer, Direction::ServerToClient),
             Side::Server => (Direction::ServerToClient, Direction::ClientToServer),
         };
-        // One handshake frame went each way on CONTROL.
-        let before = |channel| u64::from(channel == Channel::Control);
+        // One handshake frame went each way on CONTROL, unless it was no frame.
+        let before = |channel| u64::from(channel == Channel::Control && carriage == Carriage::Frames);
         Self {
             side,
             sealers: Channel::STREAMS
@@ -81,23 +93,24 @@ impl Link {
         }
     }
 
-    /// Opens a frame and takes it apart into events. `Some`: the peer ends the connection.
+    /// Opens a frame and takes it apart into events.
     pub(super) fn receive<E: Told>(
         &mut self,
         now: Instant,
+        phase: Phase,
         header: &Header,
         payload: &[u8],
         events: &mut VecDeque<E>,
-    ) -> Result<Option<Closed>, PeerError> {
+    ) -> Result<Heard, PeerError> {
         let opener = self.openers.get_mut(header.channel.index()).ok_or(PeerError::Unexpected)?;
         let mut plain = Bytes::from(opener.open_copy(header, payload)?);
         self.heartbeat.heard();
-        if !core::mem::replace(&mut self.opened, true) {
+        if phase == Phase::Open && !core::mem::replace(&mut self.opened, true) {
             events.extend(E::confirmed());
         }
-        let kind = match verdict(self.side, Phase::Open, header.kind, header.flags, header.channel) {
+        let kind = match verdict(self.side, phase, header.kind, header.flags, header.channel) {
             Verdict::Take(kind) => kind,
-            Verdict::Skip | Verdict::Drop => return Ok(None),
+            Verdict::Skip | Verdict::Drop => return Ok(Heard::Nothing),
             Verdict::Refuse(_) => return Err(PeerError::Unexpected),
         };
         match kind {
@@ -142,10 +155,16 @@ impl Link {
                     events.push_back(E::packet(header.channel, Packet::decode(&mut plain)?));
                 }
             }
-            FrameType::Error | FrameType::Close => return Ok(Some(read_close(&plain))),
+            FrameType::AuthResp => return Ok(Heard::Answer(plain)),
+            FrameType::Error | FrameType::Close => return Ok(Heard::End(read_close(&plain))),
             _ => return Err(PeerError::Malformed),
         }
-        Ok(None)
+        Ok(Heard::Nothing)
+    }
+
+    /// The peer is known to hold the keys: no frame need show it.
+    pub(super) const fn confirm(&mut self) {
+        self.opened = true;
     }
 
     /// Uses up the numbers of a channel but one.

@@ -26,6 +26,7 @@ use crate::code::ErrorCode;
 use crate::time::Instant;
 use crate::wire::channel::{Channel, ChannelSet};
 use crate::wire::frame::FrameError;
+use crate::wire::nthd::NthdError;
 use crate::wire::packet::PacketError;
 
 pub use queue::QUEUE_LIMIT;
@@ -113,6 +114,8 @@ pub enum WaitReason {
 pub enum PeerError {
     /// Bytes that are no frame.
     Frame(FrameError),
+    /// Bytes that are no NTHD message, where one should stand.
+    Nthd(NthdError),
     /// A frame that is not authentic.
     Forged,
     /// A frame without a place here.
@@ -134,15 +137,18 @@ impl PeerError {
     #[must_use]
     pub const fn code(self) -> ErrorCode {
         match self {
-            Self::Frame(FrameError::TooLarge(_)) | Self::TooManyPackets | Self::Flood => ErrorCode::TooLarge,
+            Self::Frame(FrameError::TooLarge(_))
+            | Self::Nthd(NthdError::TooLarge(_))
+            | Self::TooManyPackets
+            | Self::Flood => ErrorCode::TooLarge,
             //= spec: spec-3
-            Self::Frame(FrameError::Version(_)) => ErrorCode::Version,
+            Self::Frame(FrameError::Version(_)) | Self::Nthd(NthdError::Version(_)) => ErrorCode::Version,
             Self::Unexpected => ErrorCode::UnexpectedFrame,
             Self::Handshake => ErrorCode::Handshake,
             Self::Malformed | Self::Packet(_) => ErrorCode::BadRequest,
             // A bad checksum and a bad tag look the same from outside.
             //= spec: sealed-5
-            Self::Frame(_) | Self::Forged => ErrorCode::Protocol,
+            Self::Frame(_) | Self::Nthd(_) | Self::Forged => ErrorCode::Protocol,
         }
     }
 }
@@ -150,6 +156,12 @@ impl PeerError {
 impl From<FrameError> for PeerError {
     fn from(e: FrameError) -> Self {
         Self::Frame(e)
+    }
+}
+
+impl From<NthdError> for PeerError {
+    fn from(e: NthdError) -> Self {
+        Self::Nthd(e)
     }
 }
 

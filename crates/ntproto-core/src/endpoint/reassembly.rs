@@ -1,12 +1,21 @@
-//! Frames out of a byte stream that comes in pieces of any size.
+//! Frames, and on TCP handshake messages, out of a byte stream that comes in pieces of any size.
 
 use alloc::vec::Vec;
 
 use super::KEPT_BUFFER;
 use crate::wire::channel::Channel;
 use crate::wire::frame::{Decoded, FrameError, Header, decode};
+use crate::wire::nthd::{self, NthdError};
 
-/// The unfinished frame of one channel. Holds what has arrived of it, never more than its length,
+/// What looking at the start of some bytes gave.
+enum Looked<R> {
+    /// A whole unit, and how many bytes it took.
+    Whole(R, usize),
+    /// So many bytes in all are needed.
+    Need(usize),
+}
+
+/// The unfinished frame or message of one channel. Holds what has arrived of it, never more than its length,
 /// and takes no memory a peer only announced.
 #[derive(Default)]
 pub(super) struct Reassembler {
@@ -23,16 +32,51 @@ impl Reassembler {
         max_payload: usize,
         visit: impl FnOnce(&Header, &[u8]) -> R,
     ) -> Result<Option<R>, FrameError> {
-        loop {
-            // The common case: whole frames in one piece, decoded where they lie.
-            let source = if self.partial.is_empty() { *data } else { &self.partial[..] };
-            let need = match decode(source, max_payload)? {
+        let mut visit = Some(visit);
+        self.take(data, |source| {
+            Ok(match decode(source, max_payload)? {
                 Decoded::Frame { header, payload, consumed } => {
                     //= spec: channels-1
                     if header.channel != channel {
                         return Err(FrameError::Channel(header.channel as u8));
                     }
-                    let seen = visit(&header, payload);
+                    let visit = visit.take().expect("a whole frame ends the search");
+                    Looked::Whole(visit(&header, payload), consumed)
+                }
+                Decoded::NeedMore(need) => Looked::Need(need),
+            })
+        })
+    }
+
+    /// The first byte of what comes next.
+    pub(super) fn first(&self, data: &[u8]) -> Option<u8> {
+        self.partial.first().or_else(|| data.first()).copied()
+    }
+
+    /// [`next`](Self::next) for an NTHD message: its payload.
+    pub(super) fn next_message(
+        &mut self,
+        data: &mut &[u8],
+        max_payload: usize,
+    ) -> Result<Option<Vec<u8>>, NthdError> {
+        self.take(data, |source| {
+            Ok(match nthd::decode(source, max_payload)? {
+                nthd::Decoded::Message { payload, consumed } => Looked::Whole(payload.to_vec(), consumed),
+                nthd::Decoded::NeedMore(need) => Looked::Need(need),
+            })
+        })
+    }
+
+    fn take<R, E>(
+        &mut self,
+        data: &mut &[u8],
+        mut look: impl FnMut(&[u8]) -> Result<Looked<R>, E>,
+    ) -> Result<Option<R>, E> {
+        loop {
+            // The common case: whole frames in one piece, decoded where they lie.
+            let source = if self.partial.is_empty() { *data } else { &self.partial[..] };
+            let need = match look(source)? {
+                Looked::Whole(seen, consumed) => {
                     if self.partial.is_empty() {
                         *data = &data[consumed..];
                     } else {
@@ -41,7 +85,7 @@ impl Reassembler {
                     }
                     return Ok(Some(seen));
                 }
-                Decoded::NeedMore(need) => need,
+                Looked::Need(need) => need,
             };
             if data.is_empty() {
                 return Ok(None);

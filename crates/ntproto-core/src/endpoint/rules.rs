@@ -20,6 +20,8 @@ pub enum Phase {
     Greeting,
     /// The server weighs the credential; the client may only give up.
     Deciding,
+    /// The client has answered the challenge; the grant is awaited, sealed.
+    Granting,
     /// Authenticated: every frame is sealed.
     Open,
     /// Over: whatever comes is dropped.
@@ -27,10 +29,11 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// Whether frames are sealed in this phase.
+    /// Whether frames are always sealed in this phase. While the server decides they are after a challenge, which
+    /// leaves both sides with keys.
     #[must_use]
     pub const fn sealed(self) -> bool {
-        matches!(self, Self::Open)
+        matches!(self, Self::Open | Self::Granting)
     }
 }
 
@@ -73,7 +76,9 @@ pub fn verdict(side: Side, phase: Phase, kind: u8, flags: Flags, channel: Channe
     let legal = match (channel, known) {
         //= spec: handshake-4
         (Channel::Control, T::AuthReq) => side == Side::Server && phase == Phase::Greeting,
-        (Channel::Control, T::AuthResp) => side == Side::Client && phase == Phase::Greeting,
+        (Channel::Control, T::AuthResp) => {
+            side == Side::Client && matches!(phase, Phase::Greeting | Phase::Granting)
+        }
         (Channel::Control, T::Error | T::Close) => true,
         (Channel::Control, T::Heartbeat | T::HeartbeatAck | T::KeyUpdate) => phase == Phase::Open,
         (Channel::Control, T::TicketRefresh) => side == Side::Server && phase == Phase::Open,
@@ -96,7 +101,7 @@ mod tests {
     fn the_table() {
         let mut table = String::new();
         for side in [Side::Client, Side::Server] {
-            for phase in [Phase::Greeting, Phase::Deciding, Phase::Open, Phase::Ended] {
+            for phase in [Phase::Greeting, Phase::Deciding, Phase::Granting, Phase::Open, Phase::Ended] {
                 for channel in Channel::ALL {
                     for kind in 0..=255u8 {
                         for flags in [Flags(0), Flags::IGNORABLE] {

@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use core::time::Duration;
 
 use ntproto_proto::v2;
+use prost::Message as _;
 
 use super::base::Base;
 use super::link::{Link, Told};
@@ -14,9 +15,12 @@ use crate::binding::Binding;
 use crate::code::ErrorCode;
 use crate::crypto::CryptoProvider;
 use crate::crypto::identity::ServerKeys;
+use crate::crypto::schedule::NoiseSplit;
 use crate::liveness::Heartbeat;
 use crate::rng::Rng;
-use crate::session::handshake::{AuthClaims, Reply, Responder};
+use crate::session::handshake::{
+    AuthClaims, Carriage, Challenge, Ephemeral, HandshakeError, Reply, Responder,
+};
 use crate::time::{Instant, Now};
 use crate::tx::TxBuf;
 use crate::wire::channel::Channel;
@@ -24,8 +28,9 @@ use crate::wire::frame::FrameType;
 use crate::wire::packet::Packet;
 
 /// What the layer above decides.
-#[derive(Debug)]
 pub enum Command {
+    /// Answer an [`Event::Hello`].
+    Challenge(Ephemeral),
     /// Let the device in. The grant's ticket bounds the session until it is renewed.
     Grant(v2::Grant),
     /// Keep it out; the connection ends.
@@ -47,6 +52,8 @@ pub enum Command {
 
 /// What happened.
 pub enum Event {
+    /// A client that does not know the server's key, on TCP: answer with [`Command::Challenge`].
+    Hello,
     /// A device asks to come in: answer with [`Command::Grant`] or [`Command::Refuse`]. Its signature
     /// is verified; what its credential is worth is not.
     AuthRequest(Box<AuthClaims>),
@@ -90,7 +97,19 @@ pub struct ServerEndpoint {
     keys: Arc<ServerKeys>,
     binding: Binding,
     heartbeat: Duration,
-    reply: Option<Box<Reply>>,
+    step: Step,
+}
+
+/// How far the handshake is.
+enum Step {
+    /// The client's first message is awaited, or its claims are weighed after a challenge.
+    Idle,
+    /// It said hello.
+    Hello,
+    /// The answer to the challenge is awaited.
+    Challenged(Box<Challenge>),
+    /// AUTH_REQ is weighed.
+    Asked(Box<Reply>),
 }
 
 impl ServerEndpoint {
@@ -103,7 +122,8 @@ impl ServerEndpoint {
         binding: Binding,
         heartbeat: Duration,
     ) -> Self {
-        Self { base: Base::new(Side::Server, now.mono), provider, keys, binding, heartbeat, reply: None }
+        let base = Base::new(Side::Server, binding.transport.carriage(), now.mono);
+        Self { base, provider, keys, binding, heartbeat, step: Step::Idle }
     }
 
     /// Takes what the transport brings. Never fails: noise ends the connection, as an event.
@@ -111,23 +131,50 @@ impl ServerEndpoint {
         self.base.handle(now.mono, &input);
         if let Input::Bytes { channel, mut data } = input {
             while let Some(message) = self.base.bytes(now.mono, channel, &mut data) {
-                self.asked(&message);
+                self.asked(now, &message);
             }
         }
     }
 
-    fn asked(&mut self, message: &[u8]) {
-        match Responder::receive(self.provider, &self.keys, message) {
-            Ok(pending) => {
-                self.base.decide();
-                let (claims, reply) = pending.into_parts();
-                //= spec: handshake-6
-                self.base.events.push_back(Event::AuthRequest(Box::new(claims)));
-                self.reply = Some(Box::new(reply));
+    /// The client's part of the handshake.
+    fn asked(&mut self, now: Now, message: &[u8]) {
+        let carriage = self.base.carriage();
+        let done = match core::mem::replace(&mut self.step, Step::Idle) {
+            //= spec: tcp-5
+            Step::Idle if message.is_empty() && carriage == Carriage::Nthd => {
+                self.step = Step::Hello;
+                self.base.events.push_back(Event::Hello);
+                Ok(())
             }
-            //= spec: handshake-5
-            Err(_) => self.base.end(Closed::PeerError(PeerError::Handshake), ""),
+            Step::Idle => Responder::receive(self.provider, &self.keys, message, carriage).map(|pending| {
+                let (claims, reply) = pending.into_parts();
+                self.step = Step::Asked(Box::new(reply));
+                self.weigh(claims);
+            }),
+            Step::Challenged(challenge) => {
+                challenge.receive(self.provider, &self.keys, message).map(|(claims, split)| {
+                    self.seal(now, &split);
+                    self.weigh(claims);
+                })
+            }
+            Step::Hello | Step::Asked(_) => Err(HandshakeError::Malformed("one message too many")),
+        };
+        //= spec: handshake-5
+        if done.is_err() {
+            self.base.end(Closed::PeerError(PeerError::Handshake), "");
         }
+    }
+
+    fn weigh(&mut self, claims: AuthClaims) {
+        self.base.decide();
+        //= spec: handshake-6
+        self.base.events.push_back(Event::AuthRequest(Box::new(claims)));
+    }
+
+    fn seal(&mut self, now: Now, split: &NoiseSplit) {
+        let heartbeat = Heartbeat::new(now.mono, self.heartbeat);
+        let (side, carriage) = (Side::Server, self.base.carriage());
+        self.base.seal(Link::new(self.provider, side, carriage, split, &self.binding, heartbeat, now.mono));
     }
 
     /// Does what the layer above decides.
@@ -136,19 +183,29 @@ impl ServerEndpoint {
     /// [`Misuse`]; nothing has changed.
     pub fn call(&mut self, now: Now, rng: &mut Rng, command: Command) -> Result<(), Misuse> {
         match command {
+            Command::Challenge(ephemeral) => {
+                let (Step::Hello, Phase::Greeting) = (&self.step, self.base.phase()) else {
+                    return Err(Misuse::State);
+                };
+                match Challenge::start(self.provider, &self.keys, ephemeral) {
+                    Ok((challenge, message)) => {
+                        self.step = Step::Challenged(Box::new(challenge));
+                        self.base.push_handshake(FrameType::AuthResp, &message);
+                    }
+                    Err(_) => self.base.end(Closed::Local(ErrorCode::Handshake), "no certificate to show"),
+                }
+                Ok(())
+            }
             Command::Grant(grant) => {
                 let expires = grant.ticket.as_ref().map(|t| lifetime(now.mono, t, grant.server_time_ms));
-                let answer = v2::auth_response::Answer::Grant(grant);
-                let split = self.answer(rng, answer)?.ok_or(Misuse::TooLarge)?;
-                let heartbeat = Heartbeat::new(now.mono, self.heartbeat);
-                let link = Link::new(self.provider, Side::Server, &split, &self.binding, heartbeat, now.mono);
-                self.base.open(link);
+                self.answer(now, rng, v2::auth_response::Answer::Grant(grant))?;
+                self.base.open();
                 self.base.ticket_deadline = expires;
                 Ok(())
             }
             Command::Refuse(refusal) => {
                 let code = ErrorCode::from_wire(refusal.code);
-                self.answer(rng, v2::auth_response::Answer::Refusal(refusal))?;
+                self.answer(now, rng, v2::auth_response::Answer::Refusal(refusal))?;
                 self.base.end(Closed::Refused(code), "");
                 Ok(())
             }
@@ -156,7 +213,7 @@ impl ServerEndpoint {
                 self.base.link().ok_or(Misuse::State)?.push(now.mono, channel, &packet)
             }
             Command::IssueTicket { ticket, server_time_ms } => {
-                let payload = prost::Message::encode_to_vec(&ticket);
+                let payload = ticket.encode_to_vec();
                 let link = self.base.link().ok_or(Misuse::State)?;
                 link.push_control(FrameType::TicketIssue, payload).map_err(|_| Misuse::QueueFull)?;
                 self.base.ticket_deadline = Some(lifetime(now.mono, &ticket, server_time_ms));
@@ -175,19 +232,33 @@ impl ServerEndpoint {
         }
     }
 
-    fn answer(
-        &mut self,
-        rng: &mut Rng,
-        answer: v2::auth_response::Answer,
-    ) -> Result<Option<crate::crypto::schedule::NoiseSplit>, Misuse> {
+    fn answer(&mut self, now: Now, rng: &mut Rng, answer: v2::auth_response::Answer) -> Result<(), Misuse> {
         if self.base.phase() != Phase::Deciding {
             return Err(Misuse::State);
         }
-        let reply = self.reply.take().ok_or(Misuse::State)?;
         let response = v2::AuthResponse { answer: Some(answer) };
-        let (message, split) = reply.answer(rng, response).map_err(|_| Misuse::TooLarge)?;
-        self.base.push_clear(FrameType::AuthResp, &message);
-        Ok(split)
+        match core::mem::replace(&mut self.step, Step::Idle) {
+            Step::Asked(reply) => {
+                let (message, split) = reply.answer(rng, response).map_err(|_| Misuse::TooLarge)?;
+                self.base.push_handshake(FrameType::AuthResp, &message);
+                if let Some(split) = split {
+                    self.seal(now, &split);
+                }
+            }
+            // After a challenge both sides have keys, and the device has proven that it is no replay.
+            _ => {
+                //= spec: tcp-10
+                let link = self.base.keys().ok_or(Misuse::State)?;
+                let granted = matches!(response.answer, Some(v2::auth_response::Answer::Grant(_)));
+                link.push_control(FrameType::AuthResp, response.encode_to_vec())
+                    .map_err(|_| Misuse::QueueFull)?;
+                if granted {
+                    link.confirm();
+                    self.base.events.extend(Event::confirmed());
+                }
+            }
+        }
+        Ok(())
     }
 
     /// What it wants next. `tx: None`: the transport takes nothing now.

@@ -7,6 +7,7 @@ mod handshake;
 mod session;
 mod shape;
 mod streams;
+mod tcp;
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -18,7 +19,7 @@ use bytes::Bytes;
 use ntproto_proto::v2;
 use proptest::prelude::*;
 
-use super::client::{self, ClientEndpoint};
+use super::client::{self, ClientEndpoint, ServerIdentity};
 use super::rules::{Phase, Side};
 use super::server::{self, ServerEndpoint};
 use super::*;
@@ -31,6 +32,7 @@ use crate::crypto::schedule::{Direction, KeySchedule, NoiseSplit};
 use crate::crypto::secret::Secret;
 use crate::liveness::{ANSWER_WITHIN, Heartbeat, INTERVAL, LONGEST_INTERVAL, SHORTEST_INTERVAL};
 use crate::rng::Rng;
+use crate::session::handshake::{Carriage, Ephemeral};
 use crate::time::{Now, UnixMillis};
 use crate::tx::TxBuf;
 use crate::wire::frame::{
@@ -102,17 +104,16 @@ impl Pair {
     }
 
     fn with_server(server_static: &[u8; 32]) -> Self {
+        Self::over(BINDING, ServerIdentity::Known(*server_static), server_keys())
+    }
+
+    fn over(binding: Binding, server: ServerIdentity, keys: Arc<ServerKeys>) -> Self {
         let mut rng = Rng::new([9; 32]);
         let device = DeviceKeys::generate(&mut rng, &RUSTCRYPTO);
-        let config = client::Config {
-            provider: &RUSTCRYPTO,
-            server_static: *server_static,
-            binding: BINDING,
-            heartbeat: INTERVAL,
-        };
+        let config = client::Config { provider: &RUSTCRYPTO, server, binding, heartbeat: INTERVAL };
         Self {
             client: ClientEndpoint::new(at(0), config, &device, request(), &mut rng).unwrap(),
-            server: ServerEndpoint::new(at(0), &RUSTCRYPTO, server_keys(), BINDING, INTERVAL),
+            server: ServerEndpoint::new(at(0), &RUSTCRYPTO, keys, binding, INTERVAL),
             rng,
             client_events: Vec::new(),
             server_events: Vec::new(),
@@ -125,13 +126,18 @@ impl Pair {
     fn open() -> Self {
         let mut pair = Self::new();
         pair.run();
-        assert!(matches!(pair.server_events[..], [server::Event::AuthRequest(_)]));
-        pair.server.call(pair.now, &mut pair.rng, server::Command::Grant(grant())).unwrap();
-        pair.run();
-        assert!(matches!(pair.client_events[..], [client::Event::Granted(_)]));
-        pair.client_events.clear();
-        pair.server_events.clear();
+        pair.let_in();
         pair
+    }
+
+    /// Grants what was asked for, and forgets what was told until then.
+    fn let_in(&mut self) {
+        assert!(matches!(self.server_events[..], [server::Event::AuthRequest(_)]));
+        self.server.call(self.now, &mut self.rng, server::Command::Grant(grant())).unwrap();
+        self.run();
+        assert!(matches!(self.client_events[..], [.., client::Event::Granted(_)]));
+        self.client_events.clear();
+        self.server_events.clear();
     }
 
     /// What one side has to send, by channel.
@@ -156,6 +162,12 @@ impl Pair {
             let mut tx = TxBuf::new(64 * 1024);
             match self.server.poll_output(self.now, Some(&mut tx)) {
                 Output::Event(server::Event::Confirmed) => self.confirmed += 1,
+                Output::Event(server::Event::Hello) => {
+                    let ephemeral = Ephemeral::generate(&RUSTCRYPTO, &mut self.rng);
+                    // Refused once it has ended.
+                    let challenge = server::Command::Challenge(ephemeral);
+                    let _ = self.server.call(self.now, &mut self.rng, challenge);
+                }
                 Output::Event(e) => self.server_events.push(e),
                 Output::Transmit { channel } => {
                     self.wire.entry((false, channel)).or_default().extend_from_slice(tx.as_slice());

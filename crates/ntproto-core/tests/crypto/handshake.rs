@@ -11,7 +11,7 @@ use ntproto_core::crypto::secret::Secret;
 use ntproto_core::ids::{DeviceId, Uin};
 use ntproto_core::rng::Rng;
 use ntproto_core::session::handshake::{
-    Answer, Credential, HandshakeError, Initiator, MAX_AUTH_PAYLOAD, PROLOGUE, Pending, Responder,
+    Answer, Carriage, Credential, HandshakeError, Initiator, MAX_AUTH_PAYLOAD, PROLOGUE, Pending, Responder,
     choose_version,
 };
 use ntproto_core::time::UnixMillis;
@@ -28,6 +28,7 @@ struct World {
     provider: &'static dyn CryptoProvider,
     device: DeviceKeys,
     server: ServerKeys,
+    carriage: Carriage,
     rng: Rng,
 }
 
@@ -38,17 +39,18 @@ impl World {
             device: DeviceKeys::generate(&mut rng, provider),
             server: ServerKeys::new(ServerKey::generate(&mut rng, provider, 1), None),
             provider,
+            carriage: Carriage::Frames,
             rng,
         }
     }
 
     fn start(&mut self, request: AuthRequest) -> Result<(Initiator, Vec<u8>), HandshakeError> {
         let server = *self.server.current().public();
-        Initiator::start(self.provider, &mut self.rng, &self.device, &server, request)
+        Initiator::start(self.provider, &mut self.rng, &self.device, &server, request, self.carriage)
     }
 
     fn receive(&self, auth_req: &[u8]) -> Result<Pending, HandshakeError> {
-        Responder::receive(self.provider, &self.server, auth_req)
+        Responder::receive(self.provider, &self.server, auth_req, self.carriage)
     }
 
     /// A request that Initiator would not make: `build` gets what the signature must cover.
@@ -158,11 +160,11 @@ fn every_credential_arrives_and_both_sides_agree() {
             assert_eq!(claims.request.device_name, "Ann's phone");
             let (auth_resp, split) = pending.into_parts().1.answer(&mut world.rng, grant()).unwrap();
             match initiator.finish(&auth_resp).unwrap() {
-                Answer::Granted(grant, ours) => {
+                (Answer::Granted(grant), ours) => {
                     assert_eq!(grant.uin, 10001);
                     assert!(same(&ours, &split.unwrap()), "{name}");
                 }
-                Answer::Refused(_) => panic!("{name}: it was a grant"),
+                (Answer::Refused(_), _) => panic!("{name}: it was a grant"),
             }
         }
     }
@@ -177,8 +179,8 @@ fn a_refusal_is_authenticated_and_gives_no_keys() {
         let (auth_resp, split) = pending.into_parts().1.answer(&mut world.rng, refusal()).unwrap();
         assert!(split.is_none());
         match initiator.finish(&auth_resp).unwrap() {
-            Answer::Refused(refusal) => assert_eq!(refusal.code, ErrorCode::Revoked as u32),
-            Answer::Granted(..) => panic!("it was a refusal"),
+            (Answer::Refused(refusal), _) => assert_eq!(refusal.code, ErrorCode::Revoked as u32),
+            (Answer::Granted(_), _) => panic!("it was a refusal"),
         }
     }
 }
@@ -209,9 +211,15 @@ fn the_wrong_server_key() {
     for (_, provider) in PROVIDERS {
         let mut world = World::new(*provider);
         let other = ServerKey::generate(&mut world.rng, *provider, 2);
-        let (_, auth_req) =
-            Initiator::start(*provider, &mut world.rng, &world.device, other.public(), request(ticket(b"t")))
-                .unwrap();
+        let (_, auth_req) = Initiator::start(
+            *provider,
+            &mut world.rng,
+            &world.device,
+            other.public(),
+            request(ticket(b"t")),
+            Carriage::Frames,
+        )
+        .unwrap();
         let refused = err(world.receive(&auth_req));
         assert_eq!(refused, HandshakeError::Unreadable);
 
@@ -229,7 +237,8 @@ impl World {
         let mut rng = Rng::new([43; 32]);
         let device = DeviceKeys::generate(&mut rng, self.provider);
         let server = self.server.current().public();
-        Initiator::start(self.provider, &mut rng, &device, server, request(ticket(b"t"))).unwrap()
+        Initiator::start(self.provider, &mut rng, &device, server, request(ticket(b"t")), self.carriage)
+            .unwrap()
     }
 }
 
@@ -243,7 +252,7 @@ fn a_rotated_server_key_answers_until_it_is_forgotten() {
         assert_eq!((world.server.current().id(), world.server.previous().unwrap().id()), (2, 1));
         let pending = world.receive(&auth_req).unwrap();
         let (auth_resp, _) = pending.into_parts().1.answer(&mut world.rng, grant()).unwrap();
-        assert!(matches!(initiator.finish(&auth_resp), Ok(Answer::Granted(..))));
+        assert!(matches!(initiator.finish(&auth_resp), Ok((Answer::Granted(_), _))));
         let (_, to_new) = world.start(request(ticket(b"t"))).unwrap();
         assert!(world.receive(&to_new).is_ok());
         world.server.forget_previous();
@@ -453,7 +462,14 @@ fn damaged_response(recorded: &Recorded, seed: u8, damage: impl FnOnce(&mut Vec<
     let mut rng = Rng::new([seed; 32]);
     let world = &recorded.world;
     let server = world.server.current().public();
-    let start = Initiator::start(world.provider, &mut rng, &world.device, server, request(ticket(b"t")));
+    let start = Initiator::start(
+        world.provider,
+        &mut rng,
+        &world.device,
+        server,
+        request(ticket(b"t")),
+        Carriage::Frames,
+    );
     let (initiator, auth_req) = start.unwrap();
     let (mut auth_resp, _) =
         world.receive(&auth_req).unwrap().into_parts().1.answer(&mut rng, grant()).unwrap();

@@ -9,7 +9,9 @@ use ntproto_core::binding::{Binding, TransportId};
 use ntproto_core::code::ErrorCode;
 use ntproto_core::crypto::identity::{DeviceKeys, ServerKey, ServerKeys};
 use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
-use ntproto_core::endpoint::client::{ClientEndpoint, Command as ClientCommand, Config, Event};
+use ntproto_core::endpoint::client::{
+    ClientEndpoint, Command as ClientCommand, Config, Event, ServerIdentity,
+};
 use ntproto_core::endpoint::{Closed, Input as EndpointInput, Output as EndpointOutput, WaitReason};
 use ntproto_core::ids::{ConversationId, DeviceId, Uin};
 use ntproto_core::liveness::INTERVAL;
@@ -154,7 +156,7 @@ impl Bench {
     pub(crate) fn greet(&mut self, conn: ConnId, device: &DeviceKeys, request: v2::AuthRequest) {
         let config = Config {
             provider: &RUSTCRYPTO,
-            server_static: *self.server.current().public(),
+            server: ServerIdentity::Known(*self.server.current().public()),
             binding: BINDING,
             heartbeat: INTERVAL,
         };

@@ -17,7 +17,7 @@ use crate::time::Now;
 impl Client {
     pub(super) fn connect(&mut self, now: Now) {
         self.link = Link::Connecting(now.mono + CONNECT_TIMEOUT);
-        self.turn(Output::Connect { attempt: self.backoff.retries() });
+        self.turn(Output::Connect { attempt: self.backoff.retries(), only: self.session.only() });
     }
 
     pub(super) fn authenticate(&mut self, now: Now, binding: crate::binding::Binding) {
@@ -27,7 +27,7 @@ impl Client {
                 now,
                 conn::Config {
                     provider: config.provider,
-                    server_static: config.server_static,
+                    server: self.session.server(binding.transport),
                     heartbeat: config.heartbeat,
                     binding,
                 },
@@ -49,6 +49,7 @@ impl Client {
 
     pub(super) fn endpoint_event(&mut self, now: Now, event: conn::Event) {
         match event {
+            conn::Event::Certified(server_static) => self.session.certified(server_static),
             conn::Event::Granted(grant) => self.granted(now, grant),
             conn::Event::Refused(refusal) => self.refused(now, &refusal),
             conn::Event::Ticket(ticket) => self.keep_ticket(now, ticket),
@@ -129,6 +130,9 @@ impl Client {
         let sealed = self.online;
         self.offline();
         let Link::Up(endpoint) = core::mem::replace(&mut self.link, Link::None) else { return };
+        if !sealed && why == Closed::Peer(Some(ErrorCode::Handshake)) {
+            self.session.doubt_key();
+        }
         let stopped = match why {
             //= spec: frames-11
             Closed::Peer(Some(ErrorCode::Superseded)) if sealed => Some(Stopped::Superseded),

@@ -8,7 +8,18 @@ use super::*;
 fn server_side() -> (link::Link, NoiseSplit) {
     let split = || NoiseSplit { k1: Secret::new([1; 32]), k2: Secret::new([2; 32]), h: [3; 32] };
     let heartbeat = Heartbeat::new(at(0).mono, INTERVAL);
-    (link::Link::new(&RUSTCRYPTO, Side::Server, &split(), &BINDING, heartbeat, at(0).mono), split())
+    (
+        link::Link::new(
+            &RUSTCRYPTO,
+            Side::Server,
+            Carriage::Frames,
+            &split(),
+            &BINDING,
+            heartbeat,
+            at(0).mono,
+        ),
+        split(),
+    )
 }
 
 /// A frame sealed by hand, as the specification says: the first sealed one of the client on its channel.
@@ -30,10 +41,10 @@ fn received(kind: u8, flags: Flags, channel: Channel, plain: &[u8]) -> Result<us
     let (mut link, split) = server_side();
     let (header, payload) = sealed(&split, kind, flags, channel, plain);
     let mut events = alloc::collections::VecDeque::new();
-    let closed = link.receive(at(1).mono, &header, &payload, &mut events)?;
+    let heard = link.receive(at(1).mono, Phase::Open, &header, &payload, &mut events)?;
     // That a frame opened is told of any.
     assert!(matches!(events.pop_front(), Some(server::Event::Confirmed)));
-    Ok(events.len() + usize::from(closed.is_some()))
+    Ok(events.len() + usize::from(matches!(heard, link::Heard::End(_))))
 }
 
 //= proof: frames-7, frames-8
@@ -63,7 +74,8 @@ fn every_frame_type_has_an_answer_in_a_session() {
     let (header, mut payload) = sealed(&split, 200, Flags::IGNORABLE, Channel::Message, b"x");
     payload[21] ^= 1;
     let mut events = alloc::collections::VecDeque::<server::Event>::new();
-    assert_eq!(link.receive(at(1).mono, &header, &payload, &mut events), Err(PeerError::Forged));
+    let refused = link.receive(at(1).mono, Phase::Open, &header, &payload, &mut events).err();
+    assert_eq!(refused, Some(PeerError::Forged));
     assert!(events.is_empty());
 }
 

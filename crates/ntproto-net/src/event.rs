@@ -1,0 +1,165 @@
+//! Names and events of either transport.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use ntproto_core::binding::{Binding, TransportId};
+use ntproto_core::wire::channel::Channel;
+use ntproto_quic::EarlyData;
+
+use crate::StreamId;
+
+/// Set in the numbers of TCP connections, and never in those of QUIC.
+const TCP: u64 = 1 << 63;
+
+/// A connection's name inside one endpoint. Never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+impl ConnId {
+    /// What carries it.
+    #[must_use]
+    pub const fn transport(self) -> TransportId {
+        if self.0 & TCP == 0 { TransportId::Quic } else { TransportId::Tcp }
+    }
+
+    pub(crate) const fn quic(self) -> Option<ntproto_quic::ConnId> {
+        if self.0 & TCP == 0 { Some(ntproto_quic::ConnId(self.0)) } else { None }
+    }
+
+    pub(crate) const fn stream(self) -> Option<StreamId> {
+        if self.0 & TCP == 0 { None } else { Some(StreamId(self.0 & !TCP)) }
+    }
+}
+
+impl From<ntproto_quic::ConnId> for ConnId {
+    fn from(id: ntproto_quic::ConnId) -> Self {
+        Self(id.0)
+    }
+}
+
+impl From<StreamId> for ConnId {
+    fn from(id: StreamId) -> Self {
+        Self(id.0 | TCP)
+    }
+}
+
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.stream() {
+            Some(stream) => stream.fmt(f),
+            None => ntproto_quic::ConnId(self.0).fmt(f),
+        }
+    }
+}
+
+/// Something happened to a connection.
+#[derive(Debug)]
+pub enum Event {
+    /// Early data flows, over QUIC: see [`ntproto_quic::Event::Early`].
+    Early {
+        /// The connection.
+        conn: ConnId,
+        /// The peer, or who claims to be.
+        remote: SocketAddr,
+    },
+    /// The transport is up and channels are open.
+    Connected {
+        /// The connection.
+        conn: ConnId,
+        /// The protocol both sides agreed on.
+        alpn: Vec<u8>,
+        /// Ties a session to this connection.
+        binding: Binding,
+        /// The peer.
+        remote: SocketAddr,
+        /// What became of early data.
+        early: EarlyData,
+    },
+    /// Bytes came on this channel. Read until it is empty, or remember that it is not: it is said when bytes
+    /// come, not again for those that lie there.
+    Readable {
+        /// The connection.
+        conn: ConnId,
+        /// The channel.
+        channel: Channel,
+    },
+    /// A channel that refused bytes takes some again.
+    Writable {
+        /// The connection.
+        conn: ConnId,
+        /// The channel.
+        channel: Channel,
+    },
+    /// Datagrams wait.
+    Datagram {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// The connection is over: the last event of every connection, exactly once. What its channels still hold is
+    /// gone with it: read on `Readable`, before polling on.
+    Closed {
+        /// The connection.
+        conn: ConnId,
+        /// Why.
+        reason: Closed,
+    },
+}
+
+impl From<ntproto_quic::Event> for Event {
+    fn from(event: ntproto_quic::Event) -> Self {
+        use ntproto_quic::Event as Quic;
+        match event {
+            Quic::Early { conn, remote } => Self::Early { conn: conn.into(), remote },
+            Quic::Connected { conn, alpn, binding, remote, early } => {
+                Self::Connected { conn: conn.into(), alpn, binding, remote, early }
+            }
+            Quic::Readable { conn, channel } => Self::Readable { conn: conn.into(), channel },
+            Quic::Writable { conn, channel } => Self::Writable { conn: conn.into(), channel },
+            Quic::Datagram { conn } => Self::Datagram { conn: conn.into() },
+            Quic::Closed { conn, reason } => Self::Closed { conn: conn.into(), reason: Closed::Quic(reason) },
+        }
+    }
+}
+
+/// Why a connection ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// A QUIC connection's reason.
+    Quic(ntproto_quic::Closed),
+    /// A TCP connection's.
+    Tcp(TcpClosed),
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Quic(reason) => write!(f, "QUIC: {reason}"),
+            Self::Tcp(reason) => write!(f, "TCP: {reason}"),
+        }
+    }
+}
+
+/// Why a TCP connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TcpClosed {
+    /// The host closed it.
+    Local {
+        /// The code it gave.
+        code: u32,
+    },
+    /// It could not be had: refused, unreachable, or no answer in time.
+    Unreachable,
+    /// The peer ended it, or it broke.
+    Ended,
+}
+
+impl fmt::Display for TcpClosed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local { code } => write!(f, "closed here with code {code}"),
+            Self::Unreachable => f.write_str("no connection could be had"),
+            Self::Ended => f.write_str("the peer ended the connection, or it broke"),
+        }
+    }
+}

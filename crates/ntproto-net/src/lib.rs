@@ -1,0 +1,31 @@
+//! Any transport as ntproto's channels, without I/O: datagrams and streams in, datagrams and streams out, one
+//! deadline.
+//!
+//! [`Endpoint`] holds QUIC connections (from `ntproto-quic`) and TCP connections side by side. A connection has the
+//! same face whichever it is: ordered channels to [`read`](Conn::read_chunks) and [`write`](Conn::write), one event
+//! when it is up, one when it is over.
+//!
+//! ```text
+//!   datagrams ──▶ ┌──────────┬─────────┐ ──▶ Event     Connected, Readable, Writable, Closed
+//!   streams   ──▶ │   QUIC   │   TCP   │ ──▶ Transmit  a batch of datagrams
+//!   timer     ──▶ │ (quinn)  │ (demux) │ ──▶ Stream    dial, read, write, close
+//!                 └──────────┴─────────┘ ──▶ Wait      until this deadline
+//! ```
+//!
+//! | module | is |
+//! | --- | --- |
+//! | [`machine`] | the interface adapters drive: datagrams, streams, a timer, commands |
+//! | [`endpoint`] | both transports behind one face |
+//! | [`tcp`] | TCP connections: channels out of a stream, and who may come in |
+//! | [`event`] | names and events of either transport |
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod endpoint;
+pub mod event;
+pub mod machine;
+pub mod tcp;
+
+pub use endpoint::{Conn, Endpoint, Output};
+pub use event::{Closed, ConnId, Event, TcpClosed};
+pub use machine::{Machine, Step, StreamId, StreamInput, StreamStep};
