@@ -16,6 +16,7 @@
 //! | [`liveness`] | heartbeat and backoff |
 //! | [`dispatch`] | packet id → handler |
 //! | [`endpoint`] | one authenticated connection over any transport |
+//! | [`text`] | what people paste |
 //! | [`client`] | endpoint, reconnect, outbox, inbox: what an application embeds |
 //! | `journal` | (debug builds only) a run written down, and its exact replay |
 #![no_std]
@@ -39,6 +40,7 @@ pub mod journal;
 pub mod liveness;
 pub mod rng;
 pub mod session;
+pub mod text;
 pub mod time;
 pub mod tx;
 pub mod wire;

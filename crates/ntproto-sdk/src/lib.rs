@@ -13,10 +13,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
-mod base64;
 mod client;
-mod code;
-mod connect_string;
 pub mod driver;
 pub mod profile;
 pub mod store;
@@ -25,9 +22,8 @@ pub use client::{
     Client, Desk, Ended, Event, Events, EventsTaken, Identity, Lookup, Message, Options, Parts, QueryError,
     Recipient, RequestError, SendError, SendOptions, Sent, StartError, State, assemble,
 };
-pub use code::{EnrolCode, EnrolCodeError};
-pub use connect_string::{ConnectString, ConnectStringError};
 pub use ntproto_core::client::{Credential, Down, Failure, Misuse, SendOutcome, Stopped, StoreError};
 pub use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, SessionId, Uin};
+pub use ntproto_core::text::{ConnectString, ConnectStringError, EnrolCode, EnrolCodeError};
 pub use ntproto_quic::Closed as TransportFailure;
 pub use profile::Profile;

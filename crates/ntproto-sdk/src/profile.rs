@@ -19,11 +19,11 @@ use ntproto_core::crypto::{CryptoProvider, rustcrypto::RUSTCRYPTO};
 use ntproto_core::time::UnixMillis;
 use zeroize::Zeroizing;
 
+use crate::EnrolCode;
 use crate::Options;
-use crate::code::EnrolCode;
-use crate::connect_string::{ConnectString, ConnectStringError};
 use crate::driver::{Server, ServerError};
 use crate::store::{OpenError, RedbStore};
+use crate::{ConnectString, ConnectStringError};
 
 const CONNECT: &str = "connect";
 const ENROL: &str = "enrol";

@@ -1,14 +1,14 @@
 //! The codes people hand to each other: an invitation for a new account, a link for a further device.
 
-use std::fmt;
-use std::str::FromStr;
+use core::fmt;
+use core::str::FromStr;
 
-use ntproto_core::client::Credential;
-use ntproto_core::crypto::identity::Link;
+use crate::client::Credential;
+use crate::crypto::identity::Link;
 use ntproto_proto::v2::DeviceLink;
 use prost::Message as _;
 
-use crate::base64;
+use super::base64;
 
 const INVITATION: &str = "invite.";
 const LINK: &str = "link.";
@@ -18,7 +18,7 @@ const MAX_LINK: usize = 512;
 /// What lets a new device in, as text to paste.
 ///
 /// ```
-/// use ntproto_sdk::EnrolCode;
+/// use ntproto_core::text::EnrolCode;
 ///
 /// let code = EnrolCode::Invitation([7; 16]);
 /// assert_eq!(code.to_string(), "invite.BwcHBwcHBwcHBwcHBwcHBw");
@@ -101,17 +101,19 @@ impl fmt::Display for EnrolCodeError {
     }
 }
 
-impl std::error::Error for EnrolCodeError {}
+impl core::error::Error for EnrolCodeError {}
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use ntproto_core::crypto::identity::DeviceKeys;
-    use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
-    use ntproto_core::ids::{DeviceId, Uin};
-    use ntproto_core::rng::Rng;
-    use ntproto_core::time::UnixMillis;
+    use crate::crypto::identity::DeviceKeys;
+    use crate::crypto::rustcrypto::RUSTCRYPTO;
+    use crate::ids::{DeviceId, Uin};
+    use crate::rng::Rng;
+    use crate::time::UnixMillis;
+    use alloc::format;
+    use alloc::string::ToString as _;
 
     #[test]
     fn a_link_survives_the_clipboard() {

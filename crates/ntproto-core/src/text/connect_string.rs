@@ -1,16 +1,18 @@
 //! The connect string: all a client needs to find a server and to know that it is the right one.
 
-use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
-use std::str::FromStr;
+use alloc::borrow::ToOwned as _;
+use alloc::string::String;
+use core::fmt;
+use core::net::{IpAddr, Ipv6Addr};
+use core::str::FromStr;
 
-use ntproto_core::crypto::CryptoProvider;
-use ntproto_core::crypto::identity::{Certificate, CertificateError};
-use ntproto_core::time::UnixMillis;
+use crate::crypto::CryptoProvider;
+use crate::crypto::identity::{Certificate, CertificateError};
+use crate::time::UnixMillis;
 use ntproto_proto::v2::ServerCertificate;
 use prost::Message as _;
 
-use crate::base64;
+use super::base64;
 
 const SCHEME: &str = "ntp://";
 /// The longest host a connect string may name: the longest DNS name.
@@ -27,7 +29,7 @@ const MAX_CERTIFICATE: usize = 1024;
 /// The values are base64url. An IPv6 address stands in brackets.
 ///
 /// ```
-/// use ntproto_sdk::ConnectString;
+/// use ntproto_core::text::ConnectString;
 ///
 /// let error = "ntp://example.org/?operator=AA".parse::<ConnectString>().unwrap_err();
 /// assert_eq!(error.to_string(), "the connect string has no port: it begins ntp://host:port/");
@@ -191,15 +193,17 @@ impl fmt::Display for ConnectStringError {
     }
 }
 
-impl std::error::Error for ConnectStringError {}
+impl core::error::Error for ConnectStringError {}
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use alloc::string::ToString as _;
+
     use super::*;
-    use ntproto_core::crypto::identity::{DeviceKeys, ServerKey};
-    use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
-    use ntproto_core::rng::Rng;
+    use crate::crypto::identity::{DeviceKeys, ServerKey};
+    use crate::crypto::rustcrypto::RUSTCRYPTO;
+    use crate::rng::Rng;
     use proptest::prelude::*;
 
     fn sample() -> ConnectString {
@@ -254,7 +258,7 @@ mod tests {
     fn host() -> impl Strategy<Value = String> {
         prop_oneof![
             "[a-z][a-z0-9-]{0,20}(\\.[a-z]{2,5}){0,3}",
-            any::<[u8; 4]>().prop_map(|a| std::net::Ipv4Addr::from(a).to_string()),
+            any::<[u8; 4]>().prop_map(|a| core::net::Ipv4Addr::from(a).to_string()),
             any::<[u8; 16]>().prop_map(|a| Ipv6Addr::from(a).to_string()),
         ]
     }

@@ -1,0 +1,13 @@
+//! What people paste: lines of text, none of which is on the wire.
+//!
+//! | text | is |
+//! | --- | --- |
+//! | [`ConnectString`] | where a server is and how to know that it is the right one |
+//! | [`EnrolCode`] | what lets a new device in |
+
+mod base64;
+mod code;
+mod connect_string;
+
+pub use code::{EnrolCode, EnrolCodeError};
+pub use connect_string::{ConnectString, ConnectStringError};
