@@ -44,6 +44,8 @@ pub struct AuthRequest<'a> {
     versions: Vec<&'a str>,
     device_name: &'a str,
     timestamp_ms: u64,
+    /// The cursor and the request id of a first page.
+    early: Option<(u64, u32)>,
 }
 
 /// A packet of any kind.
@@ -161,6 +163,10 @@ impl AuthRequest<'_> {
             signature: vec![0; 64].into(),
             app_id: 10001,
             device_name: self.device_name.into(),
+            early: self.early.map(|(cursor, request_id)| v2::EarlyStart {
+                sync: Some(v2::SyncRequest { cursor, ..Default::default() }),
+                request_id,
+            }),
         }
         .encode_to_vec()
     }

@@ -164,6 +164,11 @@ fn quic_limits() {
             ("idle timeout", seconds(config::IDLE_TIMEOUT)),
             ("TLS handshake", seconds(config::HANDSHAKE_TIMEOUT)),
             ("handshake bytes out of order", bytes(config::CRYPTO_BUFFER)),
+            (
+                "datagrams with early data before the handshake is complete",
+                bytes(config::MAX_EARLY_BYTES as usize),
+            ),
+            ("TLS sessions a server remembers", ntproto_quic::sessions::MAX_SESSIONS.to_string()),
             ("half-open handshakes before Retry", config::RETRY_ABOVE.to_string()),
             ("half-open handshakes in all", config::MAX_HALF_OPEN.to_string()),
             ("age of a Retry token", seconds(config::RETRY_TOKEN_LIFETIME)),

@@ -13,10 +13,10 @@ use ntproto_core::crypto::CryptoProvider;
 use ntproto_core::crypto::identity::{Certificate, DeviceKeys, Link, ServerKey, ServerKeys};
 use ntproto_core::crypto::noise::ik::{InitiatorStart, ResponderStart};
 use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
-use ntproto_core::crypto::schedule::{Direction, KeySchedule, NoiseSplit, rekey};
+use ntproto_core::crypto::schedule::{Direction, KeySchedule, NoiseSplit, bind, rekey};
 use ntproto_core::crypto::secret::Secret;
 use ntproto_core::ids::{ConversationId, DeviceId, Uin};
-use ntproto_core::session::handshake::{PROLOGUE, Responder};
+use ntproto_core::session::handshake::{Carriage, PROLOGUE, Responder};
 use ntproto_core::session::records::{self, Challenge};
 use ntproto_core::time::{Instant, UnixMillis};
 use ntproto_core::wire::channel::Channel;
@@ -273,6 +273,7 @@ fn handshake() -> Handshake {
         signature: Bytes::copy_from_slice(&P.ed25519_sign(device.signing_secret(), &signed)),
         app_id: 10001,
         device_name: "vector".into(),
+        early: None,
     };
     let (auth_req, waiting) = start.finish(&request.encode_to_vec());
 
@@ -360,6 +361,7 @@ fn key_schedule() -> Value {
     assert_eq!(schedule.exporter().expose(), &exporter);
     json!({
         "about": "k1, k2 and h are those of the handshake above",
+        "early": early_keys(&split, &binding),
         "tls_exporter": hex(binding.exporter),
         "transport": binding.transport as u8,
         "bound_hash": hex(bound),
@@ -368,6 +370,33 @@ fn key_schedule() -> Value {
         "session_key": hex(session_key),
         "exporter": hex(exporter),
     })
+}
+
+/// The first keys of a session that began in early data, and those after, with the exporter of `binding`.
+fn early_keys(split: &NoiseSplit, binding: &Binding) -> Value {
+    let schedule = KeySchedule::new(P_STATIC, split, &Binding::EARLY);
+    let bound = P.sha256(&[&split.h, &[0; 32], &[4]]);
+    let ms = P.hkdf_extract(b"QQNT-KEY-2024", &[&split.k1.expose()[..], split.k2.expose()].concat());
+    let mut channels = Vec::new();
+    for channel in Channel::STREAMS {
+        let mut entry = json!({ "channel": channel as u8 });
+        for (direction, name) in [(Direction::ClientToServer, "c2s"), (Direction::ServerToClient, "s2c")] {
+            let (first, iv) = schedule.channel_key(direction, channel);
+            // The same again from the formulas.
+            let (mut expected, mut next) = ([0; 32], [0; 32]);
+            let label =
+                [b"ntproto/2.4.1 ", name.as_bytes(), b" key", &[channel as u8], b"\0", &bound].concat();
+            P.hkdf_expand(&ms, &[&label], &mut expected);
+            let prk = P.hkdf_extract(&binding.exporter, &expected);
+            P.hkdf_expand(&prk, &[b"ntproto/2.4.1 bind"], &mut next);
+            assert_eq!((first.expose(), bind(P, &first, &binding.exporter).expose()), (&expected, &next));
+            entry[format!("{name}_first_key")] = hex(expected).into();
+            entry[format!("{name}_iv")] = hex(iv).into();
+            entry[format!("{name}_bound_key")] = hex(next).into();
+        }
+        channels.push(entry);
+    }
+    json!({ "transport": 4, "bound_hash": hex(bound), "channels": channels })
 }
 
 fn sealed() -> Value {

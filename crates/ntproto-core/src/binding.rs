@@ -12,6 +12,8 @@ pub enum TransportId {
     Tcp = 2,
     /// WebTransport: no exporter reaches the page.
     Web = 3,
+    /// QUIC before its TLS handshake is complete: there is no exporter yet. A key update mixes it in.
+    QuicEarly = 4,
 }
 
 impl TransportId {
@@ -20,7 +22,7 @@ impl TransportId {
     pub const fn carriage(self) -> Carriage {
         match self {
             Self::Tcp => Carriage::Nthd,
-            Self::Quic | Self::Web => Carriage::Frames,
+            Self::Quic | Self::QuicEarly | Self::Web => Carriage::Frames,
         }
     }
 
@@ -28,7 +30,7 @@ impl TransportId {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Quic => "quic",
+            Self::Quic | Self::QuicEarly => "quic",
             Self::Tcp => "tcp",
             Self::Web => "web",
         }
@@ -47,4 +49,13 @@ pub struct Binding {
 impl Binding {
     /// That of a TCP connection: there is no exporter, and the transport's number says so.
     pub const TCP: Self = Self { transport: TransportId::Tcp, exporter: [0; 32] };
+
+    /// That of a session made in early data.
+    pub const EARLY: Self = Self { transport: TransportId::QuicEarly, exporter: [0; 32] };
+
+    /// Whether the exporter is still to come.
+    #[must_use]
+    pub const fn is_early(&self) -> bool {
+        matches!(self.transport, TransportId::QuicEarly)
+    }
 }

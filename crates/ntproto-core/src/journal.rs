@@ -342,6 +342,7 @@ impl<'a> Reader<'a> {
             1 => TransportId::Quic,
             2 => TransportId::Tcp,
             3 => TransportId::Web,
+            4 => TransportId::QuicEarly,
             _ => return Err(Malformed),
         };
         Ok(Binding { transport, exporter: self.sized()? })

@@ -5,11 +5,12 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
+use ntproto_core::binding::Binding;
 use ntproto_core::code::ErrorCode;
 use ntproto_core::crypto::identity::Link;
-use ntproto_core::endpoint::server;
+use ntproto_core::endpoint::{self, server};
 use ntproto_core::ids::DeviceId;
-use ntproto_core::session::handshake::{Credential, VERSIONS};
+use ntproto_core::session::handshake::{AuthClaims, Credential, VERSIONS};
 use ntproto_core::session::ticket;
 use ntproto_core::time::{Now, UnixMillis};
 use ntproto_core::wire::frame::MAX_PAYLOAD;
@@ -48,6 +49,17 @@ impl Hub {
             self.set_state(id, State::Parked(claims));
             self.parked.insert(id);
             self.keep_clock(now);
+        }
+    }
+
+    /// The transport under early data is up: no replay comes so far.
+    pub(crate) fn bound(&mut self, now: Now, id: ConnId, binding: Binding) {
+        self.inform(now, id, endpoint::Input::Bound(binding));
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        conn.bound = true;
+        match core::mem::replace(&mut conn.state, State::Nobody) {
+            State::Early(claims) => self.auth_request(now, id, claims),
+            other => conn.state = other,
         }
     }
 
@@ -113,6 +125,7 @@ impl Hub {
         result: Result<Outcome, StoreError>,
     ) {
         let Some(conn) = self.conns.get_mut(id) else { return };
+        let bound = conn.bound;
         let claims = match core::mem::replace(&mut conn.state, State::Nobody) {
             State::Authenticating(claims) => claims,
             // It ended meanwhile.
@@ -122,7 +135,12 @@ impl Hub {
         let next = match (step, result) {
             (AuthStep::Find, Ok(Outcome::Device(device))) => self
                 .check_known(time, &claims, &device)
-                .map(|cap| self.let_in(now, id, &claims, &device, cap, false)),
+                .map(|cap| self.let_in(now, id, claims, &device, cap, false)),
+            //= spec: handshake-20
+            (AuthStep::Find, Err(StoreError::NotFound)) if !bound && enrols(&claims) => {
+                self.set_state(id, State::Early(claims));
+                Ok(())
+            }
             (AuthStep::Find, Err(StoreError::NotFound)) => {
                 self.next_for_stranger(time, &claims).map(|(step, txn)| {
                     self.set_state(id, State::Authenticating(claims));
@@ -137,7 +155,7 @@ impl Hub {
             }
             (AuthStep::Enrol, Ok(Outcome::Enrolled(device))) => {
                 let cap = time + self.config.ticket_cap;
-                self.let_in(now, id, &claims, &device, cap, true);
+                self.let_in(now, id, claims, &device, cap, true);
                 Ok(())
             }
             (_, Ok(_)) => Err((ErrorCode::Internal, "the store answered something else")),
@@ -229,17 +247,22 @@ impl Hub {
         &mut self,
         now: Now,
         id: ConnId,
-        claims: &Claims,
+        claims: Claims,
         device: &DeviceInfo,
         cap: UnixMillis,
         enrolled: bool,
     ) {
+        let bound = self.conns.get(id).is_some_and(|conn| conn.bound);
         let time = self.clock.now(now.mono);
         let timestamp = UnixMillis(claims.request.timestamp_ms);
         //= spec: handshake-13
         let refused = match self.replay.remember(time, claims.ephemeral, timestamp) {
             Seen::Before => Some((ErrorCode::Replay, "this request was seen before")),
             _ if self.draining() => Some((ErrorCode::GoingAway, "the server is going away")),
+            // Early data that could come again and not be recognized gets no answer. Whoever sent it is let in when
+            // the transport is up, which it never is under a replay.
+            //= spec: handshake-21
+            Seen::Full if !bound => return self.set_state(id, State::Early(claims)),
             // A replay of one that is not remembered gets a session that it can't use: nothing is taken from
             // anybody before the first sealed frame. Whoever fills the memory must not shut others out.
             Seen::New | Seen::Full => None,
@@ -277,8 +300,9 @@ impl Hub {
         if self.endpoint_call(now, id, server::Command::Grant(grant)).is_ok() {
             self.set_state(id, State::In(session));
             self.event(HubEvent::In { conn: id, uin: device.uin, device: device.id, enrolled });
+            self.first_page(now, id, &session, claims.request.early.as_ref());
             // Not SUPERSEDED, after which a device stays away: nothing was proven by the newer ones.
-            if let Some(oldest) = self.unconfirmed.add(device.id, id) {
+            if let Some(oldest) = self.unconfirmed.add(device.id, id, &self.conns) {
                 self.close(now, oldest, ErrorCode::RetryAfter);
             }
         }
@@ -328,6 +352,14 @@ impl Hub {
             self.event(HubEvent::Refused { conn: id, remote, code });
         }
     }
+}
+
+/// Whether letting these in writes to the store.
+const fn enrols(claims: &AuthClaims) -> bool {
+    matches!(
+        claims.credential,
+        Credential::Invitation(_) | Credential::Link(_) | Credential::OpenRegistration
+    )
 }
 
 fn ticket_refused(error: ticket::TicketError) -> Refused {

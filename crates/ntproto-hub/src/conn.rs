@@ -39,6 +39,8 @@ pub(crate) enum State {
     Nobody,
     /// Waits for the clock.
     Parked(Box<AuthClaims>),
+    /// Came as early data, and waits until the transport is up.
+    Early(Box<AuthClaims>),
     /// The store is asked about it.
     Authenticating(Box<AuthClaims>),
     /// Let in.
@@ -63,13 +65,12 @@ pub(crate) struct Conn {
     pub(crate) endpoint: Box<ServerEndpoint>,
     pub(crate) remote: SocketAddr,
     pub(crate) state: State,
+    /// Its transport is up. Until then it may be a replay of early data.
+    pub(crate) bound: bool,
     /// Its requests in the store, and their bytes.
     pub(crate) requests: usize,
     pub(crate) bytes: usize,
     pub(crate) syncing: bool,
-    /// Its requests before the application, and their bytes.
-    pub(crate) asks: usize,
-    pub(crate) ask_bytes: usize,
     /// Its messages, in their order.
     pub(crate) line: Line,
     pub(crate) behind: Option<Behind>,
@@ -84,16 +85,15 @@ pub(crate) struct Conn {
 }
 
 impl Conn {
-    pub(crate) fn new(endpoint: ServerEndpoint, remote: SocketAddr) -> Self {
+    pub(crate) fn new(endpoint: ServerEndpoint, bound: bool, remote: SocketAddr) -> Self {
         Self {
             endpoint: Box::new(endpoint),
             remote,
             state: State::Nobody,
+            bound,
             requests: 0,
             bytes: 0,
             syncing: false,
-            asks: 0,
-            ask_bytes: 0,
             line: Line::default(),
             behind: None,
             answers: VecDeque::new(),
@@ -116,7 +116,7 @@ impl Conn {
         match (&self.leaving, &self.state) {
             (Some(_), _) => Stage::Leaving,
             (None, State::Nobody) => Stage::Greeting,
-            (None, State::Parked(_)) => Stage::Parked,
+            (None, State::Parked(_) | State::Early(_)) => Stage::Parked,
             (None, State::Authenticating(_)) => Stage::Authenticating,
             (None, State::In(session)) if session.confirmed => Stage::Confirmed,
             (None, State::In(_)) => Stage::Granted,

@@ -18,7 +18,6 @@ use ntproto_core::tx::TxBuf;
 use ntproto_core::wire::channel::Channel;
 
 use crate::api::{Command, ConnId, HubEvent, HubKeys, Input, Misuse, Output, Stage};
-use crate::asks::Asks;
 use crate::auth::AuthStep;
 use crate::challenges::Challenges;
 use crate::clock::ServerClock;
@@ -49,7 +48,6 @@ pub struct Hub {
     pub(crate) online: Online,
     pub(crate) unconfirmed: Unconfirmed,
     pub(crate) replay: ReplayMemory,
-    pub(crate) asks: Asks,
     challenges: Challenges,
     /// Connections whose AUTH_REQ waits for the clock: some of those there are, each once.
     pub(crate) parked: BTreeSet<ConnId>,
@@ -64,7 +62,7 @@ pub struct Hub {
     /// Connections that may have nothing left to send. They are looked at in the next poll: by then the host has
     /// said what its transport did not take.
     parting: VecDeque<ConnId>,
-    pub(crate) out: VecDeque<Output>,
+    out: VecDeque<Output>,
     drain: Option<Drain>,
 }
 
@@ -85,7 +83,6 @@ impl Hub {
         let config = HubConfig { max_body: config.max_body.min(MAX_BODY), ..config };
         Self {
             replay: ReplayMemory::new(config.max_remembered),
-            asks: Asks::default(),
             config,
             keys,
             handlers: handlers(),
@@ -112,6 +109,7 @@ impl Hub {
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
         match input {
             Input::Opened { conn, binding, remote } => self.opened(now, conn, binding, remote),
+            Input::Bound { conn, binding } => self.bound(now, conn, binding),
             Input::Bytes { conn, channel, data } => {
                 self.inform(now, conn, endpoint::Input::Bytes { channel, data });
             }
@@ -121,8 +119,6 @@ impl Hub {
             }
             Input::Closed { conn } => self.transport_closed(now, conn),
             Input::StoreDone { op, result } => self.store_done(now, op, result),
-            Input::Answered { ask, answer } => self.answered(now, ask, answer),
-            Input::Push(push) => self.push_application(now, push),
             Input::Timeout => {
                 self.tick(now);
                 self.challenges.refill(self.keys.provider, &mut self.rng);
@@ -256,12 +252,12 @@ impl Hub {
         }
         let keys = Arc::clone(&self.keys.server);
         let endpoint = ServerEndpoint::new(now, self.keys.provider, keys, binding, self.config.heartbeat);
-        self.conns.insert(id, Conn::new(endpoint, remote));
+        self.conns.insert(id, Conn::new(endpoint, !binding.is_early(), remote));
         self.keep_clock(now);
     }
 
     /// Tells a connection's endpoint something, and hears what comes of it.
-    fn inform(&mut self, now: Now, id: ConnId, input: endpoint::Input<'_>) {
+    pub(crate) fn inform(&mut self, now: Now, id: ConnId, input: endpoint::Input<'_>) {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.endpoint.handle(now, input);
             self.hear(now, id);
@@ -318,8 +314,6 @@ impl Hub {
         }
         conn.behind = None;
         conn.answers.clear();
-        self.abandon_all(id);
-        let Some(conn) = self.conns.get_mut(id) else { return };
         if why == Closed::Transport {
             self.forget(id);
         } else if conn.endpoint.has_pending() {
@@ -391,7 +385,7 @@ impl Hub {
         // An idle server writes nothing: the floor is moved while somebody is there.
         let floor = if self.conns.is_empty() { None } else { self.clock.deadline() };
         let drain = self.drain.as_ref().filter(|drain| !drain.swept).map(|drain| drain.until);
-        let at = earliest(earliest(timer, floor), earliest(drain, self.asks.deadline()));
+        let at = earliest(earliest(timer, floor), drain);
         let why = match at {
             None => WaitReason::Idle,
             at if at == timer => why,
@@ -417,11 +411,17 @@ impl Hub {
                 self.hear(now, id);
             }
         }
-        self.expire_asks(now);
         if !self.conns.is_empty() {
             self.keep_clock(now);
         }
         self.settle(now);
+    }
+
+    /// Asks for a new clock floor when it is time.
+    pub(crate) fn keep_clock(&mut self, now: Now) {
+        if let Some(at) = self.clock.ask(now.mono) {
+            self.submit(Op::ClockFloor, Txn::SetClockFloor { at }, None);
+        }
     }
 
     // ── store ───────────────────────────────────────────────────────────────────────────────────
@@ -463,6 +463,22 @@ impl Hub {
         }
         if was_busy && !self.busy(0) {
             self.resume_all();
+        }
+    }
+
+    fn floor_moved(&mut self, now: Now, result: Result<Outcome, StoreError>) {
+        let moved = match result {
+            Ok(Outcome::ClockFloor { floor }) => {
+                self.clock.moved(floor);
+                true
+            }
+            _ => {
+                self.clock.failed(now.mono);
+                false
+            }
+        };
+        for conn in core::mem::take(&mut self.parked) {
+            self.unpark(now, conn, moved);
         }
     }
 
@@ -508,7 +524,7 @@ impl Hub {
         self.drain.is_some()
     }
 
-    pub(crate) fn look_again(&mut self, id: ConnId) {
+    fn look_again(&mut self, id: ConnId) {
         if self.draining() || self.conns.get(id).is_some_and(|conn| conn.leaving.is_some()) {
             self.parting.push_back(id);
         }
@@ -532,7 +548,7 @@ impl Hub {
     /// are, and would overtake them.
     fn send_away(&mut self, now: Now, id: ConnId) {
         let Some(conn) = self.conns.get(id) else { return };
-        let owed = conn.requests > 0 || conn.asks > 0 || !conn.answers.is_empty() || conn.behind.is_some();
+        let owed = conn.requests > 0 || !conn.answers.is_empty() || conn.behind.is_some();
         if conn.leaving.is_none() && !owed && conn.endpoint.is_handed_over() {
             self.close(now, id, ErrorCode::GoingAway);
         }

@@ -17,9 +17,9 @@ use ntproto_core::wire::packet::{Kind, Packet, PacketId};
 use ntproto_proto::v2;
 use prost::Message;
 
-use crate::api::{ConnId, Push};
+use crate::api::ConnId;
 use crate::config::{MAX_UNCONFIRMED, PUSH_ROOM};
-use crate::conn::{Behind, State};
+use crate::conn::{Behind, Conns, State};
 use crate::hub::Hub;
 use crate::store::txn::InboxPlace;
 
@@ -55,11 +55,16 @@ impl Online {
 pub(crate) struct Unconfirmed(BTreeMap<DeviceId, VecDeque<ConnId>>);
 
 impl Unconfirmed {
-    /// Adds one; answers the oldest when there are too many now.
-    pub(crate) fn add(&mut self, device: DeviceId, conn: ConnId) -> Option<ConnId> {
+    /// Adds one; answers the oldest when there are too many now, of those whose transport is not up if there are
+    /// any: they may be replays.
+    pub(crate) fn add(&mut self, device: DeviceId, conn: ConnId, conns: &Conns) -> Option<ConnId> {
         let sessions = self.0.entry(device).or_default();
         sessions.push_back(conn);
-        if sessions.len() > MAX_UNCONFIRMED { sessions.pop_front() } else { None }
+        if sessions.len() <= MAX_UNCONFIRMED {
+            return None;
+        }
+        let early = |id: &ConnId| conns.get(*id).is_some_and(|conn| !conn.bound);
+        sessions.remove(sessions.iter().position(early).unwrap_or_default())
     }
 
     pub(crate) fn remove(&mut self, device: DeviceId, conn: ConnId) {
@@ -125,29 +130,6 @@ impl Hub {
         let packet = Packet { id: PacketId::NOTIFY, kind: Kind::Push, deadline_ms: None, trace: None, body };
         for conn in to {
             self.push(now, conn, packet.clone());
-        }
-    }
-
-    /// Tells an account what its application has to say: those of its devices that read. Who does not has no
-    /// claim to it, and no place is held for it.
-    pub(crate) fn push_application(&mut self, now: Now, push: Push) {
-        let Push { to, packet: id, body } = push;
-        if !id.is_application() {
-            return;
-        }
-        //= spec: packets-8
-        let to: Vec<ConnId> = self.online.of(to).iter().map(|(_, conn)| *conn).collect();
-        for conn in to {
-            let reads = self.conns.get(conn).is_some_and(|conn| {
-                conn.behind.is_none()
-                    && conn.answers.is_empty()
-                    && conn.endpoint.waiting(Channel::Message) < PUSH_ROOM
-            });
-            if reads {
-                let packet =
-                    Packet { id, kind: Kind::Push, deadline_ms: None, trace: None, body: body.clone() };
-                self.push(now, conn, packet);
-            }
         }
     }
 

@@ -77,11 +77,11 @@ impl Request {
 
 /// Whom an answer goes to.
 #[derive(Clone, Copy)]
-pub(crate) struct Asker {
-    pub(crate) conn: ConnId,
-    pub(crate) channel: Channel,
-    pub(crate) id: PacketId,
-    pub(crate) number: u32,
+struct Asker {
+    conn: ConnId,
+    channel: Channel,
+    id: PacketId,
+    number: u32,
 }
 
 impl Hub {
@@ -97,9 +97,6 @@ impl Hub {
             || conn.bytes + packet.body.len() > self.config.max_request_bytes
             || (conn.syncing && packet.id == PacketId::SYNC);
         let to = Asker { conn: id, channel, id: packet.id, number };
-        if packet.id.is_application() {
-            return self.ask_application(now, to, session, packet);
-        }
 
         //= spec: packets-4
         let Some(handler) = self.handlers.get(packet.id).copied() else {
@@ -152,6 +149,33 @@ impl Hub {
         }
         let deadline = packet.deadline_ms.map(|ms| now.mono + Duration::from_millis(ms.into()));
         self.submit(Op::Request(Request { to, weight, what }), txn, deadline);
+    }
+
+    /// The first page of the inbox, which early data asked for beside a session. It is read before anything shows
+    /// that this is no replay: reading changes nothing, and only who holds the keys can read the answer.
+    pub(crate) fn first_page(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        session: &Session,
+        asked: Option<&v2::EarlyStart>,
+    ) {
+        let Some(v2::EarlyStart { sync: Some(sync), request_id: number }) = asked else { return };
+        let to = Asker { conn, channel: Channel::Sync, id: PacketId::SYNC, number: *number };
+        let (what, txn) = match page(self, session, sync) {
+            Ok(read) => read,
+            Err(why) => return self.fail(now, to, why),
+        };
+        let weight = txn.weight();
+        if !self.store_has_room(weight) {
+            return self.fail(now, to, (ErrorCode::RetryAfter, "too much at once"));
+        }
+        if let Some(conn) = self.conns.get_mut(conn) {
+            conn.requests += 1;
+            conn.bytes += weight;
+            conn.syncing = true;
+        }
+        self.submit(Op::Request(Request { to, weight, what }), txn, None);
     }
 
     /// A transaction has ended: the answer goes to the asker, the news to everybody it concerns.
@@ -277,7 +301,7 @@ impl Hub {
         self.reply(now, to, Kind::Response(to.number), body.encode_to_vec().into());
     }
 
-    pub(crate) fn fail(&mut self, now: Now, to: Asker, (code, detail): (ErrorCode, &str)) {
+    fn fail(&mut self, now: Now, to: Asker, (code, detail): Refused) {
         let wait = match code {
             ErrorCode::RetryAfter => RETRY_AFTER,
             ErrorCode::Unavailable => UNAVAILABLE_RETRY,
@@ -301,7 +325,7 @@ impl Hub {
         self.reply(now, to, Kind::Error(to.number), error.encode_to_vec().into());
     }
 
-    pub(crate) fn reply(&mut self, now: Now, to: Asker, kind: Kind, body: Bytes) {
+    fn reply(&mut self, now: Now, to: Asker, kind: Kind, body: Bytes) {
         let packet = Packet { id: to.id, kind, deadline_ms: None, trace: None, body };
         self.send_answer(now, to.conn, to.channel, packet);
     }
@@ -361,7 +385,10 @@ fn read_delivered(hub: &mut Hub, _: UnixMillis, session: &Session, body: Bytes) 
 }
 
 fn read_sync(hub: &mut Hub, _: UnixMillis, session: &Session, body: Bytes) -> Read {
-    let request: v2::SyncRequest = read(body)?;
+    page(hub, session, &read(body)?)
+}
+
+fn page(hub: &Hub, session: &Session, request: &v2::SyncRequest) -> Read {
     let epoch = match &request.epoch[..] {
         [] => None,
         epoch => Some(epoch.try_into().map_err(|_| (ErrorCode::BadRequest, "an epoch has 16 bytes"))?),

@@ -413,6 +413,7 @@ impl Endpoint {
             return;
         }
         if slot.early {
+            //= spec: quic-9
             if slot.server && quic.stats().udp_rx.bytes > MAX_EARLY_BYTES {
                 let (code, text) = (ErrorCode::TooEarly as u32, "too much early data");
                 let closed = Closed::Transport { code: code.into(), by_peer: false, text: text.into() };

@@ -103,6 +103,7 @@ impl StoresServerSessions for SessionMemory {
         None
     }
 
+    //= spec: quic-6
     fn take(&self, id: &[u8]) -> Option<Vec<u8>> {
         lock(&self.table).take(id)
     }

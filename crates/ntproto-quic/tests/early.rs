@@ -221,6 +221,7 @@ fn a_server_that_forgot_makes_the_client_begin_anew() {
     assert_eq!(world.read(0, server, Channel::Sync), b"sync");
 }
 
+//= proof: quic-6
 #[test]
 fn datagrams_replayed_are_not_read() {
     let sessions = Arc::new(SessionMemory::default());
@@ -282,6 +283,7 @@ fn a_replay_that_is_read_never_completes_its_handshake() {
     }
 }
 
+//= proof: quic-9
 #[test]
 fn early_data_is_bounded() {
     let (mut world, tls) = world(7, Arc::new(SessionMemory::default()));

@@ -85,6 +85,7 @@ impl World {
             signature: Bytes::new(),
             app_id: 10001,
             device_name: "copy".into(),
+            early: None,
         })
     }
 

@@ -37,6 +37,10 @@ impl Key {
     fn next(&self, provider: &'static dyn CryptoProvider) -> Self {
         Self::new(provider, schedule::rekey(provider, &self.secret))
     }
+
+    fn bound(&self, provider: &'static dyn CryptoProvider, exporter: &[u8; 32]) -> Self {
+        Self::new(provider, schedule::bind(provider, &self.secret, exporter))
+    }
 }
 
 /// Where the ciphertext stands in a sealed payload.
@@ -86,8 +90,16 @@ pub struct Opener {
     key: Key,
     iv: [u8; NONCE_LEN],
     epoch: bool,
+    early: Option<Early>,
     msg_seq: u64,
     frame_seq: u64,
+}
+
+/// What an opener of a session made in early data knows, until its first key is behind it.
+struct Early {
+    /// Whether a frame under the first key opens: a server's may, a client never sends one.
+    first_opens: bool,
+    exporter: Option<[u8; 32]>,
 }
 
 impl Opener {
@@ -105,8 +117,37 @@ impl Opener {
             key: Key::new(provider, key),
             iv,
             epoch: false,
+            early: None,
             msg_seq: 0,
             frame_seq: frames_before,
+        }
+    }
+
+    /// That of a session made in early data. `first_opens`: whether the peer may use the first key.
+    #[must_use]
+    pub fn early(self, first_opens: bool) -> Self {
+        Self { early: Some(Early { first_opens, exporter: None }), ..self }
+    }
+
+    /// The TLS handshake is complete: the first update mixes its exporter in. Does nothing in any other session.
+    pub const fn bind(&mut self, exporter: &[u8; 32]) {
+        if let Some(early) = &mut self.early {
+            early.exporter = Some(*exporter);
+        }
+    }
+
+    /// The key of a frame with this epoch bit: `None` is the one in use.
+    fn key_of(&self, epoch: bool) -> Result<Option<Key>, Refused> {
+        match (&self.early, epoch == self.epoch) {
+            //= spec: keys-3
+            (Some(Early { first_opens: false, .. }), true) => Err(Refused),
+            (_, true) => Ok(None),
+            (None, false) => Ok(Some(self.key.next(self.provider))),
+            //= spec: keys-2
+            (Some(early), false) => {
+                let exporter = early.exporter.as_ref().ok_or(Refused)?;
+                Ok(Some(self.key.bound(self.provider, exporter)))
+            }
         }
     }
 
@@ -139,7 +180,7 @@ impl Opener {
             && self.frame_seq.checked_add(1) == Some(header.seq);
         let epoch = header.flags.contains(Flags::KEY_EPOCH);
         // An updated key replaces the old one only when it opened something.
-        let mut updated = (epoch != self.epoch).then(|| self.key.next(self.provider));
+        let mut updated = self.key_of(epoch)?;
         let key = updated.as_mut().unwrap_or(&mut self.key);
         //= spec: sealed-10
         if !in_order || key.usage.reached(RECEIVER_SLACK) {
@@ -155,6 +196,7 @@ impl Opener {
         if let Some(key) = updated {
             self.key = key;
             self.epoch = epoch;
+            self.early = None;
         }
         Ok(())
     }

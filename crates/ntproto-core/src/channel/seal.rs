@@ -31,6 +31,8 @@ pub struct Sealer {
     aead: Box<dyn AeadKey>,
     iv: [u8; NONCE_LEN],
     epoch: bool,
+    /// Made in early data: [`bind`](Self::bind) is the first update.
+    early: bool,
     usage: Usage,
     since: Instant,
     /// The last one used: 0 before the first.
@@ -57,10 +59,26 @@ impl Sealer {
             key,
             iv,
             epoch: false,
+            early: false,
             usage: Usage::default(),
             since: now,
             msg_seq: 0,
             frame_seq: frames_before,
+        }
+    }
+
+    /// That of a session made in early data: no key but the first, until [`bind`](Self::bind).
+    #[must_use]
+    pub fn early(self) -> Self {
+        Self { early: true, ..self }
+    }
+
+    /// The TLS handshake is complete: the next key mixes its exporter in. Whether a frame went out under the first
+    /// one makes no difference: the receiver knows that this update comes. Does nothing in any other session.
+    pub fn bind(&mut self, now: Instant, exporter: &[u8; 32]) {
+        if core::mem::take(&mut self.early) {
+            let key = schedule::bind(self.provider, &self.key, exporter);
+            self.move_to(now, key);
         }
     }
 
@@ -94,6 +112,10 @@ impl Sealer {
         let plain_len = out.len() - start - HEADROOM;
         //= spec: sealed-6
         if !self.usage.has_room(plain_len) || now.saturating_since(self.since) >= MAX_KEY_AGE {
+            if self.early {
+                out.truncate(start);
+                return Err(KeyLimit);
+            }
             self.update(now);
         }
         let header = Header {
@@ -123,12 +145,17 @@ impl Sealer {
     /// Moves to the next key. Does nothing when no frame went out under this one: the receiver sees
     /// an update by the parity of the epoch, so each epoch needs a frame.
     pub fn update(&mut self, now: Instant) {
-        //= spec: sealed-7
-        if self.usage.frames == 0 {
+        //= spec: sealed-7, keys-4
+        if self.usage.frames == 0 || self.early {
             return;
         }
+        let key = schedule::rekey(self.provider, &self.key);
+        self.move_to(now, key);
+    }
+
+    fn move_to(&mut self, now: Instant, key: Secret<32>) {
         //= spec: keys-1
-        self.key = schedule::rekey(self.provider, &self.key);
+        self.key = key;
         self.aead = self.provider.aes256gcm(&self.key);
         self.epoch = !self.epoch;
         self.usage = Usage::default();

@@ -217,3 +217,75 @@ fn sequence_numbers_end_and_never_wrap() {
     assert_eq!(s.finish(T0, FrameType::MsgEncryptedV2, Flags::default(), &mut out, start), Err(KeyLimit));
     assert_eq!(out, b"before");
 }
+
+/// A pair of a session made in early data. `first_opens`: whether the opener takes frames under the first key.
+fn early_pair(first_opens: bool) -> (Sealer, Opener) {
+    let (sealer, opener) = pair();
+    (sealer.early(), opener.early(first_opens))
+}
+
+//= proof: keys-2, keys-4
+#[test]
+fn the_first_update_of_an_early_session_mixes_the_exporter_in() {
+    for frames in 0..3 {
+        let (mut s, mut o) = early_pair(true);
+        for n in 0..frames {
+            let frame = seal(&mut s, &[n]);
+            assert_eq!(open(&mut o, &frame), Ok(alloc::vec![n]));
+            // No other update comes first.
+            s.update(T0);
+        }
+        s.bind(T0, &[5; 32]);
+        let frame = seal(&mut s, b"bound");
+        assert_eq!(open(&mut o, &frame), Err(Refused), "the exporter is not known yet");
+        o.bind(&[5; 32]);
+        assert_eq!(open(&mut o, &frame), Ok(b"bound".to_vec()));
+        // After it they go on as ever.
+        for n in 0..4 {
+            s.bind(T0, &[6; 32]);
+            s.update(T0);
+            let frame = seal(&mut s, &[n]);
+            assert_eq!(open(&mut o, &frame), Ok(alloc::vec![n]));
+        }
+    }
+}
+
+#[test]
+fn another_exporter_opens_nothing() {
+    let (mut s, mut o) = early_pair(true);
+    s.bind(T0, &[5; 32]);
+    o.bind(&[6; 32]);
+    let frame = seal(&mut s, b"x");
+    assert_eq!(open(&mut o, &frame), Err(Refused));
+    // Nor does the update that an ordinary session makes.
+    let (mut plain, _) = pair();
+    let _ = seal(&mut plain, b"first");
+    plain.update(T0);
+    let frame = seal(&mut plain, b"x");
+    let (_, mut o) = early_pair(true);
+    o.bind(&[5; 32]);
+    assert_eq!(open(&mut o, &frame), Err(Refused));
+}
+
+//= proof: keys-3
+#[test]
+fn a_client_never_uses_its_first_key() {
+    let (mut s, mut o) = early_pair(false);
+    let frame = seal(&mut s, b"x");
+    o.bind(&[5; 32]);
+    assert_eq!(open(&mut o, &frame), Err(Refused));
+    let (mut s, _) = early_pair(false);
+    s.bind(T0, &[5; 32]);
+    let frame = seal(&mut s, b"x");
+    assert_eq!(open(&mut o, &frame), Ok(b"x".to_vec()));
+}
+
+#[test]
+fn the_first_key_of_an_early_session_is_not_used_up() {
+    let (mut s, _) = early_pair(true);
+    let mut out = Vec::new();
+    let start = Sealer::begin(&mut out);
+    let late = T0 + MAX_KEY_AGE;
+    assert!(s.finish(late, FrameType::MsgEncryptedV2, Flags::default(), &mut out, start).is_err());
+    assert!(out.is_empty());
+}

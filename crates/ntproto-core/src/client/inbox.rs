@@ -110,8 +110,9 @@ impl Inbox {
         self.syncing = false;
     }
 
-    /// A page. Returns whether the inbox has caught up, or `None` when the page makes no sense.
-    pub(super) fn page(&mut self, page: v2::SyncResponse) -> Option<bool> {
+    /// A page. Returns whether the inbox has caught up, or `None` when the page makes no sense. After the `first`
+    /// one, asked for in early data, it never has: the server pushes to this session only when it has heard of it.
+    pub(super) fn page(&mut self, page: v2::SyncResponse, first: bool) -> Option<bool> {
         self.syncing = false;
         let epoch: [u8; 16] = page.epoch[..].try_into().ok()?;
         if self.epoch != Some(epoch) {
@@ -140,7 +141,8 @@ impl Inbox {
             return None;
         }
         self.move_tail(page.next);
-        if page.has_more {
+        //= spec: handshake-19
+        if page.has_more || first {
             return Some(false);
         }
         self.caught_up = !core::mem::take(&mut self.dropped);

@@ -118,6 +118,10 @@ impl Machine for Client {
             }
             Input::NetworkChanged => to.u8(5),
             Input::Timeout => to.u8(6),
+            Input::Bound(binding) => {
+                to.u8(7);
+                to.binding(binding);
+            }
         }
     }
 
@@ -139,6 +143,7 @@ impl Machine for Client {
             }
             5 => Input::NetworkChanged,
             6 => Input::Timeout,
+            7 => Input::Bound(from.binding()?),
             _ => return Err(Malformed),
         })
     }

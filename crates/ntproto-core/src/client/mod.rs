@@ -63,8 +63,11 @@ pub struct RequestId(pub u64);
 /// What the host tells the client.
 #[derive(Debug)]
 pub enum Input<'a> {
-    /// The transport asked for by [`Output::Connect`] is up.
+    /// The transport asked for by [`Output::Connect`] is up; with [`Binding::EARLY`], it takes early data. Once more
+    /// for the same one, with its own binding: it took none, and its channels begin anew.
     Connected(Binding),
+    /// The transport that took early data is up.
+    Bound(Binding),
     /// Bytes of a channel, in order.
     Bytes {
         /// The channel.

@@ -17,6 +17,8 @@ pub(super) enum Waiting {
     Send(u64),
     /// A page of the inbox.
     Sync,
+    /// The page that was asked for in early data.
+    FirstPage,
     /// Delivered receipts.
     Delivered(Vec<(ConversationId, u64)>),
     /// The application.

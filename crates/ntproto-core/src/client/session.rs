@@ -221,6 +221,7 @@ impl Session {
             signature: Bytes::new(),
             app_id: self.config.app_id,
             device_name: self.config.device_name.clone(),
+            early: None,
         })
     }
 }

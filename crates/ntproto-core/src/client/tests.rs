@@ -3,6 +3,7 @@
 
 mod answers;
 mod connecting;
+mod early;
 mod ending;
 mod hosts;
 mod journal;
@@ -100,6 +101,8 @@ struct World {
     unreachable: bool,
     /// While set, the server does not answer AUTH_REQ.
     undecided: bool,
+    /// While set, transports take early data.
+    early: bool,
     /// While set, the socket takes nothing.
     full: bool,
     /// What the next grants say.
@@ -125,6 +128,7 @@ impl World {
             auth: VecDeque::new(),
             unreachable: false,
             undecided: false,
+            early: false,
             full: false,
             limits: None,
         }
@@ -217,8 +221,9 @@ impl World {
     }
 
     fn connected(&mut self) {
-        self.server = Some(ServerEndpoint::new(self.now(), &RUSTCRYPTO, server_keys(), BINDING, INTERVAL));
-        self.client.handle(self.now(), Input::Connected(BINDING));
+        let binding = if self.early { Binding::EARLY } else { BINDING };
+        self.server = Some(ServerEndpoint::new(self.now(), &RUSTCRYPTO, server_keys(), binding, INTERVAL));
+        self.client.handle(self.now(), Input::Connected(binding));
     }
 
     fn complete(&mut self) {
@@ -241,6 +246,12 @@ impl World {
                         Some(C::Invitation(_)) => "invitation",
                         _ => "other",
                     });
+                    if let Some(v2::EarlyStart { sync: Some(sync), request_id }) = claims.request.early {
+                        let (kind, body) = (Kind::Request(request_id), sync.encode_to_vec().into());
+                        let id = PacketId::SYNC;
+                        let packet = Packet { id, kind, deadline_ms: None, trace: None, body };
+                        self.asked.push_back((Channel::Sync, packet));
+                    }
                     if !self.undecided {
                         self.decide();
                     }

@@ -4,6 +4,9 @@
 //! h' = SHA-256(h ‖ exporter ‖ transport id)
 //! ms = HKDF-Extract("QQNT-KEY-2024", k1 ‖ k2)
 //! KDF(label, n) = HKDF-Expand(ms, "ntproto/2.4.1 " ‖ label ‖ 0x00 ‖ h', n)
+//!
+//! next key                   k' = HKDF-Expand(k, "ntproto/2.4.1 rekey", 32)
+//! the first, in early data   k' = HKDF-Expand(HKDF-Extract(exporter, k), "ntproto/2.4.1 bind", 32)
 //! ```
 
 use zeroize::Zeroize as _;
@@ -19,6 +22,9 @@ pub const SALT: &[u8] = b"QQNT-KEY-2024";
 const LABEL_PREFIX: &[u8] = b"ntproto/2.4.1 ";
 /// The whole info string of a key update.
 const REKEY_INFO: &[u8] = b"ntproto/2.4.1 rekey";
+
+/// The whole info string of the key update that binds a session made in early data.
+const BIND_INFO: &[u8] = b"ntproto/2.4.1 bind";
 
 /// Which way a channel's frames travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -114,5 +120,23 @@ impl KeySchedule {
 pub fn rekey(provider: &dyn CryptoProvider, key: &Secret<32>) -> Secret<32> {
     let mut next = Secret::zero();
     provider.hkdf_expand(key, &[REKEY_INFO], next.expose_mut());
+    next
+}
+
+/// The key after the first of a session made in early data: it mixes the TLS exporter in (specification, "Early
+/// sessions").
+///
+/// ```
+/// use ntproto_core::crypto::{rustcrypto::RUSTCRYPTO, schedule::{bind, rekey}, secret::Secret};
+/// let first = Secret::new([1; 32]);
+/// let bound = bind(&RUSTCRYPTO, &first, &[2; 32]);
+/// assert_ne!(bound.expose(), bind(&RUSTCRYPTO, &first, &[3; 32]).expose());
+/// assert_ne!(bound.expose(), rekey(&RUSTCRYPTO, &first).expose());
+/// ```
+#[must_use]
+pub fn bind(provider: &dyn CryptoProvider, key: &Secret<32>, exporter: &[u8; 32]) -> Secret<32> {
+    let prk = provider.hkdf_extract(exporter, key.expose());
+    let mut next = Secret::zero();
+    provider.hkdf_expand(&prk, &[BIND_INFO], next.expose_mut());
     next
 }

@@ -9,6 +9,7 @@ use super::link::{Heard, Link, Told, read_close, write_close};
 use super::reassembly::Reassembler;
 use super::rules::{Phase, Side, Verdict, verdict};
 use super::{Closed, Input, Output, PeerError, WaitReason};
+use crate::binding::Binding;
 use crate::session::handshake::{Carriage, MAX_AUTH_PAYLOAD};
 use crate::time::Instant;
 use crate::tx::TxBuf;
@@ -42,6 +43,8 @@ pub(super) struct Base<E> {
     clear_seq: u64,
     clear_received: u64,
     link: Option<Box<Link>>,
+    /// Whether the transport's handshake is under way still: what comes is early data.
+    early: bool,
     auth_deadline: Option<Instant>,
     pub(super) ticket_deadline: Option<Instant>,
     /// Set when it ended and nobody was told yet.
@@ -51,10 +54,11 @@ pub(super) struct Base<E> {
 }
 
 impl<E: Told> Base<E> {
-    pub(super) fn new(side: Side, carriage: Carriage, now: Instant) -> Self {
+    pub(super) fn new(side: Side, binding: &Binding, now: Instant) -> Self {
         Self {
             side,
-            carriage,
+            carriage: binding.transport.carriage(),
+            early: binding.is_early(),
             phase: Phase::Greeting,
             rx: Default::default(),
             writable: ChannelSet::ALL,
@@ -109,7 +113,25 @@ impl<E: Told> Base<E> {
     /// Authenticated, with the keys of [`seal`](Self::seal).
     pub(super) fn open(&mut self) {
         self.phase = Phase::Open;
-        self.auth_deadline = None;
+        if !self.early {
+            self.auth_deadline = None;
+        }
+    }
+
+    /// Whether what comes is early data.
+    pub(super) const fn is_early(&self) -> bool {
+        self.early
+    }
+
+    /// The transport's handshake is complete.
+    pub(super) fn bind(&mut self, now: Instant, binding: &Binding) {
+        self.early = false;
+        if let Some(link) = &mut self.link {
+            link.bind(now, binding);
+        }
+        if self.phase == Phase::Open {
+            self.auth_deadline = None;
+        }
     }
 
     /// The link, whatever the phase.
@@ -138,6 +160,7 @@ impl<E: Told> Base<E> {
     pub(super) fn handle(&mut self, now: Instant, input: &Input<'_>) {
         match input {
             Input::Bytes { .. } => {}
+            Input::Bound(binding) => self.bind(now, binding),
             Input::Writable(set) => self.writable = *set,
             Input::TransportClosed => self.end(Closed::Transport, ""),
             Input::Timeout => self.tick(now),
@@ -170,6 +193,11 @@ impl<E: Told> Base<E> {
             *data = &[];
             return Ok(Taken::All);
         };
+        //= spec: handshake-15
+        let too_early = self.early && self.side == Side::Server;
+        if too_early && !data.is_empty() && (channel != Channel::Control || self.phase != Phase::Greeting) {
+            return Err(PeerError::TooEarly);
+        }
         if let Some(link) = &mut self.link {
             //= spec: frames-5
             let (phase, events) = (self.phase, &mut self.events);
@@ -207,6 +235,10 @@ impl<E: Told> Base<E> {
                 Err(PeerError::Unexpected)
             }
             Verdict::Take(FrameType::AuthReq | FrameType::AuthResp) => Ok(Taken::Handshake(payload)),
+            //= spec: handshake-15
+            Verdict::Take(_) | Verdict::Refuse(_) if self.early && self.side == Side::Server => {
+                Err(PeerError::TooEarly)
+            }
             Verdict::Take(_) => Ok(Taken::End(read_close(&payload))),
             Verdict::Skip | Verdict::Drop => Ok(Taken::Frame),
             Verdict::Refuse(_) => Err(PeerError::Unexpected),

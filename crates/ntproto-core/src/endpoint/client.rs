@@ -106,6 +106,8 @@ pub struct Config {
 pub struct ClientEndpoint {
     base: Base<Event>,
     config: Config,
+    /// What the TLS handshake left, when the session began in early data.
+    bound: Option<Binding>,
     step: Step,
 }
 
@@ -130,8 +132,8 @@ struct Hello {
 }
 
 impl ClientEndpoint {
-    /// Starts the handshake over a transport that is up. `request` is complete but for key and
-    /// signature.
+    /// Starts the handshake over a transport that is up, or takes early data. `request` is complete but for key
+    /// and signature.
     ///
     /// # Errors
     /// [`Misuse::TooLarge`] when the request exceeds what AUTH_REQ may carry, or the server's key is
@@ -140,11 +142,14 @@ impl ClientEndpoint {
         now: Now,
         config: Config,
         device: &DeviceKeys,
-        request: v2::AuthRequest,
+        mut request: v2::AuthRequest,
         rng: &mut Rng,
     ) -> Result<Self, Misuse> {
         let carriage = config.binding.transport.carriage();
-        let mut base = Base::new(Side::Client, carriage, now.mono);
+        let mut base = Base::new(Side::Client, &config.binding, now.mono);
+        //= spec: handshake-16
+        let early = request.early.take().unwrap_or_default();
+        request.early = config.binding.is_early().then_some(early);
         let (step, message) = match config.server {
             ServerIdentity::Known(key) => {
                 Initiator::start(config.provider, rng, device, &key, request, carriage)
@@ -159,12 +164,15 @@ impl ClientEndpoint {
             }
         };
         base.push_handshake(FrameType::AuthReq, &message);
-        Ok(Self { base, config, step })
+        Ok(Self { base, config, bound: None, step })
     }
 
     /// Takes what the transport brings. Never fails: noise ends the connection, as an event.
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
         self.base.handle(now.mono, &input);
+        if let Input::Bound(binding) = input {
+            self.bound = Some(binding);
+        }
         if let Input::Bytes { channel, mut data } = input {
             while let Some(message) = self.base.bytes(now.mono, channel, &mut data) {
                 self.answer(now, &message);
@@ -215,6 +223,9 @@ impl ClientEndpoint {
         let heartbeat = Heartbeat::new(now.mono, *heartbeat);
         let carriage = self.base.carriage();
         self.base.seal(Link::new(*provider, Side::Client, carriage, split, binding, heartbeat, now.mono));
+        if let Some(binding) = &self.bound {
+            self.base.bind(now.mono, binding);
+        }
     }
 
     fn judge(&mut self, now: Now, answer: Answer) {
@@ -287,6 +298,12 @@ impl ClientEndpoint {
     #[must_use]
     pub const fn phase(&self) -> Phase {
         self.base.phase()
+    }
+
+    /// Whether its AUTH_REQ is early data, and may be refused as such still.
+    #[must_use]
+    pub const fn is_early(&self) -> bool {
+        self.base.is_early()
     }
 }
 

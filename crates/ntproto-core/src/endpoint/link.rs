@@ -61,6 +61,8 @@ pub(super) struct Link {
     pub(super) heartbeat: Heartbeat,
     /// Whether a frame opened.
     opened: bool,
+    /// A client's session made in early data, until it is bound: nothing is sealed under its first keys.
+    held: bool,
 }
 
 impl Link {
@@ -80,17 +82,29 @@ impl Link {
         };
         // One handshake frame went each way on CONTROL, unless it was no frame.
         let before = |channel| u64::from(channel == Channel::Control && carriage == Carriage::Frames);
+        let early = binding.is_early();
+        let sealer = |c| Sealer::new(provider, c, schedule.channel_key(out, c), before(c), now);
+        let opener = |c| Opener::new(provider, c, schedule.channel_key(inn, c), before(c));
+        //= spec: keys-3
+        let client = side == Side::Client;
         Self {
             side,
-            sealers: Channel::STREAMS
-                .map(|c| Sealer::new(provider, c, schedule.channel_key(out, c), before(c), now)),
-            openers: Channel::STREAMS
-                .map(|c| Opener::new(provider, c, schedule.channel_key(inn, c), before(c))),
+            sealers: Channel::STREAMS.map(|c| if early { sealer(c).early() } else { sealer(c) }),
+            openers: Channel::STREAMS.map(|c| if early { opener(c).early(client) } else { opener(c) }),
             control: VecDeque::new(),
             queues: Default::default(),
             heartbeat,
             opened: false,
+            held: early && client,
         }
+    }
+
+    /// The TLS handshake is complete: a session made in early data moves to keys that its exporter is mixed into.
+    pub(super) fn bind(&mut self, now: Instant, binding: &Binding) {
+        //= spec: keys-2
+        self.sealers.iter_mut().for_each(|s| s.bind(now, &binding.exporter));
+        self.openers.iter_mut().for_each(|o| o.bind(&binding.exporter));
+        self.held = false;
     }
 
     /// Opens a frame and takes it apart into events.
@@ -222,6 +236,10 @@ impl Link {
 
     /// Whether a channel of the set has something to send.
     pub(super) fn pending(&self, writable: ChannelSet) -> Option<Channel> {
+        //= spec: quic-7
+        if self.held {
+            return None;
+        }
         //= spec: channels-2
         Channel::STREAMS.into_iter().find(|&c| {
             writable.contains(c)

@@ -21,6 +21,7 @@ mod tests;
 
 use core::fmt;
 
+use crate::binding::Binding;
 use crate::channel::Refused;
 use crate::code::ErrorCode;
 use crate::time::Instant;
@@ -54,6 +55,8 @@ pub enum Input<'a> {
         /// The bytes.
         data: &'a [u8],
     },
+    /// The TLS handshake under a session made in early data is complete: this binds it.
+    Bound(Binding),
     /// The channels that take bytes now, all others do not.
     Writable(ChannelSet),
     /// The transport is gone.
@@ -130,6 +133,8 @@ pub enum PeerError {
     Handshake,
     /// Too many frames that ask for an answer.
     Flood,
+    /// Something else than one AUTH_REQ before the transport's handshake was complete.
+    TooEarly,
 }
 
 impl PeerError {
@@ -144,6 +149,7 @@ impl PeerError {
             //= spec: spec-3
             Self::Frame(FrameError::Version(_)) | Self::Nthd(NthdError::Version(_)) => ErrorCode::Version,
             Self::Unexpected => ErrorCode::UnexpectedFrame,
+            Self::TooEarly => ErrorCode::TooEarly,
             Self::Handshake => ErrorCode::Handshake,
             Self::Malformed | Self::Packet(_) => ErrorCode::BadRequest,
             // A bad checksum and a bad tag look the same from outside.

@@ -11,7 +11,7 @@ use super::base::Base;
 use super::link::{Link, Told};
 use super::rules::{Phase, Side};
 use super::{Closed, Input, Misuse, Output, PeerError, WaitReason};
-use crate::binding::Binding;
+use crate::binding::{Binding, TransportId};
 use crate::code::ErrorCode;
 use crate::crypto::CryptoProvider;
 use crate::crypto::identity::ServerKeys;
@@ -97,6 +97,8 @@ pub struct ServerEndpoint {
     keys: Arc<ServerKeys>,
     binding: Binding,
     heartbeat: Duration,
+    /// Whether AUTH_REQ says that it was early data.
+    early: bool,
     step: Step,
 }
 
@@ -113,7 +115,7 @@ enum Step {
 }
 
 impl ServerEndpoint {
-    /// Waits for the AUTH_REQ of a transport that is up.
+    /// Waits for the AUTH_REQ of a transport that is up, or takes early data.
     #[must_use]
     pub fn new(
         now: Now,
@@ -122,13 +124,16 @@ impl ServerEndpoint {
         binding: Binding,
         heartbeat: Duration,
     ) -> Self {
-        let base = Base::new(Side::Server, binding.transport.carriage(), now.mono);
-        Self { base, provider, keys, binding, heartbeat, step: Step::Idle }
+        let base = Base::new(Side::Server, &binding, now.mono);
+        Self { base, provider, keys, binding, heartbeat, early: false, step: Step::Idle }
     }
 
     /// Takes what the transport brings. Never fails: noise ends the connection, as an event.
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
         self.base.handle(now.mono, &input);
+        if let Input::Bound(binding) = input {
+            self.binding = binding;
+        }
         if let Input::Bytes { channel, mut data } = input {
             while let Some(message) = self.base.bytes(now.mono, channel, &mut data) {
                 self.asked(now, &message);
@@ -149,7 +154,18 @@ impl ServerEndpoint {
             Step::Idle => Responder::receive(self.provider, &self.keys, message, carriage).map(|pending| {
                 let (claims, reply) = pending.into_parts();
                 self.step = Step::Asked(Box::new(reply));
-                self.weigh(claims);
+                self.early = claims.request.early.is_some();
+                match self.binding.transport {
+                    //= spec: handshake-16
+                    TransportId::QuicEarly if !self.early => {
+                        self.base.end(Closed::PeerError(PeerError::TooEarly), "");
+                    }
+                    //= spec: handshake-17
+                    TransportId::Tcp | TransportId::Web if self.early => {
+                        self.base.end(Closed::PeerError(PeerError::Handshake), "");
+                    }
+                    _ => self.weigh(claims),
+                }
             }),
             Step::Challenged(challenge) => {
                 challenge.receive(self.provider, &self.keys, message).map(|(claims, split)| {
@@ -174,7 +190,12 @@ impl ServerEndpoint {
     fn seal(&mut self, now: Now, split: &NoiseSplit) {
         let heartbeat = Heartbeat::new(now.mono, self.heartbeat);
         let (side, carriage) = (Side::Server, self.base.carriage());
-        self.base.seal(Link::new(self.provider, side, carriage, split, &self.binding, heartbeat, now.mono));
+        // Early data that was lost is sent again later: the request says which keys were meant.
+        let binding = if self.early { &Binding::EARLY } else { &self.binding };
+        self.base.seal(Link::new(self.provider, side, carriage, split, binding, heartbeat, now.mono));
+        if self.early && !self.binding.is_early() {
+            self.base.bind(now.mono, &self.binding);
+        }
     }
 
     /// Does what the layer above decides.

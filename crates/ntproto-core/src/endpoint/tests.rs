@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 //! Both sides against each other, in memory. What they share stands here; the tests, by concept:
 
+mod early;
 mod ending;
 mod frames;
 mod handshake;

@@ -252,6 +252,8 @@ pub fn read_auth_request(bytes: &[u8]) -> Result<AuthRequest, RecordError> {
             signature: copy(fields.bytes(&SIGNATURE)?),
             app_id: fields.u32(&APP_ID)?,
             device_name: fields.text(&DEVICE_NAME)?.into(),
+            // Early data is QUIC's, where these records are not used.
+            early: None,
         })
     })
 }

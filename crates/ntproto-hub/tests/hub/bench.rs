@@ -25,7 +25,7 @@ use ntproto_hub::journal::Recorder;
 use ntproto_hub::store::memory::MemoryStore;
 use ntproto_hub::store::txn::Boot;
 use ntproto_hub::store::{OpId, Outcome, Store, StoreError, Txn};
-use ntproto_hub::{Ask, AskId, ConnId, Hub, HubConfig, HubEvent, HubKeys, Input, Output};
+use ntproto_hub::{ConnId, Hub, HubConfig, HubEvent, HubKeys, Input, Output};
 use ntproto_proto::v2;
 use ntproto_proto::v2::auth_request::Credential;
 use prost::Message;
@@ -55,8 +55,6 @@ pub(crate) struct Bench {
     pub(crate) events: Vec<HubEvent>,
     pub(crate) closes: Vec<(ConnId, ErrorCode)>,
     pub(crate) resumed: Vec<ConnId>,
-    pub(crate) asked: Vec<Ask>,
-    pub(crate) abandoned: Vec<AskId>,
     /// While set, transactions wait in `held`.
     pub(crate) hold: bool,
     /// While set, the hub is told that the socket is full.
@@ -92,8 +90,6 @@ impl Bench {
             events: Vec::new(),
             closes: Vec::new(),
             resumed: Vec::new(),
-            asked: Vec::new(),
-            abandoned: Vec::new(),
             hold: false,
             full: false,
             sticky: false,
@@ -142,11 +138,24 @@ impl Bench {
 
     /// Opens a transport; nothing is sent on it yet.
     pub(crate) fn transport(&mut self) -> ConnId {
+        self.transport_bound_by(BINDING)
+    }
+
+    pub(crate) fn transport_bound_by(&mut self, binding: Binding) -> ConnId {
         self.last_conn += 1;
         let conn = ConnId(self.last_conn);
         let remote = REMOTE.parse().unwrap();
-        self.hub.handle(self.now, Input::Opened { conn, binding: BINDING, remote });
+        self.hub.handle(self.now, Input::Opened { conn, binding, remote });
         conn
+    }
+
+    /// The transport of an early session is up, at both ends.
+    pub(crate) fn bound(&mut self, conn: ConnId) {
+        self.hub.handle(self.now, Input::Bound { conn, binding: BINDING });
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            peer.endpoint.handle(self.now, EndpointInput::Bound(BINDING));
+        }
+        self.run();
     }
 
     /// Connects with a request, and lets everything settle.
@@ -158,14 +167,17 @@ impl Bench {
 
     /// Sends AUTH_REQ on a transport, and lets everything settle.
     pub(crate) fn greet(&mut self, conn: ConnId, device: &DeviceKeys, request: v2::AuthRequest) {
+        // One that asks for a first page is early, and its page is its first request.
+        let first = request.early.as_ref().map(|early| early.request_id);
+        let binding = first.map_or(BINDING, |_| Binding::EARLY);
         let config = Config {
             provider: &RUSTCRYPTO,
             server: ServerIdentity::Known(*self.server.current().public()),
-            binding: BINDING,
+            binding,
             heartbeat: INTERVAL,
         };
         let endpoint = ClientEndpoint::new(self.now, config, device, request, &mut self.rng).unwrap();
-        let peer = Peer { endpoint, events: Vec::new(), sent: Vec::new(), last_request: 0 };
+        let peer = Peer { endpoint, events: Vec::new(), sent: Vec::new(), last_request: first.unwrap_or(0) };
         self.peers.insert(conn, peer);
         self.run();
     }
@@ -386,8 +398,6 @@ impl Bench {
                     }
                 }
                 Output::Resume { conn } => self.resumed.push(conn),
-                Output::Ask(ask) => self.asked.push(ask),
-                Output::Abandoned { ask } => self.abandoned.push(ask),
                 Output::Event(event) => self.events.push(event),
                 Output::Wait { at, why } => {
                     assert_eq!(at.is_none(), why == WaitReason::Idle, "a timer has a reason");

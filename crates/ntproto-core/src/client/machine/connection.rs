@@ -5,6 +5,7 @@ use alloc::boxed::Box;
 use ntproto_proto::v2;
 
 use super::{CONNECT_TIMEOUT, Client, FAREWELL, Link, Op, SETTLED_AFTER};
+use crate::binding::Binding;
 use crate::client::requests::Waiting;
 use crate::client::session::Mend;
 use crate::client::{ClientEvent, ClientTxn, Down, Failure, MAX_BODY, Output, Stopped};
@@ -20,8 +21,10 @@ impl Client {
         self.turn(Output::Connect { attempt: self.backoff.retries(), only: self.session.only() });
     }
 
-    pub(super) fn authenticate(&mut self, now: Now, binding: crate::binding::Binding) {
-        let endpoint = self.session.request(now.unix).and_then(|request| {
+    pub(super) fn authenticate(&mut self, now: Now, binding: Binding) {
+        let early = self.early_start(&binding);
+        let endpoint = self.session.request(now.unix).and_then(|mut request| {
+            request.early = early;
             let config = &self.session.config;
             ClientEndpoint::new(
                 now,
@@ -45,6 +48,19 @@ impl Client {
                 self.stop(now, Stopped::Configuration);
             }
         }
+    }
+
+    /// What is asked for in early data besides: the first page of the inbox.
+    fn early_start(&mut self, binding: &Binding) -> Option<v2::EarlyStart> {
+        // Of an attempt before this one, which was not answered.
+        self.requests.clear();
+        self.inbox.sync_failed();
+        if !binding.is_early() {
+            return None;
+        }
+        let sync = self.inbox.next_sync();
+        let request_id = sync.as_ref().map_or(0, |_| self.requests.add(Waiting::FirstPage, None));
+        Some(v2::EarlyStart { sync, request_id })
     }
 
     pub(super) fn endpoint_event(&mut self, now: Now, event: conn::Event) {

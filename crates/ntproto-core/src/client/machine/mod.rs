@@ -166,7 +166,11 @@ impl Client {
     /// Takes what the host brings. Never fails: noise ends the connection, as an event.
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
         match input {
-            Input::Connected(_) | Input::Disconnected | Input::Bytes { .. } | Input::Writable(_)
+            Input::Connected(_)
+            | Input::Bound(_)
+            | Input::Disconnected
+            | Input::Bytes { .. }
+            | Input::Writable(_)
                 if self.turning > 0 => {}
             Input::StoreDone(op, result) => self.store_done(now, op, result),
             Input::Timeout => self.tick(now),
@@ -182,9 +186,15 @@ impl Client {
                 }
                 _ => {}
             },
-            Input::Connected(binding) => {
-                if let Link::Connecting(_) = self.link {
-                    self.authenticate(now, binding);
+            Input::Connected(binding) => match &self.link {
+                Link::Connecting(_) => self.authenticate(now, binding),
+                //= spec: handshake-18
+                Link::Up(endpoint) if endpoint.is_early() => self.authenticate(now, binding),
+                _ => {}
+            },
+            Input::Bound(binding) => {
+                if let Link::Up(endpoint) = &mut self.link {
+                    endpoint.handle(now, endpoint::Input::Bound(binding));
                 }
             }
             Input::Disconnected => match &mut self.link {

@@ -32,7 +32,6 @@ impl Client {
                 }
                 return;
             }
-            //= spec: packets-9
             Kind::Push => return self.event(ClientEvent::Push(packet)),
             Kind::Request(id) => {
                 // The server asks nothing in this version.
@@ -49,6 +48,7 @@ impl Client {
         };
         // An answer nobody awaits any more (its deadline passed) is dropped.
         let Some(waiting) = self.requests.take(answer.0) else { return };
+        let first = matches!(waiting, Waiting::FirstPage);
         match (waiting, answer.1) {
             (Waiting::App(request), Ok(body)) => {
                 self.event(ClientEvent::Response { request, result: Ok(body) });
@@ -61,14 +61,15 @@ impl Client {
                 Err(_) => self.break_off(now),
             },
             (Waiting::Send(order), Err(e)) => self.send_refused(now, order, e),
-            (Waiting::Sync, Ok(body)) => {
-                let caught_up = v2::SyncResponse::decode(body).ok().and_then(|page| self.inbox.page(page));
+            (Waiting::Sync | Waiting::FirstPage, Ok(body)) => {
+                let page = v2::SyncResponse::decode(body).ok();
+                let caught_up = page.and_then(|page| self.inbox.page(page, first));
                 self.collect_own();
                 if caught_up.is_none() {
                     self.break_off(now);
                 }
             }
-            (Waiting::Sync, Err(e)) => {
+            (Waiting::Sync | Waiting::FirstPage, Err(e)) => {
                 self.pause(now, &e);
                 self.inbox.sync_failed();
             }
@@ -231,7 +232,7 @@ impl Client {
                     self.outbox.again(order);
                     self.paused_until = Some(now.mono + UNAVAILABLE_PAUSE);
                 }
-                Some(Waiting::Sync) => self.inbox.sync_failed(),
+                Some(Waiting::Sync | Waiting::FirstPage) => self.inbox.sync_failed(),
                 Some(Waiting::Delivered(_)) => self.inbox.receipts_failed(),
                 Some(Waiting::App(request)) => {
                     self.event(ClientEvent::Response { request, result: Err(Failure::Disconnected) });

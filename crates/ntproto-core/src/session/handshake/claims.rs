@@ -99,6 +99,9 @@ pub(super) fn check(request: &AuthRequest) -> Result<Checked, HandshakeError> {
     if name.len() > MAX_DEVICE_NAME || name.chars().any(char::is_control) {
         return Err(Malformed("device name"));
     }
+    if request.early.as_ref().is_some_and(|early| early.sync.is_some() && early.request_id == 0) {
+        return Err(Malformed("request id of the first page"));
+    }
     let credential = match request.credential.as_ref().ok_or(Malformed("no credential"))? {
         WireCredential::Ticket(sealed) => Credential::Ticket(sealed.clone()),
         WireCredential::Invitation(code) => {

@@ -52,6 +52,7 @@ fn any_request() -> impl Strategy<Value = AuthRequest> {
                 signature,
                 app_id,
                 device_name,
+                early: None,
             }
         },
     )

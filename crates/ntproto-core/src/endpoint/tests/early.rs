@@ -1,0 +1,174 @@
+//! Sessions that begin in early data: AUTH_REQ before the transport's handshake is complete.
+
+use super::*;
+
+fn early() -> Pair {
+    Pair::over(Binding::EARLY, ServerIdentity::Known(*server_keys().current().public()), server_keys())
+}
+
+/// A session was granted; the transport's handshake is under way still.
+fn granted() -> Pair {
+    let mut pair = early();
+    pair.run();
+    assert!(matches!(&pair.server_events[..], [server::Event::AuthRequest(c)] if c.request.early.is_some()));
+    pair.let_in();
+    pair
+}
+
+fn bind(pair: &mut Pair, client: Binding, server: Binding) {
+    pair.client.handle(pair.now, Input::Bound(client));
+    pair.server.handle(pair.now, Input::Bound(server));
+}
+
+fn send(n: u8) -> client::Command {
+    client::Command::Send(Channel::Message, packet(Kind::Request(1), &[n; 50]))
+}
+
+fn push(pair: &mut Pair, n: u8) {
+    let push = server::Command::Send(Channel::Sync, packet(Kind::Push, &[n; 50]));
+    pair.server.call(pair.now, &mut pair.rng, push).unwrap();
+}
+
+//= proof: keys-2, keys-3, quic-7
+#[test]
+fn the_server_speaks_at_once_and_the_client_when_it_is_bound() {
+    let mut pair = granted();
+    push(&mut pair, 1);
+    pair.client.call(pair.now, send(1)).unwrap();
+    pair.run();
+    assert!(matches!(pair.client_events[..], [client::Event::Packet(Channel::Sync, _)]));
+    assert!(pair.server_events.is_empty() && !pair.client.has_pending());
+    assert_eq!(pair.confirmed, 0);
+    // What the server sealed before is read after, and the other way round.
+    push(&mut pair, 2);
+    let under_way = pair.server_sends();
+    bind(&mut pair, BINDING, BINDING);
+    push(&mut pair, 3);
+    for (channel, data) in under_way {
+        pair.client.handle(pair.now, Input::Bytes { channel, data: &data });
+    }
+    pair.run();
+    assert_eq!(pair.client_events.len(), 3);
+    assert_eq!(pair.confirmed, 1);
+    assert!(matches!(pair.server_events[..], [server::Event::Packet(Channel::Message, _)]));
+    // From here on it is like any other, key updates included.
+    for n in 0..3 {
+        pair.client.call(pair.now, client::Command::UpdateKeys).unwrap();
+        pair.client.call(pair.now, send(n)).unwrap();
+        push(&mut pair, n);
+        pair.run();
+    }
+    assert_eq!((pair.client_events.len(), pair.server_events.len()), (6, 4));
+    pair.now = at(INTERVAL.as_millis() as u64);
+    pair.run();
+    assert_eq!((pair.client.phase(), pair.server.phase()), (Phase::Open, Phase::Open));
+}
+
+#[test]
+fn whoever_stands_between_two_transports_is_found_out() {
+    let mut pair = granted();
+    bind(&mut pair, BINDING, Binding { exporter: [6; 32], ..BINDING });
+    pair.client.call(pair.now, send(1)).unwrap();
+    pair.run();
+    assert_eq!(pair.server_closed(), [Closed::PeerError(PeerError::Forged)]);
+    assert_eq!(pair.confirmed, 0);
+}
+
+/// Early data that was lost is sent again when the handshake is complete.
+#[test]
+fn an_early_request_may_come_late() {
+    for opened in [Binding::EARLY, BINDING] {
+        let mut pair = early();
+        pair.server = ServerEndpoint::new(at(0), &RUSTCRYPTO, server_keys(), opened, INTERVAL);
+        pair.server.handle(pair.now, Input::Bound(BINDING));
+        pair.run();
+        pair.let_in();
+        push(&mut pair, 1);
+        pair.client.handle(pair.now, Input::Bound(BINDING));
+        pair.client.call(pair.now, send(1)).unwrap();
+        pair.run();
+        assert_eq!((pair.client_events.len(), pair.server_events.len(), pair.confirmed), (1, 1, 1));
+    }
+}
+
+/// Until the handshake of its transport is complete a session may be a replay's.
+#[test]
+fn a_session_that_is_never_bound_ends() {
+    let mut pair = granted();
+    assert_eq!(pair.server.wait().1, WaitReason::Authentication);
+    pair.now = at(AUTH_TIMEOUT.as_millis() as u64);
+    pair.server_sends();
+    assert_eq!(pair.server_closed(), [Closed::AuthTimeout]);
+
+    let mut pair = granted();
+    bind(&mut pair, BINDING, BINDING);
+    assert_eq!(pair.server.wait().1, WaitReason::Heartbeat);
+}
+
+/// A server, and what it says of these bytes, which come after AUTH_REQ or before.
+fn refused(pair: &mut Pair, channel: Channel, data: &[u8]) -> Vec<Closed> {
+    pair.server.handle(pair.now, Input::Bytes { channel, data });
+    pair.server_sends();
+    pair.server_closed()
+}
+
+//= proof: handshake-15, handshake-16
+#[test]
+fn anything_else_is_too_early() {
+    let too_early = [Closed::PeerError(PeerError::TooEarly)];
+    let frame = |kind: u8, seq| {
+        let mut bytes = Vec::new();
+        encode(kind, Flags::default(), Channel::Control, seq, b"x", &mut bytes);
+        bytes
+    };
+    // Before AUTH_REQ: any other frame on CONTROL, and a single byte on any other channel.
+    for kind in 0..=255 {
+        let expect = match FrameType::from_wire(kind) {
+            Some(FrameType::AuthReq) => Closed::PeerError(PeerError::Handshake),
+            _ => too_early[0],
+        };
+        assert_eq!(refused(&mut early(), Channel::Control, &frame(kind, 1)), [expect], "{kind}");
+    }
+    for channel in [Channel::Message, Channel::Sync] {
+        assert_eq!(refused(&mut early(), channel, b"x"), too_early);
+        assert_eq!(refused(&mut granted(), channel, b"x"), too_early);
+    }
+    // After it: anything at all, also in the same breath.
+    assert_eq!(refused(&mut granted(), Channel::Control, b"x"), too_early);
+    let mut pair = early();
+    let mut both = pair.client_sends().remove(0).1;
+    both.extend_from_slice(&frame(FrameType::Close as u8, 2));
+    assert_eq!(refused(&mut pair, Channel::Control, &both), too_early);
+    // A request that does not say that it is early: its keys would want an exporter.
+    let mut pair = early();
+    let key = ServerIdentity::Known(*server_keys().current().public());
+    let plain = Pair::over(BINDING, key, server_keys()).client_sends().remove(0).1;
+    assert_eq!(refused(&mut pair, Channel::Control, &plain), too_early);
+    // No bytes are no data.
+    assert_eq!(refused(&mut granted(), Channel::Message, b""), []);
+}
+
+//= proof: handshake-17
+#[test]
+fn an_early_request_has_no_place_where_there_is_no_exporter() {
+    let mut pair = early();
+    let binding = Binding { transport: TransportId::Web, exporter: [0; 32] };
+    pair.server = ServerEndpoint::new(at(0), &RUSTCRYPTO, server_keys(), binding, INTERVAL);
+    pair.run();
+    assert_eq!(pair.server_closed(), [Closed::PeerError(PeerError::Handshake)]);
+}
+
+#[test]
+fn a_first_page_without_a_number_is_refused() {
+    let mut rng = Rng::new([9; 32]);
+    let device = DeviceKeys::generate(&mut rng, &RUSTCRYPTO);
+    let server = ServerIdentity::Known(*server_keys().current().public());
+    let config =
+        client::Config { provider: &RUSTCRYPTO, server, binding: Binding::EARLY, heartbeat: INTERVAL };
+    let mut ask = |request_id| {
+        let early = Some(v2::EarlyStart { sync: Some(v2::SyncRequest::default()), request_id });
+        let request = v2::AuthRequest { early, ..request() };
+        ClientEndpoint::new(at(0), config, &device, request, &mut rng).is_ok()
+    };
+    assert_eq!((ask(0), ask(7)), (false, true));
+}
