@@ -13,6 +13,7 @@ use ntproto_core::binding::{Binding, TransportId};
 use ntproto_core::code::ErrorCode;
 use ntproto_core::crypto::identity::{ServerKey, ServerKeys};
 use ntproto_core::crypto::secret::Secret;
+use ntproto_core::dispatch::Outcome as Answer;
 use ntproto_core::endpoint::FRAME_TARGET;
 use ntproto_core::ids::{ConversationId, Uin};
 use ntproto_core::rng::Rng;
@@ -27,7 +28,7 @@ use ntproto_fuzz::peer::{AnyPacket, Peer, Sent, noise_request_of};
 use ntproto_hub::store::memory::MemoryStore;
 use ntproto_hub::store::txn::Boot;
 use ntproto_hub::store::{OpId, Outcome, Store, StoreError, Txn};
-use ntproto_hub::{Command, ConnId, Hub, HubConfig, HubEvent, HubKeys, Input, Output};
+use ntproto_hub::{AskId, Command, ConnId, Hub, HubConfig, HubEvent, HubKeys, Input, Output, Push};
 use ntproto_proto::v2::{self, auth_request};
 use prost::Message as _;
 
@@ -55,6 +56,10 @@ enum Op<'a> {
     Close(u8),
     UpdateKeys(u8),
     Drain,
+    /// The application answers one of the requests it knows of, perhaps one that is over: with so much, or not.
+    Answer(u8, Option<u16>),
+    /// The application tells an account something.
+    Tell(u8, u16),
 }
 
 #[derive(Arbitrary, Debug)]
@@ -83,6 +88,10 @@ struct World {
     store: MemoryStore,
     ops: VecDeque<(OpId, Txn)>,
     seen_ops: BTreeSet<OpId>,
+    /// What the application was asked and did not answer.
+    asked: Vec<AskId>,
+    /// What it need not answer any more.
+    abandoned: BTreeSet<AskId>,
     conns: Vec<Conn>,
     micros: u64,
     tx: TxBuf,
@@ -121,6 +130,8 @@ impl World {
             max_op_bytes: 8192,
             max_remembered: 6,
             max_body: 512,
+            max_conn_asks: 3,
+            max_asks: 6,
             ..HubConfig::default()
         };
         let micros = 1_000_000;
@@ -130,6 +141,8 @@ impl World {
             store,
             ops: VecDeque::new(),
             seen_ops: BTreeSet::new(),
+            asked: Vec::new(),
+            abandoned: BTreeSet::new(),
             conns: Vec::new(),
             micros,
             tx: TxBuf::new(2 * FRAME_TARGET),
@@ -231,7 +244,20 @@ impl World {
             Op::Drain => {
                 self.draining |= self.hub.call(now, Command::Drain).is_ok();
             }
-            Op::Open => {}
+            Op::Answer(n, body) if !self.asked.is_empty() => {
+                let ask = self.asked.swap_remove(usize::from(*n) % self.asked.len());
+                let answer = match body {
+                    Some(len) => Answer::Answered(vec![7; usize::from(*len)].into()),
+                    None => Answer::Panicked,
+                };
+                self.hub.handle(now, Input::Answered { ask, answer });
+            }
+            Op::Tell(n, len) => {
+                let Some(to) = self.pick(*n).and_then(|no| self.conns[no].uin) else { return };
+                let body = vec![7; usize::from(*len)].into();
+                self.hub.handle(now, Input::Push(Push { to, packet: PacketId::APPLICATION, body }));
+            }
+            Op::Open | Op::Answer(..) => {}
         }
         self.drain();
     }
@@ -281,6 +307,13 @@ impl World {
                     let conn = &mut self.conns[conn.0 as usize];
                     assert!(!std::mem::replace(&mut conn.over, true), "Close comes once");
                 }
+                Output::Ask(ask) => {
+                    let conn = &self.conns[ask.conn.0 as usize];
+                    assert_eq!(conn.uin, Some(ask.uin), "it names who asks");
+                    assert!(ask.packet.is_application() && ask.deadline > now.mono);
+                    self.asked.push(ask.id);
+                }
+                Output::Abandoned { ask } => assert!(self.abandoned.insert(ask), "abandoned once"),
                 Output::Resume { conn } => assert!(!self.conns[conn.0 as usize].over),
                 Output::Event(HubEvent::In { conn, uin, .. }) => {
                     let conn = &mut self.conns[conn.0 as usize];
@@ -376,6 +409,7 @@ fuzz_target!(|data: &[u8]| {
         }
         world.op(&Op::Later(30_000));
     }
+    assert!(world.asked.iter().all(|ask| world.abandoned.contains(ask)), "nobody is waited for for ever");
     assert!(world.drained && world.hub.connections() == 0 && world.hub.in_store() == 0);
     assert!(world.conns.iter().all(|conn| conn.told && conn.over));
 });

@@ -4,15 +4,19 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::net::SocketAddr;
 
+use bytes::Bytes;
 use ntproto_core::binding::Binding;
 use ntproto_core::code::ErrorCode;
 use ntproto_core::crypto::CryptoProvider;
 use ntproto_core::crypto::identity::ServerKeys;
+use ntproto_core::dispatch::Outcome as Answer;
 use ntproto_core::endpoint::{Closed, WaitReason};
 use ntproto_core::ids::{DeviceId, Uin};
 use ntproto_core::session::ticket::TicketSealer;
 use ntproto_core::time::Instant;
 use ntproto_core::wire::channel::{Channel, ChannelSet};
+use ntproto_core::wire::packet::PacketId;
+use ntproto_proto::Hidden;
 
 use crate::store::{OpId, Outcome, StoreError, Txn};
 
@@ -23,6 +27,66 @@ pub struct ConnId(pub u64);
 impl fmt::Display for ConnId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// A request that the application answers, as the hub numbers them. A number is never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AskId(pub u64);
+
+/// A request with a packet id of the application's.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Ask {
+    /// Its number.
+    pub id: AskId,
+    /// The connection it came on, whose session has proven that it holds its keys.
+    pub conn: ConnId,
+    /// The account that asks.
+    pub uin: Uin,
+    /// The device that asks.
+    pub device: DeviceId,
+    /// What it asks for.
+    pub packet: PacketId,
+    /// The request.
+    pub body: Bytes,
+    /// Nobody waits for an answer after this. [`Output::Abandoned`] says so too.
+    pub deadline: Instant,
+}
+
+impl fmt::Debug for Ask {
+    /// Without the body, which may hold what somebody wrote.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ask")
+            .field("id", &self.id)
+            .field("conn", &self.conn)
+            .field("uin", &self.uin)
+            .field("device", &self.device)
+            .field("packet", &self.packet)
+            .field("body", &Hidden(&self.body))
+            .field("deadline", &self.deadline)
+            .finish()
+    }
+}
+
+/// Something the application tells an account.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Push {
+    /// The account.
+    pub to: Uin,
+    /// What it is about: an id of the application's. Others are the hub's own and are not sent.
+    pub packet: PacketId,
+    /// What is told.
+    pub body: Bytes,
+}
+
+impl fmt::Debug for Push {
+    /// Without the body, which may hold what somebody wrote.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Push")
+            .field("to", &self.to)
+            .field("packet", &self.packet)
+            .field("body", &Hidden(&self.body))
+            .finish()
     }
 }
 
@@ -73,6 +137,16 @@ pub enum Input<'a> {
         /// How.
         result: Result<Outcome, StoreError>,
     },
+    /// The application has answered a request. One that was abandoned is answered in vain.
+    Answered {
+        /// Its number.
+        ask: AskId,
+        /// What came of it.
+        answer: Answer,
+    },
+    /// The application tells an account something: its devices that are connected and read. It is not kept for
+    /// the others.
+    Push(Push),
     /// The deadline of the last [`Output::Wait`] passed.
     Timeout,
 }
@@ -129,6 +203,14 @@ pub enum Output {
         /// Nobody waits for it after this: a store that comes to it later answers
         /// [`StoreError::Expired`] instead.
         deadline: Option<Instant>,
+    },
+    /// The application is asked; answer with [`Input::Answered`]. It may never answer: then the asker learns so at
+    /// the deadline.
+    Ask(Ask),
+    /// Nobody waits for this answer any more: its deadline passed, or its connection is gone.
+    Abandoned {
+        /// The request.
+        ask: AskId,
     },
     /// Take this transport down. It comes once for a connection, and not at all when the host said
     /// [`Input::Closed`] first.

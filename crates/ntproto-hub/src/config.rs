@@ -41,6 +41,17 @@ pub struct HubConfig {
     pub max_ops: usize,
     /// Their bytes.
     pub max_op_bytes: usize,
+    /// Requests of one connection that the application may have to answer; beyond these, RETRY_AFTER. Fewer than the
+    /// store's, so that a handler that hangs holds up nothing else of its connection.
+    pub max_conn_asks: usize,
+    /// Their bytes.
+    pub max_conn_ask_bytes: usize,
+    /// Requests that the application may have to answer, of all connections. Each is a task of the host.
+    pub max_asks: usize,
+    /// Their bytes.
+    pub max_ask_bytes: usize,
+    /// The longest the application is waited for, whatever deadline the asker named.
+    pub max_ask_time: Duration,
     /// AUTH_REQs remembered for the window in which they could be replayed. Beyond it devices are let in all the
     /// same, but not for early data: they wait until their transport is up.
     pub max_remembered: usize,
@@ -66,6 +77,11 @@ impl Default for HubConfig {
             max_request_bytes: 4 << 20,
             max_ops: 16_384,
             max_op_bytes: 64 << 20,
+            max_conn_asks: 128,
+            max_conn_ask_bytes: 1 << 20,
+            max_asks: 16_384,
+            max_ask_bytes: 64 << 20,
+            max_ask_time: Duration::from_secs(60),
             max_remembered: 65_536,
             drain_timeout: Duration::from_secs(5),
         }
@@ -78,6 +94,8 @@ pub const MAX_INVITATION_USES: u32 = 1_000;
 pub const MAX_INVITATION_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// An invitation that names no lifetime lasts this long.
 pub const DEFAULT_INVITATION_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// The largest answer of an application: as large as a message. One packet of this size fits any frame.
+pub const MAX_ANSWER: usize = MAX_BODY;
 /// Bytes that may wait on MESSAGE before pushes are held back: the rest of the queue is for answers.
 pub const PUSH_ROOM: usize = QUEUE_LIMIT * 3 / 4;
 /// A device whose pushes are held back for so long reads nothing: it is sent away to sync afresh.

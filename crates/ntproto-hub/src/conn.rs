@@ -71,6 +71,9 @@ pub(crate) struct Conn {
     pub(crate) requests: usize,
     pub(crate) bytes: usize,
     pub(crate) syncing: bool,
+    /// Its requests before the application, and their bytes.
+    pub(crate) asks: usize,
+    pub(crate) ask_bytes: usize,
     /// Its messages, in their order.
     pub(crate) line: Line,
     pub(crate) behind: Option<Behind>,
@@ -94,6 +97,8 @@ impl Conn {
             requests: 0,
             bytes: 0,
             syncing: false,
+            asks: 0,
+            ask_bytes: 0,
             line: Line::default(),
             behind: None,
             answers: VecDeque::new(),

@@ -18,6 +18,7 @@ use ntproto_core::tx::TxBuf;
 use ntproto_core::wire::channel::Channel;
 
 use crate::api::{Command, ConnId, HubEvent, HubKeys, Input, Misuse, Output, Stage};
+use crate::asks::Asks;
 use crate::auth::AuthStep;
 use crate::challenges::Challenges;
 use crate::clock::ServerClock;
@@ -48,6 +49,7 @@ pub struct Hub {
     pub(crate) online: Online,
     pub(crate) unconfirmed: Unconfirmed,
     pub(crate) replay: ReplayMemory,
+    pub(crate) asks: Asks,
     challenges: Challenges,
     /// Connections whose AUTH_REQ waits for the clock: some of those there are, each once.
     pub(crate) parked: BTreeSet<ConnId>,
@@ -62,7 +64,7 @@ pub struct Hub {
     /// Connections that may have nothing left to send. They are looked at in the next poll: by then the host has
     /// said what its transport did not take.
     parting: VecDeque<ConnId>,
-    out: VecDeque<Output>,
+    pub(crate) out: VecDeque<Output>,
     drain: Option<Drain>,
 }
 
@@ -83,6 +85,7 @@ impl Hub {
         let config = HubConfig { max_body: config.max_body.min(MAX_BODY), ..config };
         Self {
             replay: ReplayMemory::new(config.max_remembered),
+            asks: Asks::default(),
             config,
             keys,
             handlers: handlers(),
@@ -119,6 +122,8 @@ impl Hub {
             }
             Input::Closed { conn } => self.transport_closed(now, conn),
             Input::StoreDone { op, result } => self.store_done(now, op, result),
+            Input::Answered { ask, answer } => self.answered(now, ask, answer),
+            Input::Push(push) => self.push_application(now, push),
             Input::Timeout => {
                 self.tick(now);
                 self.challenges.refill(self.keys.provider, &mut self.rng);
@@ -314,6 +319,8 @@ impl Hub {
         }
         conn.behind = None;
         conn.answers.clear();
+        self.abandon_all(id);
+        let Some(conn) = self.conns.get_mut(id) else { return };
         if why == Closed::Transport {
             self.forget(id);
         } else if conn.endpoint.has_pending() {
@@ -385,7 +392,7 @@ impl Hub {
         // An idle server writes nothing: the floor is moved while somebody is there.
         let floor = if self.conns.is_empty() { None } else { self.clock.deadline() };
         let drain = self.drain.as_ref().filter(|drain| !drain.swept).map(|drain| drain.until);
-        let at = earliest(earliest(timer, floor), drain);
+        let at = earliest(earliest(timer, floor), earliest(drain, self.asks.deadline()));
         let why = match at {
             None => WaitReason::Idle,
             at if at == timer => why,
@@ -411,6 +418,7 @@ impl Hub {
                 self.hear(now, id);
             }
         }
+        self.expire_asks(now);
         if !self.conns.is_empty() {
             self.keep_clock(now);
         }
@@ -524,7 +532,7 @@ impl Hub {
         self.drain.is_some()
     }
 
-    fn look_again(&mut self, id: ConnId) {
+    pub(crate) fn look_again(&mut self, id: ConnId) {
         if self.draining() || self.conns.get(id).is_some_and(|conn| conn.leaving.is_some()) {
             self.parting.push_back(id);
         }
@@ -548,7 +556,7 @@ impl Hub {
     /// are, and would overtake them.
     fn send_away(&mut self, now: Now, id: ConnId) {
         let Some(conn) = self.conns.get(id) else { return };
-        let owed = conn.requests > 0 || !conn.answers.is_empty() || conn.behind.is_some();
+        let owed = conn.requests > 0 || conn.asks > 0 || !conn.answers.is_empty() || conn.behind.is_some();
         if conn.leaving.is_none() && !owed && conn.endpoint.is_handed_over() {
             self.close(now, id, ErrorCode::GoingAway);
         }

@@ -4,16 +4,19 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::ops::Deref;
 
+use bytes::Bytes;
 use ntproto_core::code::ErrorCode;
+use ntproto_core::dispatch::{Outcome as Answer, Refusal};
 use ntproto_core::ids::{DeviceId, Uin};
 use ntproto_core::journal::{self, Journal, Machine, Malformed, Reader, Writer};
 use ntproto_core::time::{Now, UnixMillis};
 use ntproto_core::tx::TxBuf;
 use ntproto_core::wire::channel::Channel;
+use ntproto_core::wire::packet::PacketId;
 use ntproto_proto::v2;
 use prost::Message;
 
-use crate::api::{Command, ConnId, Input, Misuse, Output};
+use crate::api::{AskId, Command, ConnId, Input, Misuse, Output, Push};
 use crate::hub::Hub;
 use crate::store::txn::{Boot, DeviceInfo, InboxPlace, ReceiptPlaced};
 use crate::store::{OpId, Outcome, StoreError, Txn};
@@ -103,8 +106,10 @@ impl Machine for Hub {
     }
 
     fn hidden(output: &Output, see: &mut dyn FnMut(&[u8])) {
-        if let Output::Store { txn: Txn::Append(append), .. } = output {
-            see(&append.body);
+        match output {
+            Output::Store { txn: Txn::Append(append), .. } => see(&append.body),
+            Output::Ask(ask) => see(&ask.body),
+            _ => {}
         }
     }
 
@@ -179,6 +184,17 @@ impl Machine for Hub {
                 to.u64(conn.0);
                 to.binding(binding);
             }
+            Input::Answered { ask, answer } => {
+                to.u8(6);
+                to.u64(ask.0);
+                write_answer(answer, to);
+            }
+            Input::Push(Push { to: account, packet, body }) => {
+                to.u8(7);
+                to.u64(account.0);
+                to.u64(packet.0.into());
+                to.blob(body);
+            }
         }
     }
 
@@ -198,10 +214,43 @@ impl Machine for Hub {
                 Input::StoreDone { op, result }
             }
             5 => Input::Timeout,
+            6 => Input::Answered { ask: AskId(from.u64()?), answer: read_answer(from)? },
+            7 => Input::Push(Push {
+                to: Uin(from.u64()?),
+                packet: PacketId(u16::try_from(from.u64()?).map_err(|_| Malformed)?),
+                body: Bytes::copy_from_slice(from.blob()?),
+            }),
             8 => Input::Bound { conn: ConnId(from.u64()?), binding: from.binding()? },
             _ => return Err(Malformed),
         })
     }
+}
+
+fn write_answer(answer: &Answer, to: &mut Writer) {
+    match answer {
+        Answer::Answered(body) => {
+            to.u8(0);
+            to.blob(body);
+        }
+        Answer::Refused(Refusal { code, detail }) => {
+            to.u8(1);
+            to.u64(*code as u64);
+            to.blob(detail.as_bytes());
+        }
+        Answer::Panicked => to.u8(2),
+    }
+}
+
+fn read_answer(from: &mut Reader<'_>) -> Result<Answer, Malformed> {
+    Ok(match from.u8()? {
+        0 => Answer::Answered(Bytes::copy_from_slice(from.blob()?)),
+        1 => {
+            let code = u32::try_from(from.u64()?).ok().and_then(ErrorCode::from_wire).ok_or(Malformed)?;
+            Answer::Refused(Refusal::new(code, text(from)?))
+        }
+        2 => Answer::Panicked,
+        _ => return Err(Malformed),
+    })
 }
 
 fn write_outcome(outcome: &Outcome, to: &mut Writer) {

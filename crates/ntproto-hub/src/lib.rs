@@ -15,6 +15,7 @@
 //! | `conn` | the table of connections |
 //! | `auth` | credentials to sessions, tickets |
 //! | `requests` | packets to transactions, outcomes to answers |
+//! | `asks` | packets of the application's, which the host answers |
 //! | `push` | what goes to devices unasked, and what happens when they do not read it |
 //! | `clock`, `replay` | server time, and the memory of AUTH_REQs |
 //! | `journal` | (debug builds only) a run written down, and its exact replay |
@@ -27,6 +28,7 @@ extern crate alloc;
 extern crate std;
 
 mod api;
+mod asks;
 mod auth;
 mod challenges;
 mod clock;
@@ -41,6 +43,6 @@ mod replay;
 mod requests;
 pub mod store;
 
-pub use api::{Command, ConnId, HubEvent, HubKeys, Input, Misuse, Output, Stage};
+pub use api::{Ask, AskId, Command, ConnId, HubEvent, HubKeys, Input, Misuse, Output, Push, Stage};
 pub use config::HubConfig;
 pub use hub::Hub;

@@ -17,7 +17,7 @@ use ntproto_core::wire::packet::{Kind, Packet, PacketId};
 use ntproto_proto::v2;
 use prost::Message;
 
-use crate::api::ConnId;
+use crate::api::{ConnId, Push};
 use crate::config::{MAX_UNCONFIRMED, PUSH_ROOM};
 use crate::conn::{Behind, Conns, State};
 use crate::hub::Hub;
@@ -130,6 +130,29 @@ impl Hub {
         let packet = Packet { id: PacketId::NOTIFY, kind: Kind::Push, deadline_ms: None, trace: None, body };
         for conn in to {
             self.push(now, conn, packet.clone());
+        }
+    }
+
+    /// Tells an account what its application has to say: those of its devices that read. Who does not has no
+    /// claim to it, and no place is held for it.
+    pub(crate) fn push_application(&mut self, now: Now, push: Push) {
+        let Push { to, packet: id, body } = push;
+        if !id.is_application() {
+            return;
+        }
+        //= spec: packets-8
+        let to: Vec<ConnId> = self.online.of(to).iter().map(|(_, conn)| *conn).collect();
+        for conn in to {
+            let reads = self.conns.get(conn).is_some_and(|conn| {
+                conn.behind.is_none()
+                    && conn.answers.is_empty()
+                    && conn.endpoint.waiting(Channel::Message) < PUSH_ROOM
+            });
+            if reads {
+                let packet =
+                    Packet { id, kind: Kind::Push, deadline_ms: None, trace: None, body: body.clone() };
+                self.push(now, conn, packet);
+            }
         }
     }
 

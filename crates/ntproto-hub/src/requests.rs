@@ -77,11 +77,11 @@ impl Request {
 
 /// Whom an answer goes to.
 #[derive(Clone, Copy)]
-struct Asker {
-    conn: ConnId,
-    channel: Channel,
-    id: PacketId,
-    number: u32,
+pub(crate) struct Asker {
+    pub(crate) conn: ConnId,
+    pub(crate) channel: Channel,
+    pub(crate) id: PacketId,
+    pub(crate) number: u32,
 }
 
 impl Hub {
@@ -97,6 +97,9 @@ impl Hub {
             || conn.bytes + packet.body.len() > self.config.max_request_bytes
             || (conn.syncing && packet.id == PacketId::SYNC);
         let to = Asker { conn: id, channel, id: packet.id, number };
+        if packet.id.is_application() {
+            return self.ask_application(now, to, session, packet);
+        }
 
         //= spec: packets-4
         let Some(handler) = self.handlers.get(packet.id).copied() else {
@@ -301,7 +304,7 @@ impl Hub {
         self.reply(now, to, Kind::Response(to.number), body.encode_to_vec().into());
     }
 
-    fn fail(&mut self, now: Now, to: Asker, (code, detail): Refused) {
+    pub(crate) fn fail(&mut self, now: Now, to: Asker, (code, detail): (ErrorCode, &str)) {
         let wait = match code {
             ErrorCode::RetryAfter => RETRY_AFTER,
             ErrorCode::Unavailable => UNAVAILABLE_RETRY,
@@ -325,7 +328,7 @@ impl Hub {
         self.reply(now, to, Kind::Error(to.number), error.encode_to_vec().into());
     }
 
-    fn reply(&mut self, now: Now, to: Asker, kind: Kind, body: Bytes) {
+    pub(crate) fn reply(&mut self, now: Now, to: Asker, kind: Kind, body: Bytes) {
         let packet = Packet { id: to.id, kind, deadline_ms: None, trace: None, body };
         self.send_answer(now, to.conn, to.channel, packet);
     }

@@ -3,6 +3,7 @@
 //! | module | is |
 //! | --- | --- |
 //! | [`Client`], [`Events`] | the handle and its event stream, for any async runtime |
+//! | [`dispatch`] | packet ids to typed handlers, exchanged while traffic flows |
 //! | [`driver`] | the core's client over a QUIC endpoint, without I/O: datagrams in, datagrams out |
 //! | [`store`] | the local disk: outbox, inbox, history, cursor; in one redb file or in memory |
 //! | [`profile`] | a directory with a device's keys, its server and its store |
@@ -14,6 +15,7 @@
 #![deny(missing_docs)]
 
 mod client;
+pub mod dispatch;
 pub mod driver;
 pub mod profile;
 pub mod store;
@@ -23,6 +25,7 @@ pub use client::{
     Recipient, RequestError, SendError, SendOptions, Sent, StartError, State, assemble,
 };
 pub use ntproto_core::client::{Credential, Down, Failure, Misuse, SendOutcome, Stopped, StoreError};
+pub use ntproto_core::code::ErrorCode;
 pub use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, SessionId, Uin};
 pub use ntproto_core::text::{ConnectString, ConnectStringError, EnrolCode, EnrolCodeError};
 pub use ntproto_quic::Closed as TransportFailure;

@@ -16,12 +16,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ntproto_core::code::ErrorCode;
+use ntproto_core::dispatch::Outcome as Answer;
 use ntproto_core::session::ticket::TicketKey;
 use ntproto_core::time::{Instant, Now, earliest};
 use ntproto_core::tx::TxBuf;
 use ntproto_core::wire::channel::{Channel, ChannelSet};
 use ntproto_hub::store::{OpId, Outcome, StoreError, Txn};
-use ntproto_hub::{self as hub, Hub, HubEvent};
+use ntproto_hub::{self as hub, Ask, AskId, Hub, HubEvent, Push};
 use ntproto_quic::{
     ALPN, Closed, Conn, ConnId, DatagramMachine, Endpoint, EndpointStats, Event, Input, Output, Received,
     Step,
@@ -40,6 +41,10 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 pub enum Command {
     /// Transactions have ended. What is told here is durable.
     StoreDone(Vec<(OpId, Result<Outcome, StoreError>)>),
+    /// The application has answered requests.
+    Answered(Vec<(AskId, Answer)>),
+    /// The application tells an account something.
+    Push(Push),
     /// Let nobody in, finish what is in the store, send everybody away, end.
     Drain,
 }
@@ -55,6 +60,11 @@ pub enum Effect {
         /// Nobody waits for it after this: a store that comes to it later may answer [`StoreError::Expired`].
         deadline: Option<Instant>,
     },
+    /// The application is asked these, which came together; answer each with [`Command::Answered`]. None may ever
+    /// be answered: then its asker learns so at its deadline.
+    Asks(Vec<Ask>),
+    /// Nobody waits for this answer any more.
+    Abandoned(AskId),
     /// Tickets are sealed with another key: keep both for the next start.
     TicketKeys {
         /// The key that seals.
@@ -120,6 +130,8 @@ pub struct Node {
     /// Connections with bytes to read, each once.
     ready: VecDeque<ConnId>,
     effects: VecDeque<Effect>,
+    /// Requests for the application that came since the last poll.
+    asks: Vec<Ask>,
     scratch: TxBuf,
     /// The ticket key the host has kept.
     ticket_key: u32,
@@ -139,6 +151,7 @@ impl Node {
             pipes: BTreeMap::new(),
             ready: VecDeque::new(),
             effects: VecDeque::new(),
+            asks: Vec::new(),
             scratch: TxBuf::new(SCRATCH),
             ticket_key,
             hub_wait: None,
@@ -197,6 +210,9 @@ impl Node {
             if !moved {
                 break;
             }
+        }
+        if !self.asks.is_empty() {
+            self.effects.push_back(Effect::Asks(std::mem::take(&mut self.asks)));
         }
         let sealer = self.hub.tickets();
         if sealer.current().id() != self.ticket_key {
@@ -306,6 +322,12 @@ impl Node {
                     self.ready.push_back(conn);
                 }
             }
+            hub::Output::Ask(ask) => self.asks.push(ask),
+            hub::Output::Abandoned { ask } => match self.asks.iter().position(|other| other.id == ask) {
+                // The host need not hear of it at all.
+                Some(n) => drop(self.asks.remove(n)),
+                None => self.effects.push_back(Effect::Abandoned(ask)),
+            },
             hub::Output::Event(event) => self.heard(now, event),
             hub::Output::Wait { .. } => {}
         }
@@ -396,6 +418,12 @@ impl DatagramMachine for Node {
                     self.hub.handle(now, hub::Input::StoreDone { op, result });
                 }
             }
+            Command::Answered(answers) => {
+                for (ask, answer) in answers {
+                    self.hub.handle(now, hub::Input::Answered { ask, answer });
+                }
+            }
+            Command::Push(push) => self.hub.handle(now, hub::Input::Push(push)),
             Command::Drain => self.drain(now),
         }
     }

@@ -428,6 +428,9 @@ impl World {
                         self.schedule.at(time, Ev::Deliver { conn, way: Way::ToServer, channel });
                     }
                 }
+                // Nothing here asks for packets of an application.
+                hub::Output::Ask(ask) => return Err(format!("a request out of nowhere: {ask:?}")),
+                hub::Output::Abandoned { ask } => return Err(format!("{ask:?} was never asked")),
                 hub::Output::Event(event) => self.hub_event(event)?,
                 hub::Output::Wait { at, .. } => {
                     let at = at.map(|at| process.clock.when(at));

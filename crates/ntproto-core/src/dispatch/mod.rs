@@ -1,18 +1,34 @@
-//! PacketID → handler, with one owner (specification, "Packets").
+//! PacketID → handler, with one owner, and what comes of a request (specification, "Packets").
 //!
-//! The concurrent table that is swapped while traffic flows is built over this one further up.
+//! A clone shares its pages with the original until one of them is written to, so a table that is swapped while
+//! traffic flows, which is built over this one further up, copies one page a change and not 64 thousand handlers.
+
+mod outcome;
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
-use core::fmt;
+use alloc::sync::Arc;
+use core::{array, fmt};
 
 use crate::wire::packet::PacketId;
 
-const PAGE: usize = 256;
+pub use outcome::{Outcome, Refusal};
 
-/// A table of handlers. Looking one up is two array accesses.
+/// The upper byte of an id is its page, the lower its place there.
+const PAGE: usize = 256;
+const PAGES: usize = 256;
+
+type Page<H> = [Option<H>; PAGE];
+
+/// Which page, and where on it.
+const fn place(id: PacketId) -> (usize, usize) {
+    (id.0 as usize / PAGE, id.0 as usize % PAGE)
+}
+
+/// A table of handlers. Looking one up is two array accesses; a clone is one pointer a page.
+#[derive(Clone)]
 pub struct Table<H> {
-    pages: Vec<Option<Box<[Option<H>; PAGE]>>>,
+    /// Those without a handler are one page, so that nobody need ask whether there is one.
+    pages: Box<[Arc<Page<H>>; PAGES]>,
 }
 
 /// A handler stands there already: replace it on purpose or not at all.
@@ -29,7 +45,8 @@ impl core::error::Error for Occupied {}
 
 impl<H> Default for Table<H> {
     fn default() -> Self {
-        Self { pages: Vec::new() }
+        let empty = Arc::new([const { None }; PAGE]);
+        Self { pages: Box::new(array::from_fn(|_| Arc::clone(&empty))) }
     }
 }
 
@@ -43,10 +60,12 @@ impl<H> Table<H> {
     /// The handler of `id`; none means the request is answered UNKNOWN_PACKET.
     #[must_use]
     pub fn get(&self, id: PacketId) -> Option<&H> {
-        let [page, slot] = id.0.to_be_bytes();
-        self.pages.get(usize::from(page))?.as_ref()?[usize::from(slot)].as_ref()
+        let (page, slot) = place(id);
+        self.pages[page][slot].as_ref()
     }
+}
 
+impl<H: Clone> Table<H> {
     /// Adds a handler.
     ///
     /// # Errors
@@ -81,13 +100,8 @@ impl<H> Table<H> {
     }
 
     fn slot(&mut self, id: PacketId) -> &mut Option<H> {
-        let [page, slot] = id.0.to_be_bytes();
-        let page = usize::from(page);
-        if self.pages.len() <= page {
-            self.pages.resize_with(page + 1, || None);
-        }
-        let page = self.pages[page].get_or_insert_with(|| Box::new([const { None }; PAGE]));
-        &mut page[usize::from(slot)]
+        let (page, slot) = place(id);
+        &mut Arc::make_mut(&mut self.pages[page])[slot]
     }
 }
 
@@ -117,5 +131,36 @@ mod tests {
                 prop_assert_eq!(table.get(key), model.get(&id));
             }
         }
+
+        #[test]
+        fn a_clone_stays_as_it_was(before in prop::collection::btree_map(0..600u16, any::<u8>(), 0..50),
+                                   after in prop::collection::vec((0..600u16, any::<Option<u8>>()), 0..50)) {
+            let mut table = Table::new();
+            for (id, value) in &before {
+                table.register(PacketId(*id), *value).unwrap();
+            }
+            let clone = table.clone();
+            for (id, value) in after {
+                match value {
+                    Some(value) => drop(table.replace(PacketId(id), value)),
+                    None => drop(table.remove(PacketId(id))),
+                }
+            }
+            for id in 0..600 {
+                prop_assert_eq!(clone.get(PacketId(id)), before.get(&id));
+            }
+        }
+    }
+
+    #[test]
+    fn a_change_copies_one_page() {
+        let mut table = Table::new();
+        for page in 0..4 {
+            table.register(PacketId(page << 8), page).unwrap();
+        }
+        let clone = table.clone();
+        table.replace(PacketId(0x0201), 9);
+        let shared = |n: usize| Arc::ptr_eq(&table.pages[n], &clone.pages[n]);
+        assert_eq!([shared(0), shared(1), shared(2), shared(3)], [true, true, false, true]);
     }
 }

@@ -18,7 +18,7 @@ pub const DEADLINE_LEN: usize = 4;
 /// version is always 00 and not sent.
 pub const TRACE_LEN: usize = 25;
 
-/// What a packet asks for or tells. Applications may use any number from 0x8000 on.
+/// What a packet asks for or tells. Numbers from [`PacketId::APPLICATION`] on are for applications.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PacketId(pub u16);
 
@@ -37,6 +37,19 @@ impl PacketId {
     pub const REVOKE_DEVICE: Self = Self(0x0302);
     /// InviteRequest → InviteResponse.
     pub const INVITE: Self = Self(0x0303);
+    /// The first id that is for applications; all above it are too.
+    pub const APPLICATION: Self = Self(0x8000);
+
+    /// Whether it is for applications to give a meaning to.
+    ///
+    /// ```
+    /// use ntproto_core::wire::packet::PacketId;
+    /// assert!(PacketId(0x8001).is_application() && !PacketId::SEND.is_application());
+    /// ```
+    #[must_use]
+    pub const fn is_application(self) -> bool {
+        self.0 >= Self::APPLICATION.0
+    }
 
     /// Its name in the specification, if it is one of ours.
     #[must_use]

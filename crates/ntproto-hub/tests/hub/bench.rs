@@ -25,7 +25,7 @@ use ntproto_hub::journal::Recorder;
 use ntproto_hub::store::memory::MemoryStore;
 use ntproto_hub::store::txn::Boot;
 use ntproto_hub::store::{OpId, Outcome, Store, StoreError, Txn};
-use ntproto_hub::{ConnId, Hub, HubConfig, HubEvent, HubKeys, Input, Output};
+use ntproto_hub::{Ask, AskId, ConnId, Hub, HubConfig, HubEvent, HubKeys, Input, Output};
 use ntproto_proto::v2;
 use ntproto_proto::v2::auth_request::Credential;
 use prost::Message;
@@ -55,6 +55,8 @@ pub(crate) struct Bench {
     pub(crate) events: Vec<HubEvent>,
     pub(crate) closes: Vec<(ConnId, ErrorCode)>,
     pub(crate) resumed: Vec<ConnId>,
+    pub(crate) asked: Vec<Ask>,
+    pub(crate) abandoned: Vec<AskId>,
     /// While set, transactions wait in `held`.
     pub(crate) hold: bool,
     /// While set, the hub is told that the socket is full.
@@ -90,6 +92,8 @@ impl Bench {
             events: Vec::new(),
             closes: Vec::new(),
             resumed: Vec::new(),
+            asked: Vec::new(),
+            abandoned: Vec::new(),
             hold: false,
             full: false,
             sticky: false,
@@ -398,6 +402,8 @@ impl Bench {
                     }
                 }
                 Output::Resume { conn } => self.resumed.push(conn),
+                Output::Ask(ask) => self.asked.push(ask),
+                Output::Abandoned { ask } => self.abandoned.push(ask),
                 Output::Event(event) => self.events.push(event),
                 Output::Wait { at, why } => {
                     assert_eq!(at.is_none(), why == WaitReason::Idle, "a timer has a reason");

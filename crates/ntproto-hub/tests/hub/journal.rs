@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ntproto_core::code::ErrorCode;
+use ntproto_core::dispatch::{Outcome, Refusal};
 use ntproto_core::ids::ConversationId;
 use ntproto_core::journal::{Journal, JournalError, replay};
 use ntproto_core::wire::channel::{Channel, ChannelSet};
 use ntproto_core::wire::packet::PacketId;
-use ntproto_hub::{Command, HubConfig, Input};
+use ntproto_hub::{Command, HubConfig, Input, Push};
 use ntproto_proto::v2;
 use ntproto_proto::v2::auth_request::Credential;
 use proptest::prelude::*;
@@ -35,6 +36,22 @@ fn a_long_run() -> Bench {
     let devices: v2::DevicesResponse = bench.call(a, PacketId::DEVICES, &v2::DevicesRequest {}).unwrap();
     assert_eq!(devices.devices.len(), 1);
     assert_eq!(bench.raw(a, Channel::Message, PacketId(0x7777), Bytes::new()), Err(ErrorCode::UnknownPacket));
+
+    for answer in [
+        Outcome::Answered(Bytes::from_static(b"echo")),
+        Outcome::Panicked,
+        Outcome::Refused(Refusal::new(ErrorCode::NotFound, "no")),
+    ] {
+        bench.ask(a, Channel::Message, PacketId::APPLICATION, Bytes::from_static(b"echo"), Some(700));
+        bench.run();
+        let ask = bench.asked.pop().unwrap().id;
+        bench.hub.handle(bench.now, Input::Answered { ask, answer });
+    }
+    bench.ask(a, Channel::Message, PacketId::APPLICATION, Bytes::new(), Some(700));
+    let push = Push { to: uin(&first), packet: PacketId::APPLICATION, body: Bytes::from_static(b"news") };
+    bench.hub.handle(bench.now, Input::Push(push));
+    bench.advance(Duration::from_secs(1));
+    assert_eq!(bench.abandoned.len(), 1);
 
     // Not read for a while: the answer of `accepts` decides what comes out.
     bench.hold = true;

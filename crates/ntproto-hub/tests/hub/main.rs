@@ -1,6 +1,7 @@
 //! The hub against real client endpoints and a store in memory, without sockets or clocks.
 #![allow(clippy::unwrap_used)]
 
+mod asks;
 mod auth;
 mod bench;
 mod early;

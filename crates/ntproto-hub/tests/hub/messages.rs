@@ -186,7 +186,7 @@ fn bad_requests() {
     let marks = |request: v2::DeliveredRequest| (PacketId::DELIVERED, request.encode_to_vec());
     let table = [
         ("no packet of ours", (PacketId(0x7777), Vec::new()), UnknownPacket),
-        ("an application's packet", (PacketId(0x8001), vec![1, 2, 3]), UnknownPacket),
+        ("the last before those of applications", (PacketId(0x7fff), vec![1, 2, 3]), UnknownPacket),
         ("a push as a request", (PacketId::NOTIFY, vec![]), UnknownPacket),
         ("no protobuf", (PacketId::SEND, vec![0xff; 9]), BadRequest),
         ("an empty body", (PacketId::SEND, vec![]), BadRequest),

@@ -263,13 +263,47 @@ impl Client {
         }
     }
 
-    async fn ask<R: prost::Message + Default>(
+    /// [`request`](Self::request) with messages on both sides: a `Req` is asked, a `Resp` answers.
+    ///
+    /// ```no_run
+    /// use ntproto_sdk::{Client, RequestError, dispatch::PacketId};
+    ///
+    /// #[derive(Clone, PartialEq, prost::Message)]
+    /// struct Ping {}
+    /// #[derive(Clone, PartialEq, prost::Message)]
+    /// struct Pong {
+    ///     #[prost(uint64, tag = "1")]
+    ///     count: u64,
+    /// }
+    ///
+    /// async fn ping(client: &Client) -> Result<u64, RequestError> {
+    ///     let pong = client.request_typed::<Ping, Pong>(PacketId(0x8001), &Ping {}).await?;
+    ///     Ok(pong.count)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`RequestError`].
+    pub async fn request_typed<Req: prost::Message, Resp: prost::Message + Default>(
         &self,
         packet: PacketId,
-        request: impl prost::Message,
-    ) -> Result<R, RequestError> {
-        let answer = self.request(packet, request.encode_to_vec()).await?;
-        R::decode(answer).map_err(|_| RequestError::BadAnswer)
+        request: &Req,
+    ) -> Result<Resp, RequestError> {
+        self.request_typed_within(packet, request, DEFAULT_DEADLINE).await
+    }
+
+    /// [`request_typed`](Self::request_typed) with a deadline of one's own.
+    ///
+    /// # Errors
+    /// See [`RequestError`].
+    pub async fn request_typed_within<Req: prost::Message, Resp: prost::Message + Default>(
+        &self,
+        packet: PacketId,
+        request: &Req,
+        deadline: Duration,
+    ) -> Result<Resp, RequestError> {
+        let answer = self.request_within(packet, request.encode_to_vec(), deadline).await?;
+        Resp::decode(answer).map_err(|_| RequestError::BadAnswer)
     }
 
     /// The devices of this account.
@@ -277,7 +311,8 @@ impl Client {
     /// # Errors
     /// See [`RequestError`].
     pub async fn devices(&self) -> Result<Vec<v2::Device>, RequestError> {
-        let answer: v2::DevicesResponse = self.ask(PacketId::DEVICES, v2::DevicesRequest {}).await?;
+        let answer: v2::DevicesResponse =
+            self.request_typed(PacketId::DEVICES, &v2::DevicesRequest {}).await?;
         Ok(answer.devices)
     }
 
@@ -287,7 +322,7 @@ impl Client {
     /// See [`RequestError`].
     pub async fn revoke_device(&self, device: DeviceId) -> Result<(), RequestError> {
         let request = v2::RevokeDeviceRequest { device_id: Bytes::copy_from_slice(&device.0) };
-        let _: v2::RevokeDeviceResponse = self.ask(PacketId::REVOKE_DEVICE, request).await?;
+        let _: v2::RevokeDeviceResponse = self.request_typed(PacketId::REVOKE_DEVICE, &request).await?;
         Ok(())
     }
 
@@ -303,7 +338,7 @@ impl Client {
     ) -> Result<(EnrolCode, UnixMillis), RequestError> {
         let lifetime_ms = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
         let request = v2::InviteRequest { uses, lifetime_ms, may_invite };
-        let answer: v2::InviteResponse = self.ask(PacketId::INVITE, request).await?;
+        let answer: v2::InviteResponse = self.request_typed(PacketId::INVITE, &request).await?;
         let code = answer.code[..].try_into().map_err(|_| RequestError::BadAnswer)?;
         Ok((EnrolCode::Invitation(code), UnixMillis(answer.expires_ms)))
     }

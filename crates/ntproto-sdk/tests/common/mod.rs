@@ -11,9 +11,11 @@ use std::time::Duration;
 use async_channel::{Receiver, TryRecvError};
 use bytes::Bytes;
 use ntproto_core::client::{self, ClientConfig, ClientEvent, Inbound, Misuse, RequestId};
+use ntproto_core::code::ErrorCode;
 use ntproto_core::crypto::CryptoProvider as _;
 use ntproto_core::crypto::identity::{Certificate, DeviceKeys, ServerKey, ServerKeys};
 use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
+use ntproto_core::dispatch::Outcome as Answer;
 use ntproto_core::ids::{ConversationId, Uin};
 use ntproto_core::rng::Rng;
 use ntproto_core::session::ticket::{TicketKey, TicketSealer};
@@ -150,7 +152,11 @@ impl Node {
                 ntproto_hub::Output::Resume { conn } => {
                     Channel::STREAMS.into_iter().for_each(|channel| self.read(now, ConnId(conn.0), channel));
                 }
-                ntproto_hub::Output::Event(_) => {}
+                ntproto_hub::Output::Ask(ask) => {
+                    let answer = Answer::Refused(ErrorCode::UnknownPacket.into());
+                    self.hub.handle(now, ntproto_hub::Input::Answered { ask: ask.id, answer });
+                }
+                ntproto_hub::Output::Event(_) | ntproto_hub::Output::Abandoned { .. } => {}
                 ntproto_hub::Output::Wait { at, .. } => {
                     self.wake = at;
                     break;

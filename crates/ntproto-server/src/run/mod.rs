@@ -8,6 +8,7 @@
 //!
 //! Nothing is told to the node as done before its fsync.
 
+mod applications;
 mod error;
 mod report;
 #[cfg(test)]
@@ -30,6 +31,7 @@ use ntproto_hub::store::txn::Boot;
 use ntproto_hub::store::{Outcome, Store, StoreError, Txn};
 use ntproto_hub::{Hub, HubConfig, HubKeys};
 use ntproto_quic::{Endpoint, EndpointConfig, Limits};
+use ntproto_sdk::dispatch::Router;
 use ntproto_sdk::{ConnectString, EnrolCode};
 use ntproto_tokio::{Clock, Socket, drive};
 use tokio::task::JoinHandle;
@@ -40,6 +42,8 @@ use crate::node::{Command, Effect, Node};
 use crate::store::group::{self, GroupCommit};
 use crate::store::redb::RedbStore;
 
+use applications::Applications;
+pub use applications::{PushError, Pusher};
 pub use error::{RunError, StartError};
 use report::Counters;
 pub use report::Stats;
@@ -53,6 +57,16 @@ const STORE_END: Duration = Duration::from_secs(10);
 
 /// The server.
 pub struct Server;
+
+/// How a server is started, besides its settings.
+#[derive(Clone, Default)]
+pub struct StartOptions {
+    /// The data directory was put back from a backup: see [`Server::start_restored`].
+    pub restored: bool,
+    /// Who answers packets of the application's. Its handlers run as tasks of the runtime; they may be exchanged
+    /// while the server runs.
+    pub router: Router,
+}
 
 /// A server that runs. Dropping it lets the server run on; see [`shutdown`](Self::shutdown).
 pub struct Running {
@@ -74,7 +88,36 @@ impl Server {
     /// # Errors
     /// Whatever is wrong with the port, the store or the keys, in one line.
     pub async fn start(config: ServerConfig) -> Result<Running, StartError> {
-        start_on(config, false, |store| Box::new(store), STORE_END).await
+        Self::start_with(config, StartOptions::default()).await
+    }
+
+    /// [`start`](Self::start) for an application with packets of its own.
+    ///
+    /// ```no_run
+    /// use ntproto_sdk::dispatch::{PacketId, Router};
+    /// use ntproto_server::config::ServerConfig;
+    /// use ntproto_server::run::{Server, StartOptions};
+    ///
+    /// #[derive(Clone, PartialEq, prost::Message)]
+    /// struct Echo {
+    ///     #[prost(string, tag = "1")]
+    ///     text: String,
+    /// }
+    ///
+    /// async fn serve(config: ServerConfig) -> Result<(), Box<dyn std::error::Error>> {
+    ///     let router = Router::new();
+    ///     router.register(PacketId(0x8001), |_, echo: Echo| async move { Ok(echo) })?;
+    ///     let options = StartOptions { router: router.clone(), ..StartOptions::default() };
+    ///     let server = Server::start_with(config, options).await?;
+    ///     router.remove(PacketId(0x8001)); // From here on it is answered UNKNOWN_PACKET.
+    ///     Ok(server.wait().await?)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_with(config: ServerConfig, options: StartOptions) -> Result<Running, StartError> {
+        start_on(config, options, |store| Box::new(store), STORE_END).await
     }
 
     /// [`start`](Self::start) on a data directory that was put back from a backup: what was stored since then is
@@ -84,17 +127,18 @@ impl Server {
     /// # Errors
     /// As [`start`](Self::start).
     pub async fn start_restored(config: ServerConfig) -> Result<Running, StartError> {
-        start_on(config, true, |store| Box::new(store), STORE_END).await
+        Self::start_with(config, StartOptions { restored: true, ..StartOptions::default() }).await
     }
 }
 
 /// [`Server::start`], with something around the store.
 async fn start_on(
     config: ServerConfig,
-    restored: bool,
+    options: StartOptions,
     around: impl FnOnce(RedbStore) -> Box<dyn Store>,
     store_end: Duration,
 ) -> Result<Running, StartError> {
+    let StartOptions { restored, router } = options;
     let socket = bind(config.listen).map_err(|e| StartError::Bind(config.listen, e))?;
     let local_addr = socket.local_addr();
     let mut seed = [0; 32];
@@ -140,8 +184,9 @@ async fn start_on(
     let (commands, receiver) = async_channel::unbounded();
     let counters = Arc::new(Counters::default());
     let group = group_commit(&config, around(store), commands.clone(), Arc::clone(&counters))?;
+    let applications = Applications::new(&router, commands.clone(), clock);
     let host = Host { config, socket, clock, group, counters: Arc::clone(&counters), store_end };
-    let task = tokio::spawn(host.run(node, commands.clone(), receiver));
+    let task = tokio::spawn(host.run(node, applications, commands.clone(), receiver));
     Ok(Running { local_addr, connect_string, invitation, commands, counters, task })
 }
 
@@ -150,6 +195,12 @@ impl Running {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.counters.read()
+    }
+
+    /// Who tells devices what the application has to say.
+    #[must_use]
+    pub fn pusher(&self) -> Pusher {
+        Pusher(self.commands.clone())
     }
 
     /// Lets nobody in any more, finishes what is in the store, sends everybody away. Then [`wait`](Self::wait)
@@ -399,10 +450,11 @@ impl Host {
     async fn run(
         self,
         mut node: Node,
+        mut applications: Applications,
         commands: Sender<Command>,
         receiver: Receiver<Command>,
     ) -> Result<(), RunError> {
-        let effects = |effect| self.perform(effect, &commands);
+        let effects = |effect| self.perform(effect, &commands, &mut applications);
         let result = drive(&mut node, &self.socket, &self.clock, receiver, effects).await;
         let failed = node.store_failed();
         drop(node);
@@ -417,7 +469,7 @@ impl Host {
         Ok(())
     }
 
-    fn perform(&self, effect: Effect, commands: &Sender<Command>) {
+    fn perform(&self, effect: Effect, commands: &Sender<Command>, applications: &mut Applications) {
         match effect {
             Effect::Store { op, txn, deadline } => {
                 let deadline =
@@ -426,6 +478,8 @@ impl Host {
                     let _ = commands.try_send(Command::StoreDone(vec![(rejected.op, Err(rejected.why))]));
                 }
             }
+            Effect::Asks(asks) => applications.ask(asks),
+            Effect::Abandoned(ask) => applications.abandon(ask),
             Effect::TicketKeys { current, previous } => {
                 let dir = self.config.data_dir.clone();
                 // Once a day, and never in the loop's way.

@@ -44,6 +44,9 @@ impl World {
                 Step::Effect(Effect::Store { op, txn, deadline }) => self.server_store(op, txn, deadline)?,
                 // The host keeps what the hub holds when the process ends.
                 Step::Effect(Effect::TicketKeys { .. }) => {}
+                // Nothing here asks for packets of an application.
+                Step::Effect(Effect::Asks(asks)) => return Err(format!("requests out of nowhere: {asks:?}")),
+                Step::Effect(Effect::Abandoned(ask)) => return Err(format!("{ask:?} was never asked")),
                 Step::Effect(Effect::Event(event)) => self.node_event(event)?,
                 Step::Wait(Some(at)) if at <= now.mono && !full => node.timeout(now),
                 Step::Wait(at) => {

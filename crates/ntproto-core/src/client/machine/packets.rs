@@ -32,6 +32,7 @@ impl Client {
                 }
                 return;
             }
+            //= spec: packets-9
             Kind::Push => return self.event(ClientEvent::Push(packet)),
             Kind::Request(id) => {
                 // The server asks nothing in this version.

@@ -43,7 +43,7 @@ fn sync(deltas: &[v2::Delta], next: u64, has_more: bool) -> Vec<u8> {
     v2::SyncResponse { epoch, deltas: deltas.to_vec(), next, has_more, too_long: false }.encode_to_vec()
 }
 
-//= proof: packets-4
+//= proof: packets-4, packets-9
 #[test]
 fn what_the_server_asks_is_answered_and_what_it_pushes_is_passed_on() {
     let mut w = World::online();
