@@ -4,11 +4,13 @@
 
 use core::time::Duration;
 
-use ntproto_core::time::{Instant, UnixMillis};
+use ntproto_core::time::{Instant, Now, UnixMillis};
 
 use crate::config::FLOOR_RETRY;
+use crate::hub::{Hub, Op};
 use crate::store::execute::{BOOT_LEAD, CLOCK_LEAD};
 use crate::store::txn::Boot;
+use crate::store::{Outcome, StoreError, Txn};
 
 /// The server's clock.
 pub(crate) struct ServerClock {
@@ -90,6 +92,32 @@ impl ServerClock {
     pub(crate) fn failed(&mut self, now: Instant) {
         self.asked = false;
         self.retry_at = Some(now + FLOOR_RETRY);
+    }
+}
+
+impl Hub {
+    /// Asks for a new clock floor when it is time.
+    pub(crate) fn keep_clock(&mut self, now: Now) {
+        if let Some(at) = self.clock.ask(now.mono) {
+            self.submit(Op::ClockFloor, Txn::SetClockFloor { at }, None);
+        }
+    }
+
+    /// The store has moved the floor, or could not.
+    pub(crate) fn floor_moved(&mut self, now: Now, result: Result<Outcome, StoreError>) {
+        let moved = match result {
+            Ok(Outcome::ClockFloor { floor }) => {
+                self.clock.moved(floor);
+                true
+            }
+            _ => {
+                self.clock.failed(now.mono);
+                false
+            }
+        };
+        for conn in core::mem::take(&mut self.parked) {
+            self.unpark(now, conn, moved);
+        }
     }
 }
 

@@ -425,13 +425,6 @@ impl Hub {
         self.settle(now);
     }
 
-    /// Asks for a new clock floor when it is time.
-    pub(crate) fn keep_clock(&mut self, now: Now) {
-        if let Some(at) = self.clock.ask(now.mono) {
-            self.submit(Op::ClockFloor, Txn::SetClockFloor { at }, None);
-        }
-    }
-
     // ── store ───────────────────────────────────────────────────────────────────────────────────
 
     /// Whether another transaction of this weight may be asked for.
@@ -471,22 +464,6 @@ impl Hub {
         }
         if was_busy && !self.busy(0) {
             self.resume_all();
-        }
-    }
-
-    fn floor_moved(&mut self, now: Now, result: Result<Outcome, StoreError>) {
-        let moved = match result {
-            Ok(Outcome::ClockFloor { floor }) => {
-                self.clock.moved(floor);
-                true
-            }
-            _ => {
-                self.clock.failed(now.mono);
-                false
-            }
-        };
-        for conn in core::mem::take(&mut self.parked) {
-            self.unpark(now, conn, moved);
         }
     }
 

@@ -48,6 +48,7 @@ fn a_long_run() -> Bench {
         bench.hub.handle(bench.now, Input::Answered { ask, answer });
     }
     bench.ask(a, Channel::Message, PacketId::APPLICATION, Bytes::new(), Some(700));
+    bench.run();
     let push = Push { to: uin(&first), packet: PacketId::APPLICATION, body: Bytes::from_static(b"news") };
     bench.hub.handle(bench.now, Input::Push(push));
     bench.advance(Duration::from_secs(1));
