@@ -14,6 +14,7 @@ use ntproto_hub::store::txn::{
 };
 use ntproto_hub::store::{Outcome, Store, StoreError, Txn};
 use ntproto_proto::v2;
+use ntproto_strategies::ids::{self, conversation, device_id, uin};
 use proptest::prelude::*;
 use prost::Message;
 
@@ -306,23 +307,8 @@ fn packet(event: EventType, body: &impl Message) -> v2::SyncPacket {
     v2::SyncPacket { event_type: event as u32, payload: body.encode_to_vec().into() }
 }
 
-fn uin() -> impl Strategy<Value = Uin> {
-    (FIRST..FIRST + 5).prop_map(Uin)
-}
-
-fn device_id() -> impl Strategy<Value = DeviceId> {
-    (0..7_u8).prop_map(|n| DeviceId([n; 16]))
-}
-
-fn conversation() -> impl Strategy<Value = ConversationId> {
-    prop_oneof![
-        9 => (uin(), uin()).prop_map(|(a, b)| ConversationId::direct(a, b)),
-        1 => Just(ConversationId([0; 16])),
-    ]
-}
-
 fn time() -> impl Strategy<Value = UnixMillis> {
-    (0..20_000_u64).prop_map(UnixMillis)
+    ids::time(0..20_000)
 }
 
 fn via() -> impl Strategy<Value = EnrolVia> {

@@ -3,11 +3,9 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
-use ntproto_core::client::{Apply, ClientTxn, Inbound, OutboxEntry, SendOutcome, Settled, StoreError};
-use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
+use ntproto_core::client::{ClientTxn, StoreError};
 use ntproto_core::rng::Rng;
-use ntproto_proto::v2;
+use ntproto_strategies::client::{outbox_entry as entry, txn};
 use proptest::prelude::*;
 
 use super::*;
@@ -235,51 +233,6 @@ fn a_failed_memory_store_changes_nothing() {
     assert_eq!(store.clone().commit(&[ClientTxn::Enqueue(entry(1, 1))]), Err(StoreError::Full));
     store.set_failure(None);
     assert_eq!(store.clone().load().unwrap().outbox, []);
-}
-
-fn entry(order: u64, len: usize) -> OutboxEntry {
-    OutboxEntry {
-        order,
-        client_msg_id: ClientMsgId([order as u8; 16]),
-        conversation: ConversationId::direct(Uin(1), Uin(2)),
-        body: Bytes::from(vec![1; len]),
-        expires: None,
-    }
-}
-
-fn txn() -> impl Strategy<Value = ClientTxn> {
-    let talk = |n: u64| ConversationId::direct(Uin(1), Uin(2 + n % 3));
-    let inbound = (1..60u64, 0..3u64, 1..40u64, 1..4u64).prop_map(move |(position, n, conv_seq, sender)| {
-        let conversation = talk(n);
-        let message = v2::StoredMessage {
-            conversation: Bytes::copy_from_slice(&conversation.0),
-            conv_seq,
-            sender,
-            ..Default::default()
-        };
-        Inbound { position, conversation, message }
-    });
-    let settled = (1..20u64, 1..40u64).prop_map(move |(order, conv_seq)| Settled {
-        order,
-        client_msg_id: ClientMsgId([order as u8; 16]),
-        outcome: SendOutcome::Stored { conversation: talk(0), conv_seq, stored_ms: 5 },
-    });
-    let apply = (
-        proptest::option::weighted(0.1, any::<u8>().prop_map(|e| [e; 16])),
-        proptest::option::of(1..60u64),
-        prop::collection::vec(inbound, 0..6),
-        prop::collection::vec(settled, 0..3),
-    );
-    prop_oneof![
-        (1..20u64, 0..300usize).prop_map(|(order, len)| ClientTxn::Enqueue(entry(order, len))),
-        apply.prop_map(|(epoch, cursor, messages, settled)| {
-            ClientTxn::Apply(Apply { epoch, cursor, messages, settled, ..Apply::default() })
-        }),
-        (0..60u64).prop_map(ClientTxn::Confirm),
-        (0..3u64, 0..40u64).prop_map(move |(n, seq)| ClientTxn::ReceiptsSent(vec![(talk(n), seq)])),
-        Just(ClientTxn::SaveIdentity(Uin(1), DeviceId([4; 16]))),
-        Just(ClientTxn::SaveTicket(None)),
-    ]
 }
 
 proptest! {

@@ -1,0 +1,273 @@
+//! What the core's client is told, is asked for, wants and tells.
+//!
+//! [`input`] and [`command`] drive a [`Client`](ntproto_core::client::Client) and whatever is built around one.
+//! [`txn`] and [`event`] are what comes out of one: they test a store, or an application, without any client.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use ntproto_core::binding::{Binding, TransportId};
+use ntproto_core::client::{
+    Apply, ClientEvent, ClientTxn, Command, Down, Failure, Inbound, Input, OpId, OutboxEntry, RequestId,
+    SendOutcome, Settled, StoreError,
+};
+use ntproto_core::code::ErrorCode;
+use ntproto_core::endpoint::Closed;
+use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
+use ntproto_core::wire::channel::{Channel, ChannelSet};
+use ntproto_proto::v2;
+use proptest::prelude::*;
+
+use crate::{frames, ids, packets};
+
+/// An [`Input`] that owns its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OwnedInput {
+    /// [`Input::Connected`], over QUIC.
+    Connected([u8; 32]),
+    /// [`Input::Bytes`].
+    Bytes(Channel, Vec<u8>),
+    /// [`Input::Writable`].
+    Writable(Vec<Channel>),
+    /// [`Input::Disconnected`].
+    Disconnected,
+    /// [`Input::StoreDone`].
+    StoreDone(u64, Option<StoreError>),
+    /// [`Input::NetworkChanged`].
+    NetworkChanged,
+    /// [`Input::Timeout`].
+    Timeout,
+}
+
+impl OwnedInput {
+    /// The input a client takes.
+    #[must_use]
+    pub fn borrow(&self) -> Input<'_> {
+        match self {
+            Self::Connected(exporter) => {
+                Input::Connected(Binding { transport: TransportId::Quic, exporter: *exporter })
+            }
+            Self::Bytes(channel, data) => Input::Bytes { channel: *channel, data },
+            Self::Writable(channels) => {
+                Input::Writable(channels.iter().copied().fold(ChannelSet::NONE, ChannelSet::with))
+            }
+            Self::Disconnected => Input::Disconnected,
+            Self::StoreDone(op, error) => Input::StoreDone(OpId(*op), error.map_or(Ok(()), Err)),
+            Self::NetworkChanged => Input::NetworkChanged,
+            Self::Timeout => Input::Timeout,
+        }
+    }
+}
+
+/// Anything a host might say, sensible or not: a client takes it all and never panics.
+///
+/// ```
+/// use ntproto_core::client::{Client, ClientConfig, Output, Saved};
+/// use ntproto_core::crypto::{identity::DeviceKeys, rustcrypto::RUSTCRYPTO};
+/// use ntproto_core::{rng::Rng, time::{Instant, Now, UnixMillis}};
+/// use ntproto_strategies::client::{command, input};
+/// use proptest::prelude::*;
+///
+/// let keys = DeviceKeys::generate(&mut Rng::new([1; 32]), &RUSTCRYPTO);
+/// let ops = prop::collection::vec(prop_oneof![input().prop_map(Ok), command().prop_map(Err)], 0..40);
+/// proptest!(ProptestConfig::with_cases(16), |(ops in ops)| {
+///     let now = Now { mono: Instant::from_micros(1), unix: UnixMillis(1) };
+///     let config = ClientConfig::new(&RUSTCRYPTO, [9; 32], keys.duplicate());
+///     let mut client = Client::new(config, Saved::default(), [2; 32], now);
+///     for op in &ops {
+///         match op {
+///             Ok(input) => client.handle(now, input.borrow()),
+///             Err(command) => drop(client.call(now, command.command())),
+///         }
+///         while !matches!(client.poll_output(now, None), Output::Wait { .. }) {}
+///     }
+/// });
+/// ```
+pub fn input() -> impl Strategy<Value = OwnedInput> {
+    let failure =
+        prop::sample::select(vec![None, None, None, Some(StoreError::Full), Some(StoreError::Failed)]);
+    let bytes = prop_oneof![
+        frames::frame().prop_map(|frame| frame.bytes),
+        frames::damaged().prop_map(|frame| frame.bytes),
+        prop::collection::vec(any::<u8>(), 0..100),
+    ];
+    prop_oneof![
+        any::<[u8; 32]>().prop_map(OwnedInput::Connected),
+        (frames::channel(), bytes).prop_map(|(channel, bytes)| OwnedInput::Bytes(channel, bytes)),
+        prop::sample::subsequence(&Channel::STREAMS[..], 0..=Channel::STREAMS.len())
+            .prop_map(OwnedInput::Writable),
+        Just(OwnedInput::Disconnected),
+        (1..20u64, failure).prop_map(|(op, failure)| OwnedInput::StoreDone(op, failure)),
+        Just(OwnedInput::NetworkChanged),
+        Just(OwnedInput::Timeout),
+    ]
+}
+
+/// A [`Command`] that can be cloned and shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OwnedCommand {
+    /// [`Command::Start`].
+    Start,
+    /// [`Command::Send`].
+    Send(ConversationId, Option<ClientMsgId>, Vec<u8>, Option<Duration>),
+    /// [`Command::Request`].
+    Request(u16, Vec<u8>, Option<Duration>),
+    /// [`Command::Confirm`].
+    Confirm(u64),
+    /// [`Command::RefreshTicket`].
+    RefreshTicket,
+    /// [`Command::UpdateKeys`].
+    UpdateKeys,
+    /// [`Command::Close`].
+    Close,
+}
+
+impl OwnedCommand {
+    /// The command a client takes.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        match self {
+            Self::Start => Command::Start,
+            Self::Send(conversation, client_msg_id, body, deadline) => Command::Send {
+                conversation: *conversation,
+                client_msg_id: *client_msg_id,
+                body: Bytes::copy_from_slice(body),
+                deadline: *deadline,
+            },
+            Self::Request(packet, body, deadline) => Command::Request {
+                packet: ntproto_core::wire::packet::PacketId(*packet),
+                body: Bytes::copy_from_slice(body),
+                deadline: *deadline,
+            },
+            Self::Confirm(position) => Command::Confirm(*position),
+            Self::RefreshTicket => Command::RefreshTicket,
+            Self::UpdateKeys => Command::UpdateKeys,
+            Self::Close => Command::Close,
+        }
+    }
+}
+
+/// Anything an application might ask for. [`Command::Start`] is frequent, [`Command::Close`] rare: after it there is
+/// not much to see.
+pub fn command() -> impl Strategy<Value = OwnedCommand> {
+    let body = || prop::collection::vec(any::<u8>(), 0..200);
+    let deadline = || prop::option::of((0..10_000u64).prop_map(Duration::from_millis));
+    prop_oneof![
+        6 => Just(OwnedCommand::Start),
+        6 => (ids::conversation(), prop::option::of(ids::client_msg_id()), body(), deadline())
+            .prop_map(|(to, id, body, deadline)| OwnedCommand::Send(to, id, body, deadline)),
+        3 => (packets::id(), body(), deadline())
+            .prop_map(|(id, body, deadline)| OwnedCommand::Request(id.0, body, deadline)),
+        2 => (0..60u64).prop_map(OwnedCommand::Confirm),
+        1 => Just(OwnedCommand::RefreshTicket),
+        1 => Just(OwnedCommand::UpdateKeys),
+        1 => Just(OwnedCommand::Close),
+    ]
+}
+
+fn talk(n: u64) -> ConversationId {
+    ConversationId::direct(Uin(1), Uin(2 + n % 3))
+}
+
+/// A message of the inbox of account 1, which talks to three others.
+pub fn inbound() -> impl Strategy<Value = Inbound> {
+    (1..60u64, 0..3u64, 1..40u64, 1..4u64).prop_map(|(position, n, conv_seq, sender)| {
+        let conversation = talk(n);
+        let message = v2::StoredMessage {
+            conversation: Bytes::copy_from_slice(&conversation.0),
+            conv_seq,
+            sender,
+            ..Default::default()
+        };
+        Inbound { position, conversation, message }
+    })
+}
+
+/// A message on its way out, of the device of account 1.
+#[must_use]
+pub fn outbox_entry(order: u64, len: usize) -> OutboxEntry {
+    OutboxEntry {
+        order,
+        client_msg_id: ClientMsgId([order as u8; 16]),
+        conversation: talk(0),
+        body: Bytes::from(vec![1; len]),
+        expires: None,
+    }
+}
+
+/// A transaction for the disk of account 1's device: for stores, held against each other or against a model. Positions
+/// and orders meet again, as they do after a crash.
+///
+/// ```
+/// use ntproto_core::client::ClientTxn;
+/// use ntproto_strategies::client::txn;
+/// use proptest::prelude::*;
+///
+/// proptest!(|(txns in prop::collection::vec(txn(), 0..30))| {
+///     // A store that keeps nothing but how far the application is.
+///     let mut confirmed = 0;
+///     for txn in txns {
+///         if let ClientTxn::Confirm(position) = txn {
+///             confirmed = confirmed.max(position);
+///         }
+///     }
+///     prop_assert!(confirmed < 60);
+/// });
+/// ```
+pub fn txn() -> impl Strategy<Value = ClientTxn> {
+    let settled = (1..20u64, 1..40u64).prop_map(|(order, conv_seq)| Settled {
+        order,
+        client_msg_id: ClientMsgId([order as u8; 16]),
+        outcome: SendOutcome::Stored { conversation: talk(0), conv_seq, stored_ms: 5 },
+    });
+    let apply = (
+        prop::option::weighted(0.1, any::<u8>().prop_map(|e| [e; 16])),
+        prop::option::of(1..60u64),
+        prop::collection::vec(inbound(), 0..6),
+        prop::collection::vec(settled, 0..3),
+    );
+    prop_oneof![
+        (1..20u64, 0..300usize).prop_map(|(order, len)| ClientTxn::Enqueue(outbox_entry(order, len))),
+        apply.prop_map(|(epoch, cursor, messages, settled)| {
+            ClientTxn::Apply(Apply { epoch, cursor, messages, settled, ..Apply::default() })
+        }),
+        (0..60u64).prop_map(ClientTxn::Confirm),
+        (0..3u64, 0..40u64).prop_map(|(n, seq)| ClientTxn::ReceiptsSent(vec![(talk(n), seq)])),
+        Just(ClientTxn::SaveIdentity(Uin(1), DeviceId([4; 16]))),
+        Just(ClientTxn::SaveTicket(None)),
+    ]
+}
+
+/// What an application is told: for one that is tested without a client. In no order that a client would keep.
+pub fn event() -> impl Strategy<Value = ClientEvent> {
+    let id = || (0..9u64).prop_map(RequestId);
+    let failure = prop_oneof![
+        Just(Failure::DeadlineExceeded),
+        Just(Failure::Disconnected),
+        prop::sample::select(ErrorCode::ALL).prop_map(|code| Failure::Refused(Some(code), String::new())),
+    ];
+    let down = prop_oneof![Just(Down::Unreachable), Just(Down::Closed(Closed::Transport))];
+    prop_oneof![
+        (ids::session_id(), ids::uin(), ids::device_id())
+            .prop_map(|(session, uin, device)| ClientEvent::Online { session, uin, device }),
+        Just(()).prop_map(|()| ClientEvent::CaughtUp),
+        (down, 0..60_000u64)
+            .prop_map(|(why, ms)| ClientEvent::Offline { why, retry_in: Duration::from_millis(ms) }),
+        (id(), ids::client_msg_id())
+            .prop_map(|(request, client_msg_id)| ClientEvent::Queued { request, client_msg_id }),
+        (id(), ids::client_msg_id(), ids::conversation(), 1..40u64).prop_map(
+            |(request, client_msg_id, conversation, conv_seq)| ClientEvent::Sent {
+                request,
+                client_msg_id,
+                conversation,
+                conv_seq,
+                stored_ms: 5,
+            }
+        ),
+        (id(), ids::client_msg_id(), failure).prop_map(|(request, client_msg_id, why)| {
+            ClientEvent::SendFailed { request, client_msg_id, why }
+        }),
+        inbound().prop_map(ClientEvent::Message),
+        packets::packet().prop_map(ClientEvent::Push),
+    ]
+}
