@@ -242,7 +242,7 @@ impl World {
                     }
                     self.send(conn, Way::ToServer, channel, data)?;
                 }
-                Output::Connect { attempt } => {
+                Output::Connect { attempt, .. } => {
                     if conn.is_some() {
                         return Err(format!("device {d} wants a second connection"));
                     }

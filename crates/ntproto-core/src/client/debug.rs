@@ -56,11 +56,12 @@ impl fmt::Debug for Command {
 impl fmt::Debug for ClientEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Online { session, uin, device } => f
+            Self::Online { session, uin, device, transport } => f
                 .debug_struct("Online")
                 .field("session", session)
                 .field("uin", uin)
                 .field("device", device)
+                .field("transport", transport)
                 .finish(),
             Self::CaughtUp => f.write_str("CaughtUp"),
             Self::Offline { why, retry_in } => {

@@ -122,6 +122,10 @@ impl Machine for Client {
                 to.u8(7);
                 to.binding(binding);
             }
+            Input::Moved(binding) => {
+                to.u8(8);
+                to.binding(binding);
+            }
         }
     }
 
@@ -144,6 +148,7 @@ impl Machine for Client {
             5 => Input::NetworkChanged,
             6 => Input::Timeout,
             7 => Input::Bound(from.binding()?),
+            8 => Input::Moved(from.binding()?),
             _ => return Err(Malformed),
         })
     }

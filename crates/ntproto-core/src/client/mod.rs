@@ -68,6 +68,9 @@ pub enum Input<'a> {
     Connected(Binding),
     /// The transport that took early data is up.
     Bound(Binding),
+    /// The host has brought up another transport and takes the one before it down: the session moves there. Nothing
+    /// that was acknowledged is lost; what was not is sent again. Ignored while there is no connection.
+    Moved(Binding),
     /// Bytes of a channel, in order.
     Bytes {
         /// The channel.
@@ -162,6 +165,8 @@ pub enum ClientEvent {
         uin: Uin,
         /// The device.
         device: DeviceId,
+        /// What carries it.
+        transport: TransportId,
     },
     /// The inbox has been read to its end; pushes keep it so.
     CaughtUp,

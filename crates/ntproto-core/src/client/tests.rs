@@ -7,6 +7,7 @@ mod early;
 mod ending;
 mod hosts;
 mod journal;
+mod moving;
 mod receiving;
 mod sending;
 mod shape;
@@ -107,13 +108,22 @@ struct World {
     full: bool,
     /// What the next grants say.
     limits: Option<v2::Limits>,
+    /// The transport that comes up, and the keys of the server behind it.
+    binding: Binding,
+    keys: Arc<ServerKeys>,
+    /// What the last `Connect` asked for.
+    only: Option<TransportId>,
 }
 
 impl World {
     fn with(saved: Saved) -> Self {
+        Self::of(config(), saved)
+    }
+
+    fn of(config: ClientConfig, saved: Saved) -> Self {
         let now = Now { mono: Instant::from_micros(1), unix: UnixMillis(T0) };
         Self {
-            client: Recorder::new(Client::new(config(), saved.clone(), SEED, now), now),
+            client: Recorder::new(Client::new(config, saved.clone(), SEED, now), now),
             saved,
             server: None,
             rng: Rng::new([6; 32]),
@@ -131,6 +141,9 @@ impl World {
             early: false,
             full: false,
             limits: None,
+            binding: BINDING,
+            keys: server_keys(),
+            only: None,
         }
     }
 
@@ -196,8 +209,9 @@ impl World {
                         self.complete();
                     }
                 }
-                Output::Connect { .. } => {
+                Output::Connect { only, .. } => {
                     self.connects += 1;
+                    self.only = only;
                     if !self.unreachable {
                         self.connected();
                     }
@@ -221,9 +235,24 @@ impl World {
     }
 
     fn connected(&mut self) {
-        let binding = if self.early { Binding::EARLY } else { BINDING };
-        self.server = Some(ServerEndpoint::new(self.now(), &RUSTCRYPTO, server_keys(), binding, INTERVAL));
-        self.client.handle(self.now(), Input::Connected(binding));
+        self.reach();
+        self.client.handle(self.now(), Input::Connected(self.binding()));
+    }
+
+    /// Another transport takes the place of the one there is.
+    fn moved(&mut self) {
+        self.reach();
+        self.client.handle(self.now(), Input::Moved(self.binding));
+        self.run();
+    }
+
+    fn binding(&self) -> Binding {
+        if self.early { Binding::EARLY } else { self.binding }
+    }
+
+    fn reach(&mut self) {
+        let (keys, binding) = (Arc::clone(&self.keys), self.binding());
+        self.server = Some(ServerEndpoint::new(self.now(), &RUSTCRYPTO, keys, binding, INTERVAL));
     }
 
     fn complete(&mut self) {

@@ -22,6 +22,7 @@ impl Client {
     }
 
     pub(super) fn authenticate(&mut self, now: Now, binding: Binding) {
+        self.transport = binding.transport;
         let early = self.early_start(&binding);
         let endpoint = self.session.request(now.unix).and_then(|mut request| {
             request.early = early;
@@ -98,7 +99,7 @@ impl Client {
         self.online = true;
         self.told_caught_up = false;
         self.settled_at = Some(now.mono + SETTLED_AFTER);
-        self.event(ClientEvent::Online { session, uin, device });
+        self.event(ClientEvent::Online { session, uin, device, transport: self.transport });
     }
 
     pub(super) fn keep_ticket(&mut self, now: Now, ticket: v2::Ticket) {

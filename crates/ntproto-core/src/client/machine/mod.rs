@@ -18,6 +18,7 @@ use super::{
     Apply, ClientEvent, ClientTxn, Command, DEFAULT_DEADLINE, Down, Failure, Input, MAX_BODY, Misuse, OpId,
     OutboxEntry, Output, RequestId, Saved, SendOutcome, Stopped,
 };
+use crate::binding::TransportId;
 use crate::code::ErrorCode;
 use crate::endpoint::client::{self as conn, ClientEndpoint};
 use crate::endpoint::{self, WaitReason};
@@ -83,6 +84,8 @@ pub struct Client {
     /// about one that is over for this machine.
     turning: usize,
     online: bool,
+    /// What carries the connection, or carried the last one.
+    transport: TransportId,
     told_caught_up: bool,
 }
 
@@ -117,6 +120,7 @@ impl Client {
             out,
             turning: 0,
             online: false,
+            transport: TransportId::Quic,
             told_caught_up: false,
         }
     }
@@ -168,6 +172,7 @@ impl Client {
         match input {
             Input::Connected(_)
             | Input::Bound(_)
+            | Input::Moved(_)
             | Input::Disconnected
             | Input::Bytes { .. }
             | Input::Writable(_)
@@ -195,6 +200,12 @@ impl Client {
             Input::Bound(binding) => {
                 if let Link::Up(endpoint) = &mut self.link {
                     endpoint.handle(now, endpoint::Input::Bound(binding));
+                }
+            }
+            Input::Moved(binding) => {
+                if let Link::Up(_) = self.link {
+                    self.offline();
+                    self.authenticate(now, binding);
                 }
             }
             Input::Disconnected => match &mut self.link {

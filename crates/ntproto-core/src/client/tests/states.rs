@@ -132,7 +132,7 @@ fn end(w: &mut World, code: ErrorCode) -> bool {
 /// What may happen; `false` where it can't.
 type Stimulus = (&'static str, fn(&mut World) -> bool);
 
-const STIMULI: [Stimulus; 26] = [
+const STIMULI: [Stimulus; 27] = [
     ("Start", |w| w.call(Command::Start).is_ok()),
     ("transport up", |w| {
         if w.client.machine().stage() == "Connecting" {
@@ -208,6 +208,11 @@ const STIMULI: [Stimulus; 26] = [
         let (op, _) = w.disk.pop_front().unwrap();
         w.client.handle(w.now(), Input::StoreDone(op, Err(StoreError::Failed)));
         w.run();
+        true
+    }),
+    ("moved to TCP", |w| {
+        w.binding = Binding::TCP;
+        w.moved();
         true
     }),
     ("socket takes bytes", |w| {

@@ -1,0 +1,83 @@
+//! From one transport to another, and a server whose key has changed.
+
+use super::*;
+use crate::crypto::identity::Certificate;
+
+#[test]
+fn a_session_moves_and_sends_again_what_was_not_acknowledged() {
+    let mut w = World::online();
+    let sent = w.send(1, None);
+    w.run();
+    assert_eq!(w.asked.len(), 1, "the server has it, and has not answered");
+    w.asked.clear();
+    w.binding = Binding::TCP;
+    w.moved();
+    let transports: Vec<TransportId> = w
+        .events
+        .iter()
+        .filter_map(|e| if let ClientEvent::Online { transport, .. } = e { Some(*transport) } else { None })
+        .collect();
+    assert_eq!(transports, [TransportId::Tcp], "told");
+    assert!(!w.took(|e| matches!(e, ClientEvent::Offline { .. })), "it was never away");
+    assert_eq!(w.connects, 1, "and the host was asked for nothing");
+    w.answer_sync(&[], 0, false);
+    let again = w.asked.iter().filter(|(_, packet)| packet.id == PacketId::SEND).count();
+    assert_eq!(again, 1);
+    w.answer_send(1, 1, 0, true);
+    assert!(w.took(|e| matches!(e, ClientEvent::Sent { request, .. } if *request == sent)));
+}
+
+#[test]
+fn without_a_connection_there_is_nothing_to_move() {
+    let mut w = World::with(Saved::default());
+    w.client.handle(w.now(), Input::Moved(Binding::TCP));
+    w.unreachable = true;
+    w.call(Command::Start).unwrap();
+    w.client.handle(w.now(), Input::Moved(Binding::TCP));
+    assert_eq!(w.client.machine().stage(), "Connecting");
+}
+
+/// The operator changed the server's key, and this client holds the old certificate.
+#[test]
+fn over_tcp_a_client_learns_a_key_that_was_changed() {
+    let operator = DeviceKeys::generate(&mut Rng::new([50; 32]), &RUSTCRYPTO);
+    let key = ServerKey::generate(&mut Rng::new([51; 32]), &RUSTCRYPTO, 2);
+    let certificate = Certificate {
+        static_key: *key.public(),
+        key_id: 2,
+        not_before: UnixMillis(0),
+        not_after: UnixMillis(u64::MAX),
+    };
+    let certificate = certificate.sign(&RUSTCRYPTO, operator.signing_secret());
+    let mut config = config();
+    config.operator = Some(*operator.signing_public());
+    config.transports = Vec::from([TransportId::Quic, TransportId::Tcp]);
+    let mut w = World::of(config, Saved::default());
+    w.keys = Arc::new(ServerKeys::new(key, None).with_certificate(certificate));
+
+    w.call(Command::Start).unwrap();
+    assert_eq!(w.only, None);
+    assert!(w.took(|e| matches!(e, ClientEvent::Offline { .. })), "the server did not understand");
+    w.binding = Binding::TCP;
+    w.later(2_000);
+    assert_eq!(w.only, Some(TransportId::Tcp), "there it can be asked");
+    assert!(w.took(|e| matches!(e, ClientEvent::Online { .. })));
+    // From now on the key is known, over any transport.
+    w.cut();
+    w.binding = BINDING;
+    w.later(2_000);
+    assert_eq!(w.only, None);
+    assert!(w.client.machine().is_online());
+}
+
+#[test]
+fn without_tcp_a_changed_key_stays_unknown() {
+    let mut config = config();
+    config.operator = Some([1; 32]);
+    let mut w = World::of(config, Saved::default());
+    w.keys = Arc::new(ServerKeys::new(ServerKey::generate(&mut Rng::new([51; 32]), &RUSTCRYPTO, 2), None));
+    w.call(Command::Start).unwrap();
+    w.later(2_000);
+    assert!(w.connects >= 2);
+    assert_eq!(w.only, None, "the application wants QUIC and nothing else");
+}
