@@ -20,7 +20,6 @@
 //! | [`endpoint`] | the machine |
 //! | [`conn`] | one connection, inside [`Endpoint::with`] |
 //! | [`event`] | what goes in and comes out |
-//! | [`machine`] | the interface adapters drive |
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -31,7 +30,6 @@ pub mod endpoint;
 pub mod event;
 mod hello;
 mod ids;
-pub mod machine;
 mod schedule;
 pub mod sessions;
 mod slots;
@@ -43,7 +41,6 @@ pub use conn::{Conn, ConnStats};
 pub use endpoint::{Endpoint, EndpointStats, Misuse};
 pub use event::{Closed, EarlyData, Event, Input, Output, Received, Transmit, WaitReason};
 pub use ids::{ConnId, ResetKey};
-pub use machine::{DatagramMachine, Step};
 pub use sessions::{ClientSessions, SessionMemory};
 pub use tls::{ClientTls, Pin, ServerTls, TlsError, Trust};
 

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use ntproto_core::client::MAX_BODY;
@@ -40,6 +41,10 @@ pub struct ServerConfig {
     pub retry_above: usize,
     /// Half-open handshakes above which new ones are refused.
     pub max_half_open: usize,
+    /// TCP connections one network may open at once.
+    pub tcp_burst: u32,
+    /// TCP connections one network may open a second after that.
+    pub tcp_rate: u32,
     /// The largest message body, in bytes.
     pub max_message: usize,
     /// How long a session ticket is good for.
@@ -84,6 +89,8 @@ impl Default for ServerConfig {
             max_connections: hub.max_connections,
             retry_above: ntproto_quic::config::RETRY_ABOVE,
             max_half_open: ntproto_quic::config::MAX_HALF_OPEN,
+            tcp_burst: ntproto_net::tcp::gate::BURST,
+            tcp_rate: ntproto_net::tcp::gate::RATE,
             max_message: hub.max_body,
             ticket_lifetime: hub.ticket_lifetime,
             session_lifetime: hub.ticket_cap,
@@ -178,6 +185,16 @@ const SETTINGS: &[Setting] = &[
         expected: "a number from 1 to 1048576",
     },
     Setting {
+        key: "tcp_burst",
+        read: |c, v| set(&mut c.tcp_burst, number(v, 1, 1 << 20)),
+        expected: "a number from 1 to 1048576",
+    },
+    Setting {
+        key: "tcp_rate",
+        read: |c, v| set(&mut c.tcp_rate, number(v, 1, 1 << 20)),
+        expected: "a number from 1 to 1048576",
+    },
+    Setting {
         key: "max_message",
         read: |c, v| set(&mut c.max_message, number(v, 1, MAX_BODY)),
         expected: "a number of bytes from 1 to 262144",
@@ -226,7 +243,7 @@ fn set<T>(field: &mut T, value: Option<T>) -> Option<()> {
     Some(())
 }
 
-fn number(text: &str, least: usize, most: usize) -> Option<usize> {
+fn number<T: FromStr + PartialOrd>(text: &str, least: T, most: T) -> Option<T> {
     text.parse().ok().filter(|n| (least..=most).contains(n))
 }
 

@@ -1,13 +1,13 @@
-//! The server as one machine that does no I/O: QUIC below, the hub above.
+//! The server as one machine that does no I/O: QUIC and TCP below, the hub above.
 //!
 //! ```text
-//!  datagrams ──▶ quic ── Connected, bytes ──▶ hub ── Store(txn) ──▶ host's store
-//!                  ▲                           │  ▲                      │
-//!  datagrams ◀── quic ◀── bytes of channels ───┘  └──── StoreDone ◀──────┘
+//!  datagrams, ──▶ net ── Connected, bytes ──▶ hub ── Store(txn) ──▶ host's store
+//!    streams       ▲                           │  ▲                      │
+//!            ◀──  net ◀── bytes of channels ───┘  └──── StoreDone ◀──────┘
 //! ```
 //!
 //! Backpressure runs both ways. A connection the hub does not accept packets from is left unread but for CONTROL:
-//! QUIC's flow control then holds its peer back. A channel that QUIC takes no more bytes for keeps what was left of one buffer here, and
+//! the transport's flow control then holds its peer back. A channel that takes no more bytes keeps what was left of one buffer here, and
 //! the hub is told that it is not writable.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -23,13 +23,11 @@ use ntproto_core::tx::TxBuf;
 use ntproto_core::wire::channel::{Channel, ChannelSet};
 use ntproto_hub::store::{OpId, Outcome, StoreError, Txn};
 use ntproto_hub::{self as hub, Ask, AskId, Hub, HubEvent, Push};
-use ntproto_quic::{
-    ALPN, Closed, Conn, ConnId, DatagramMachine, Endpoint, EndpointStats, Event, Input, Output, Received,
-    Step,
-};
+use ntproto_net::{Closed, Conn, ConnId, Endpoint, Event, Machine, Output, Step, StreamId, StreamInput};
+use ntproto_quic::{ALPN, EndpointStats, Received};
 
 /// What the hub seals into at a time: frames of packets that wait together. It is also the most that is kept of a
-/// channel that QUIC takes no more bytes for, but for a single frame that is larger.
+/// channel that takes no more bytes, but for a single frame that is larger.
 const SCRATCH: usize = 64 * 1024;
 /// Bytes read of one connection before the others have their turn.
 const READ_TURN: usize = 128 * 1024;
@@ -103,7 +101,7 @@ struct Pipe {
     unread: ChannelSet,
     /// Whether it waits for its turn to be read.
     queued: bool,
-    /// What QUIC did not take, by channel.
+    /// What the transport did not take, by channel.
     left: [Bytes; Channel::STREAMS.len()],
 }
 
@@ -124,7 +122,7 @@ enum Phase {
 
 /// The server machine. See the [module](self).
 pub struct Node {
-    quic: Endpoint,
+    net: Endpoint,
     hub: Hub,
     pipes: BTreeMap<ConnId, Pipe>,
     /// Connections with bytes to read, each once.
@@ -141,12 +139,12 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node over a QUIC endpoint that serves, and a hub that was booted.
+    /// A node over an endpoint that serves, and a hub that was booted.
     #[must_use]
-    pub fn new(quic: Endpoint, hub: Hub) -> Self {
+    pub fn new(net: Endpoint, hub: Hub) -> Self {
         let ticket_key = hub.tickets().current().id();
         Self {
-            quic,
+            net,
             hub,
             pipes: BTreeMap::new(),
             ready: VecDeque::new(),
@@ -169,7 +167,7 @@ impl Node {
     /// The transport's counts.
     #[must_use]
     pub fn stats(&self) -> EndpointStats {
-        self.quic.stats()
+        self.net.stats()
     }
 
     /// The hub, to ask about.
@@ -184,12 +182,12 @@ impl Node {
         self.hub.in_store()
     }
 
-    /// Moves everything that can move without the host: until QUIC and the hub have nothing to say. When nothing
+    /// Moves everything that can move without the host: until transports and hub have nothing to say. When nothing
     /// happened since the last call, it costs one look at each.
     fn pump(&mut self, now: Now) {
         loop {
             let mut moved = false;
-            while let Output::Event(event) = self.quic.poll_output(now, None) {
+            while let Some(event) = self.net.next_event(now) {
                 self.transport(now, event);
                 moved = true;
             }
@@ -222,13 +220,13 @@ impl Node {
         }
     }
 
-    /// What QUIC says.
+    /// What a transport says.
     fn transport(&mut self, now: Now, event: Event) {
         match event {
             Event::Connected { conn, alpn, binding, remote, .. } => {
                 self.event(NodeEvent::Opened { conn, remote });
                 if alpn != ALPN {
-                    self.quic.with(now, conn, |c| c.close(ErrorCode::Version as u32, b""));
+                    self.net.with(now, conn, |c| c.close(ErrorCode::Version as u32, b""));
                     return;
                 }
                 let pipe = Pipe { unread: ChannelSet::NONE, queued: false, left: Default::default() };
@@ -249,7 +247,7 @@ impl Node {
             Event::Early { .. } => {}
             // MEDIA is not served yet: what comes is dropped.
             Event::Datagram { conn } => {
-                self.quic.with(now, conn, |c| while c.recv_datagram().is_some() {});
+                self.net.with(now, conn, |c| while c.recv_datagram().is_some() {});
             }
             Event::Closed { conn, reason } => {
                 if self.pipes.remove(&conn).is_some() {
@@ -278,14 +276,14 @@ impl Node {
                 return;
             }
             let mut refused = false;
-            let visit = |c: &mut Conn<'_>| {
+            let visit = |c: &mut Conn<'_, '_>| {
                 c.read_chunks(channel, turn, |data| {
                     hub.handle(now, hub::Input::Bytes { conn: id, channel, data: &data });
                     refused = !hub.accepts(id, channel);
                     !refused
                 })
             };
-            let read = self.quic.with(now, conn, visit).unwrap_or(0);
+            let read = self.net.with(now, conn, visit).unwrap_or(0);
             if refused {
                 return;
             }
@@ -308,10 +306,10 @@ impl Node {
                 self.effects.push_back(Effect::Store { op, txn, deadline });
             }
             hub::Output::Close { conn, code } => {
-                // What QUIC holds goes out before the close; the hub has waited, for a while, until it took all.
+                // What the transport holds goes out before the close; the hub has waited, for a while, until it took all.
                 let conn = ConnId(conn.0);
                 self.pipes.remove(&conn);
-                self.quic.with(now, conn, |c| c.close(code as u32, code.name().as_bytes()));
+                self.net.with(now, conn, |c| c.close(code as u32, code.name().as_bytes()));
             }
             hub::Output::Resume { conn } => {
                 let conn = ConnId(conn.0);
@@ -340,8 +338,11 @@ impl Node {
                 self.store_failed = true;
                 self.drain(now);
             }
+            HubEvent::In { conn, .. } => {
+                self.net.with(now, ConnId(conn.0), |c| c.settle());
+            }
             HubEvent::Drained => {
-                self.quic.close_all(now, ErrorCode::GoingAway as u32, ErrorCode::GoingAway.name().as_bytes());
+                self.net.close_all(now, ErrorCode::GoingAway as u32, ErrorCode::GoingAway.name().as_bytes());
                 self.phase = Phase::Leaving(now.mono + LAST_WORDS);
             }
             _ => {}
@@ -353,15 +354,15 @@ impl Node {
         if self.phase == Phase::Serving && self.hub.call(now, hub::Command::Drain).is_ok() {
             self.phase = Phase::Draining;
             for conn in self.pipes.keys() {
-                self.quic.with(now, *conn, |c| c.control_last());
+                self.net.with(now, *conn, |c| c.control_last());
             }
         }
     }
 
-    /// Hands `scratch` to QUIC and keeps what it does not take.
+    /// Hands `scratch` to the transport and keeps what it does not take.
     fn write(&mut self, now: Now, conn: ConnId, channel: Channel) {
         let bytes = self.scratch.as_slice();
-        let taken = self.quic.with(now, conn, |c| c.write(channel, bytes));
+        let taken = self.net.with(now, conn, |c| c.write(channel, bytes));
         if let (Some(taken), Some(pipe)) = (taken, self.pipes.get_mut(&conn))
             && taken < bytes.len()
             && let Some(left) = pipe.left.get_mut(channel.index())
@@ -372,14 +373,14 @@ impl Node {
         }
     }
 
-    /// QUIC takes bytes again: first those that were left.
+    /// A channel takes bytes again: first those that were left.
     fn flush(&mut self, now: Now, conn: ConnId, channel: Channel) {
         let Some(pipe) = self.pipes.get_mut(&conn) else { return };
         let Some(left) = pipe.left.get_mut(channel.index()) else { return };
         if left.is_empty() {
             return;
         }
-        self.quic.with(now, conn, |c| c.write_bytes(channel, left));
+        self.net.with(now, conn, |c| c.write_bytes(channel, left));
         if left.is_empty() {
             // An empty slice of a buffer would keep all of it.
             *left = Bytes::new();
@@ -397,16 +398,24 @@ fn duplicate(key: &TicketKey) -> TicketKey {
     TicketKey::from_parts(key.id(), key.created(), key.secret().duplicate())
 }
 
-impl DatagramMachine for Node {
+impl Machine for Node {
     type Command = Command;
     type Effect = Effect;
 
     fn datagram(&mut self, now: Now, received: Received<'_>) {
-        self.quic.handle(now, Input::Datagram(received));
+        self.net.datagram(now, received);
+    }
+
+    fn accept(&mut self, now: Now, remote: SocketAddr) -> Option<StreamId> {
+        if self.phase == Phase::Serving { self.net.accept(now, remote) } else { None }
+    }
+
+    fn stream(&mut self, _: Now, stream: StreamId, input: StreamInput) {
+        self.net.stream(stream, input);
     }
 
     fn timeout(&mut self, now: Now) {
-        self.quic.handle(now, Input::Timeout);
+        self.net.timeout(now);
         self.hub.handle(now, hub::Input::Timeout);
     }
 
@@ -438,15 +447,16 @@ impl DatagramMachine for Node {
         if let Some(effect) = self.effects.pop_front() {
             return Step::Effect(effect);
         }
-        match self.quic.poll_output(now, tx) {
+        match self.net.poll_output(now, tx) {
             Output::Transmit(transmit) => Step::Transmit(transmit),
+            Output::Stream(stream, step) => Step::Stream(stream, step),
             Output::Event(event) => {
                 // The pump took all there were; one that comes of sending is work for the next poll.
                 self.transport(now, event);
                 Step::Wait(Some(now.mono))
             }
-            Output::Wait { at, .. } => match self.phase {
-                Phase::Leaving(until) if self.quic.is_flushed() || now.mono >= until => Step::Done,
+            Output::Wait(at) => match self.phase {
+                Phase::Leaving(until) if self.net.is_flushed() || now.mono >= until => Step::Done,
                 Phase::Leaving(until) => Step::Wait(earliest(at, Some(until))),
                 Phase::Serving | Phase::Draining => Step::Wait(earliest(at, self.hub_wait)),
             },

@@ -68,7 +68,7 @@ macro_rules! settings {
 }
 
 settings! {
-    /// The UDP address and port to listen on.
+    /// The address and port to listen on, UDP and TCP.
     listen: "ADDRESS",
     /// What clients reach it by, if that is not where it listens.
     public_host: "HOST",
@@ -88,6 +88,10 @@ settings! {
     retry_above: "N",
     /// Half-open handshakes above which new ones are refused.
     max_half_open: "N",
+    /// TCP connections one network may open at once.
+    tcp_burst: "N",
+    /// TCP connections one network may open a second after that.
+    tcp_rate: "N",
     /// The largest message, in bytes.
     max_message: "BYTES",
     /// How long a session ticket is good for.

@@ -81,9 +81,11 @@ impl Desk {
                 let place = Place { generation: self.generation, position: inbound.position };
                 events.message(place, inbound);
             }
-            ClientEvent::Online { session, uin, device } => {
-                self.shared.status.set(State::Online { session, caught_up: false }, Some((uin, device)));
-                events.push(Event::Online { session, uin, device });
+            ClientEvent::Online { session, uin, device, transport } => {
+                self.shared
+                    .status
+                    .set(State::Online { session, transport, caught_up: false }, Some((uin, device)));
+                events.push(Event::Online { session, uin, device, transport });
             }
             ClientEvent::CaughtUp => {
                 self.shared.status.caught_up();

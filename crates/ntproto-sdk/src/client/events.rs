@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_core::Stream;
+use ntproto_core::binding::TransportId;
 use ntproto_core::client::{Down, Failure, Inbound};
 use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, SessionId, Uin};
 use ntproto_core::wire::packet::Packet;
@@ -37,6 +38,8 @@ pub enum Event {
         uin: Uin,
         /// The device.
         device: DeviceId,
+        /// What carries it: TCP where QUIC does not get through.
+        transport: TransportId,
     },
     /// Everything that was in the inbox at the server is here now; more follows as it comes.
     CaughtUp,

@@ -27,8 +27,8 @@ use ntproto_core::crypto::identity::{DeviceKeys, Link};
 use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
 use ntproto_core::time::UnixMillis;
 use ntproto_core::wire::packet::PacketId;
+use ntproto_net::Closed;
 use ntproto_proto::v2;
-use ntproto_quic::Closed;
 
 use self::calls::{Calls, Reply, Want};
 use self::events::Queue;

@@ -121,6 +121,8 @@ pub fn assemble(
         fingerprint_hash: provider.sha256(&[FINGERPRINT_CONTEXT, keys.signing_public()]),
         heartbeat,
         jitter,
+        operator: Some(server.operator_key),
+        transports: server.transports.offered(),
         ..ClientConfig::new(provider, server.static_key, keys.duplicate())
     };
     let (sender, commands) = async_channel::bounded(MAX_COMMANDS);
@@ -142,7 +144,7 @@ pub fn assemble(
         provider,
     });
     let mut driver = Driver::new(config, server, saved, base, seed, now);
-    ntproto_quic::DatagramMachine::command(&mut driver, now, Command::Call(CallId(0), core::Command::Start));
+    ntproto_net::Machine::command(&mut driver, now, Command::Call(CallId(0), core::Command::Start));
     let desk = Desk { shared: Arc::clone(&shared), commands: sender.downgrade(), store, generation };
     let client = Client(Arc::new(Inner { commands: sender, shared }));
     Ok(Parts { client, driver, commands, desk })

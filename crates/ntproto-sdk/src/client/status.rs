@@ -4,9 +4,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use event_listener::Event as Changed;
+use ntproto_core::binding::TransportId;
 use ntproto_core::client::Down;
 use ntproto_core::ids::{DeviceId, SessionId, Uin};
-use ntproto_quic::Closed;
+use ntproto_net::Closed;
 
 use super::Identity;
 use super::error::Ended;
@@ -20,6 +21,8 @@ pub enum State {
     Online {
         /// The session.
         session: SessionId,
+        /// What carries it.
+        transport: TransportId,
         /// Whether everything that was in the inbox has come.
         caught_up: bool,
     },

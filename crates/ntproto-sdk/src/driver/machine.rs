@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use ntproto_core::binding::{Binding, TransportId};
 use ntproto_core::client::{self, Client, ClientConfig, ClientEvent, ClientTxn, OpId, Saved};
 use ntproto_core::code::ErrorCode;
 use ntproto_core::ids::{DeviceId, Uin};
@@ -9,12 +10,15 @@ use ntproto_core::rng::Rng;
 use ntproto_core::time::{Instant, Now, earliest};
 use ntproto_core::tx::TxBuf;
 use ntproto_core::wire::channel::Channel;
-use ntproto_quic::{ConnId, DatagramMachine, Endpoint, Event, Input, Output, Received, Step};
+use ntproto_net::tcp::gate::TcpLimits;
+use ntproto_net::{ConnId, Endpoint, Event, Machine, Output, Step, StreamId, StreamInput};
+use ntproto_quic::Received;
 
-use super::dial::{Dial, Next};
+use super::dial::{Dial, Next, Plan};
 use super::pipe::Pipe;
 use super::probe::Probe;
-use super::{Command, Effect, Server};
+use super::scout::Scout;
+use super::{Command, Effect, Server, Transports};
 
 /// The buffer for one transmit of the core: some frames of its usual size (a larger one comes alone).
 const TRANSMIT_LIMIT: usize = 64 * 1024;
@@ -22,9 +26,12 @@ const TRANSMIT_LIMIT: usize = 64 * 1024;
 /// A client without I/O. See the [module](super).
 pub struct Driver {
     client: Client,
-    quic: Endpoint,
+    net: Endpoint,
     server: Server,
     dial: Dial,
+    scout: Scout,
+    /// What worked on this network.
+    worked: Option<TransportId>,
     /// The connection that won, from Connected to Closed or Disconnect.
     conn: Option<ConnId>,
     pipe: Pipe,
@@ -62,9 +69,11 @@ impl Driver {
         let mut rng = Rng::new(seed);
         Self {
             client: Client::new(config, saved, rng.array(), now),
-            quic: Endpoint::new(server.quic.clone(), base, rng.array()),
+            net: Endpoint::new(server.quic.clone(), TcpLimits::default(), base, rng.array()),
             server,
-            dial: Dial::default(),
+            dial: Dial::new(now.mono),
+            scout: Scout::default(),
+            worked: None,
             conn: None,
             pipe: Pipe::default(),
             probe: Probe::new(now.mono),
@@ -90,9 +99,15 @@ impl Driver {
         &self.client
     }
 
-    /// The round-trip time of the connection, if there is one.
+    /// What carries the connection, if there is one.
+    #[must_use]
+    pub fn transport(&self) -> Option<TransportId> {
+        self.conn.map(ConnId::transport)
+    }
+
+    /// The round-trip time of the connection, where it is known: over QUIC.
     pub fn rtt(&mut self, now: Now) -> Option<core::time::Duration> {
-        self.quic.with(now, self.conn?, |c| c.stats().rtt)
+        self.net.with(now, self.conn?, |c| c.rtt())?
     }
 
     // ── the core's side ─────────────────────────────────────────────────────────────────────────
@@ -108,6 +123,9 @@ impl Driver {
         self.stirred = true;
         while let Some(output) = next(&mut self.client, now, None) {
             self.obey(now, output);
+        }
+        if let Some((conn, binding)) = self.scout.take(now.mono, self.client.awaits_answer()) {
+            self.change_over(now, conn, binding);
         }
     }
 
@@ -126,10 +144,10 @@ impl Driver {
                 }
                 self.effects.push_back(Effect::Event(event));
             }
-            client::Output::Connect { .. } => {
+            client::Output::Connect { only, .. } => {
                 self.hang_up(now, ErrorCode::Normal);
-                let Server { host, port, addresses, tls, .. } = &self.server;
-                let next = self.dial.start(now, &mut self.quic, tls, host, *port, addresses);
+                let plan = self.plan(only);
+                let next = self.dial.start(now, &mut self.net, &self.server, plan);
                 self.dialled(now, next);
             }
             client::Output::Disconnect(code) => self.hang_up(now, code),
@@ -137,7 +155,7 @@ impl Driver {
         }
     }
 
-    /// Pulls the core's bytes into QUIC, as far as it takes them.
+    /// Pulls the core's bytes into the transport, as far as it takes them.
     fn pull(&mut self, now: Now) {
         while self.stirred {
             self.frame.clear();
@@ -145,7 +163,7 @@ impl Driver {
                 client::Output::Transmit { channel } => {
                     let Some(conn) = self.conn else { continue };
                     let data = self.frame.as_slice();
-                    if !self.pipe.write(now, &mut self.quic, conn, channel, data) {
+                    if !self.pipe.write(now, &mut self.net, conn, channel, data) {
                         self.client.handle(now, client::Input::Writable(self.pipe.writable()));
                     }
                 }
@@ -180,10 +198,50 @@ impl Driver {
 
     // ── the connection ──────────────────────────────────────────────────────────────────────────
 
+    /// How to reach the server. `only`: the client wants this one.
+    const fn plan(&self, only: Option<TransportId>) -> Plan {
+        match (self.server.transports, only, self.worked) {
+            (Transports::RequireQuic, ..) => Plan::Only(TransportId::Quic),
+            (Transports::RequireTcp, ..) => Plan::Only(TransportId::Tcp),
+            (Transports::Any, Some(transport), _) => Plan::Only(transport),
+            (Transports::Any, None, Some(TransportId::Tcp)) => Plan::Even,
+            (Transports::Any, None, _) => Plan::Race,
+        }
+    }
+
+    /// This connection is used from now on.
+    fn use_conn(&mut self, now: Now, conn: ConnId) {
+        self.conn = Some(conn);
+        self.pipe = Pipe::default();
+        self.probe.heard(now.mono);
+        self.worked = Some(conn.transport());
+        if self.server.transports == Transports::Any {
+            self.scout.begin(now.mono, conn.transport());
+        }
+        self.effects.push_back(Effect::Reached);
+    }
+
+    /// The session moves to the connection that the scout has found.
+    fn change_over(&mut self, now: Now, conn: ConnId, binding: Binding) {
+        if let Some(old) = self.conn.take() {
+            self.net.with(now, old, |c| c.close(ErrorCode::Normal as u32, b""));
+        }
+        self.use_conn(now, conn);
+        self.tell(now, client::Input::Moved(binding));
+    }
+
+    /// When silence on QUIC becomes suspicious enough to look for TCP.
+    fn doubt(&self) -> Option<Instant> {
+        let race = self.server.transports == Transports::Any;
+        let quic = self.conn.is_some_and(|conn| conn.transport() == TransportId::Quic);
+        if race && quic { self.probe.doubt(self.is_owed()) } else { None }
+    }
+
     fn hang_up(&mut self, now: Now, code: ErrorCode) {
-        self.dial.cancel(now, &mut self.quic, None);
+        self.dial.cancel(now, &mut self.net, None);
+        self.scout.recall(now, &mut self.net);
         if let Some(conn) = self.conn.take() {
-            self.quic.with(now, conn, |c| c.close(code as u32, b""));
+            self.net.with(now, conn, |c| c.close(code as u32, b""));
         }
     }
 
@@ -198,32 +256,35 @@ impl Driver {
         }
     }
 
-    /// Takes QUIC's events in.
+    /// Takes the transports' events in.
     fn hear(&mut self, now: Now) {
-        while let Output::Event(event) = self.quic.poll_output(now, None) {
-            self.quic_event(now, event);
+        while let Some(event) = self.net.next_event(now) {
+            self.net_event(now, event);
         }
     }
 
-    fn quic_event(&mut self, now: Now, event: Event) {
+    fn net_event(&mut self, now: Now, event: Event) {
         match event {
+            Event::Connected { conn, binding, .. } if self.scout.is(conn) => {
+                self.found(now, conn.transport(), binding);
+            }
             Event::Connected { conn, binding, .. } => {
-                if self.dial.won(now, &mut self.quic, conn) {
-                    self.conn = Some(conn);
-                    self.pipe = Pipe::default();
-                    self.effects.push_back(Effect::Reached);
+                if self.dial.won(now, &mut self.net, conn) {
+                    self.use_conn(now, conn);
                     self.tell(now, client::Input::Connected(binding));
                 }
             }
             Event::Readable { conn, channel } if self.conn == Some(conn) => self.read(now, conn, channel),
             Event::Writable { conn, channel } if self.conn == Some(conn) => {
-                if self.pipe.resume(now, &mut self.quic, conn, channel) {
+                if self.pipe.resume(now, &mut self.net, conn, channel) {
                     let writable = self.pipe.writable();
                     self.tell(now, client::Input::Writable(writable));
                 }
             }
+            Event::Closed { conn, .. } if self.scout.is(conn) => self.scout.failed(now.mono),
             Event::Closed { conn, reason } if self.conn == Some(conn) => {
                 self.conn = None;
+                self.scout.recall(now, &mut self.net);
                 self.effects.push_back(Effect::Lost(reason));
                 self.tell(now, client::Input::Disconnected);
             }
@@ -231,7 +292,7 @@ impl Driver {
                 if self.dial.is_trying(conn) {
                     self.effects.push_back(Effect::Lost(reason));
                 }
-                let next = self.dial.lost(now, &mut self.quic, &self.server.tls, &self.server.host, conn);
+                let next = self.dial.lost(now, &mut self.net, &self.server, conn);
                 self.dialled(now, next);
             }
             // Of a connection given up, or media, which this version does not speak.
@@ -242,10 +303,24 @@ impl Driver {
         }
     }
 
+    /// The scout's connection is up. One over TCP is needed only as long as QUIC is silent.
+    fn found(&mut self, now: Now, transport: TransportId, binding: Binding) {
+        let silent = self.doubt().is_some_and(|at| at <= now.mono);
+        if transport == TransportId::Tcp && !silent {
+            return self.scout.recall(now, &mut self.net);
+        }
+        self.scout.up(now.mono, binding);
+        // What is owed on a silent connection is not waited for.
+        let owed = !silent && self.client.awaits_answer();
+        if let Some((conn, binding)) = self.scout.take(now.mono, owed) {
+            self.change_over(now, conn, binding);
+        }
+    }
+
     /// Hands a channel's bytes to the core: the flow-control window bounds them.
     fn read(&mut self, now: Now, conn: ConnId, channel: Channel) {
         let client = &mut self.client;
-        self.quic.with(now, conn, |c| {
+        self.net.with(now, conn, |c| {
             c.read_chunks(channel, usize::MAX, |data| {
                 client.handle(now, client::Input::Bytes { channel, data: &data });
                 true
@@ -263,29 +338,41 @@ fn next(client: &mut Client, now: Now, tx: Option<&mut TxBuf>) -> Option<client:
     }
 }
 
-impl DatagramMachine for Driver {
+impl Machine for Driver {
     type Command = Command;
     type Effect = Effect;
 
     fn datagram(&mut self, now: Now, received: Received<'_>) {
         self.probe.heard(now.mono);
-        self.quic.handle(now, Input::Datagram(received));
+        self.net.datagram(now, received);
+        self.hear(now);
+    }
+
+    fn stream(&mut self, now: Now, stream: StreamId, input: StreamInput) {
+        if self.conn == Some(stream.into()) && matches!(input, StreamInput::Bytes(_)) {
+            self.probe.heard(now.mono);
+        }
+        self.net.stream(stream, input);
         self.hear(now);
     }
 
     fn timeout(&mut self, now: Now) {
-        self.quic.handle(now, Input::Timeout);
-        let next = self.dial.timeout(now, &mut self.quic, &self.server.tls, &self.server.host);
-        self.dialled(now, next);
+        self.net.timeout(now);
+        self.dial.timeout(now, &mut self.net, &self.server);
         if self.wake.is_some_and(|at| at <= now.mono) {
             self.tell(now, client::Input::Timeout);
         }
         if let Some(conn) = self.conn
             && self.probe.due(now.mono, self.is_owed())
         {
-            self.quic.with(now, conn, |c| c.ping());
+            self.net.with(now, conn, |c| c.ping());
+        }
+        if let Some(conn) = self.conn {
+            let doubt = self.doubt();
+            self.scout.look(now, &mut self.net, &self.server, conn, doubt);
         }
         self.hear(now);
+        self.listen(now);
     }
 
     fn command(&mut self, now: Now, command: Command) {
@@ -308,13 +395,16 @@ impl DatagramMachine for Driver {
                 self.next_confirm(now);
             }
             Command::Resolved(id, addresses) => {
-                let Server { host, tls, .. } = &self.server;
-                let next = self.dial.resolved(now, &mut self.quic, tls, host, id, addresses);
+                let next = self.dial.resolved(now, &mut self.net, &self.server, id, addresses);
                 self.dialled(now, next);
             }
             Command::NetworkChanged => {
-                if let Some(conn) = self.conn {
-                    self.quic.with(now, conn, |c| c.path_changed());
+                self.worked = None;
+                if let Some(conn) = self.conn
+                    && self.net.with(now, conn, |c| c.path_changed()) == Some(false)
+                {
+                    self.hang_up(now, ErrorCode::Normal);
+                    self.tell(now, client::Input::Disconnected);
                 }
                 self.client.handle(now, client::Input::NetworkChanged);
             }
@@ -336,14 +426,16 @@ impl DatagramMachine for Driver {
             if let Some(effect) = self.effects.pop_front() {
                 return Step::Effect(effect);
             }
-            match self.quic.poll_output(now, tx.as_deref_mut()) {
+            match self.net.poll_output(now, tx.as_deref_mut()) {
                 Output::Transmit(transmit) => return Step::Transmit(transmit),
-                Output::Event(event) => self.quic_event(now, event),
-                Output::Wait { .. } if self.stirred => {}
-                Output::Wait { .. } if self.is_over() && self.quic.is_flushed() => return Step::Done,
-                Output::Wait { at, .. } => {
+                Output::Stream(stream, step) => return Step::Stream(stream, step),
+                Output::Event(event) => self.net_event(now, event),
+                Output::Wait(_) if self.stirred => {}
+                Output::Wait(_) if self.is_over() && self.net.is_flushed() => return Step::Done,
+                Output::Wait(at) => {
                     let probe = self.probe.deadline(self.is_owed());
-                    let own = earliest(earliest(self.wake, self.dial.deadline()), probe);
+                    let scout = self.conn.and_then(|_| self.scout.deadline(self.doubt()));
+                    let own = earliest(earliest(self.wake, self.dial.deadline()), earliest(probe, scout));
                     return Step::Wait(earliest(at, own));
                 }
             }

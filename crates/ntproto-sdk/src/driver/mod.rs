@@ -1,12 +1,12 @@
-//! A client without I/O: the core's client over one QUIC endpoint.
+//! A client without I/O: the core's client over one endpoint, QUIC and TCP.
 //!
 //! ```text
 //!  Command ─▶ ┌────────────────┐ Connect, bytes ┌────────────────┐ ─▶ datagrams
-//!             │ client::Client │ ◀────────────▶ │ quic::Endpoint │
+//!             │ client::Client │ ◀────────────▶ │  net::Endpoint │ ◀▶ streams
 //!  Effect  ◀─ └────────────────┘  channels      └────────────────┘ ◀─ datagrams
 //! ```
 //!
-//! A host runs the [`DatagramMachine`](ntproto_quic::DatagramMachine) it is: it sends and receives the datagrams, keeps the deadline, runs
+//! A host runs the [`Machine`](ntproto_net::Machine) it is: it sends and receives datagrams and streams, keeps the deadline, runs
 //! [`Effect::Store`] on a [`ClientStore`](crate::store::ClientStore), looks up names for [`Effect::Resolve`] and
 //! passes on [`Effect::Event`]. `examples/std_loop.rs` is such a host in one thread, with no async runtime;
 //! [`Client`](crate::Client) is what adapters put before it.
@@ -15,26 +15,54 @@ mod dial;
 mod machine;
 mod pipe;
 mod probe;
+mod scout;
 
 use std::net::SocketAddr;
 
+use ntproto_core::binding::TransportId;
 use ntproto_core::client::{self, ClientEvent, ClientTxn, Misuse, OpId, RequestId, StoreError};
 use ntproto_core::crypto::identity::CertificateError;
 use ntproto_core::crypto::{CryptoProvider, rustcrypto::RUSTCRYPTO};
 use ntproto_core::time::UnixMillis;
+use ntproto_net::Closed;
 use ntproto_quic::tls::default_provider;
-use ntproto_quic::{ALPN, ClientTls, Closed, EndpointConfig, Pin, TlsError, Trust};
+use ntproto_quic::{ALPN, ClientTls, EndpointConfig, Pin, TlsError, Trust};
 
 pub use machine::Driver;
 
 use crate::ConnectString;
+
+/// Which transports a client may use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transports {
+    /// QUIC; TCP where QUIC does not get through. The same guarantees hold on both, and
+    /// [`Online`](ClientEvent::Online) tells which it is.
+    #[default]
+    Any,
+    /// QUIC and nothing else: a network that drops UDP keeps the client offline.
+    RequireQuic,
+    /// TCP and nothing else.
+    RequireTcp,
+}
+
+impl Transports {
+    /// What the server is told, best first.
+    #[must_use]
+    pub fn offered(self) -> Vec<TransportId> {
+        match self {
+            Self::Any => vec![TransportId::Quic, TransportId::Tcp],
+            Self::RequireQuic => vec![TransportId::Quic],
+            Self::RequireTcp => vec![TransportId::Tcp],
+        }
+    }
+}
 
 /// Which server, and how to know it.
 #[derive(Clone)]
 pub struct Server {
     /// A DNS name or an IP address, without brackets.
     pub host: String,
-    /// The UDP port.
+    /// The port, of UDP and TCP.
     pub port: u16,
     /// Where to find it, when no name need be looked up.
     pub addresses: Vec<SocketAddr>,
@@ -42,6 +70,10 @@ pub struct Server {
     pub tls: ClientTls,
     /// The server's static key, out of a verified certificate.
     pub static_key: [u8; 32],
+    /// The operator's key. Over TCP a client learns a static key that was changed by it.
+    pub operator_key: [u8; 32],
+    /// Which transports may be used.
+    pub transports: Transports,
     /// How the QUIC endpoint behaves.
     pub quic: EndpointConfig,
 }
@@ -74,6 +106,8 @@ impl Server {
             addresses: Vec::new(),
             tls,
             static_key,
+            operator_key: connect.operator_key,
+            transports: Transports::Any,
             quic: EndpointConfig::client(),
         })
     }

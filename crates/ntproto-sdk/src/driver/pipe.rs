@@ -1,8 +1,8 @@
-//! The bytes of a connection's channels that QUIC has not taken yet.
+//! The bytes of a connection's channels that the transport has not taken yet.
 
 use ntproto_core::time::Now;
 use ntproto_core::wire::channel::{Channel, ChannelSet};
-use ntproto_quic::{ConnId, Endpoint};
+use ntproto_net::{ConnId, Endpoint};
 
 /// What is left of one transmit of each channel: a channel gives no more until it is gone, so the bound is one
 /// frame a channel.
@@ -20,17 +20,17 @@ impl Pipe {
         })
     }
 
-    /// Writes `data`, or keeps what QUIC does not take. Returns whether the channel takes more.
+    /// Writes `data`, or keeps what the transport does not take. Returns whether the channel takes more.
     pub(super) fn write(
         &mut self,
         now: Now,
-        quic: &mut Endpoint,
+        net: &mut Endpoint,
         conn: ConnId,
         channel: Channel,
         data: &[u8],
     ) -> bool {
         let Some(left) = self.left.get_mut(channel.index()) else { return true };
-        let done = quic.with(now, conn, |c| c.write(channel, data)).unwrap_or(data.len());
+        let done = net.with(now, conn, |c| c.write(channel, data)).unwrap_or(data.len());
         left.extend_from_slice(&data[done..]);
         if left.is_empty() {
             return true;
@@ -39,10 +39,10 @@ impl Pipe {
         false
     }
 
-    /// QUIC takes bytes of this channel again. Returns whether the core may too.
-    pub(super) fn resume(&mut self, now: Now, quic: &mut Endpoint, conn: ConnId, channel: Channel) -> bool {
+    /// The transport takes bytes of this channel again. Returns whether the core may too.
+    pub(super) fn resume(&mut self, now: Now, net: &mut Endpoint, conn: ConnId, channel: Channel) -> bool {
         let Some(left) = self.left.get_mut(channel.index()) else { return false };
-        let done = quic.with(now, conn, |c| c.write(channel, left)).unwrap_or(left.len());
+        let done = net.with(now, conn, |c| c.write(channel, left)).unwrap_or(left.len());
         left.drain(..done);
         if !left.is_empty() {
             return false;

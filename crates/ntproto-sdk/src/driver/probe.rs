@@ -12,6 +12,9 @@ use ntproto_core::time::Instant;
 /// Silence after which an answer that is owed is asked for. Ten times what a busy disk takes.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Silence after which, in spite of that, another transport is looked for beside this one.
+const DOUBT: Duration = Duration::from_secs(3);
+
 /// When something was heard last, and whether was asked since.
 #[derive(Clone, Copy)]
 pub(super) struct Probe {
@@ -32,6 +35,11 @@ impl Probe {
     /// When to ask, if an answer is owed.
     pub(super) fn deadline(&self, owed: bool) -> Option<Instant> {
         (owed && !self.asked).then(|| self.heard + PATIENCE)
+    }
+
+    /// When to doubt that the server can be heard, if an answer is owed.
+    pub(super) fn doubt(&self, owed: bool) -> Option<Instant> {
+        (owed && self.asked).then(|| self.heard + DOUBT)
     }
 
     /// Whether to ask now.

@@ -172,7 +172,8 @@ pub(super) fn load(
     if changed {
         save(options.dir, &file)?;
     }
-    Ok((ServerKeys::new(file.current.key, file.previous.map(|old| old.key)), certified))
+    let keys = ServerKeys::new(file.current.key, file.previous.map(|old| old.key));
+    Ok((keys.with_certificate(certified.certificate.clone()), certified))
 }
 
 /// A key of the server, as its owner sees it.

@@ -1,7 +1,7 @@
-//! The node on tokio: one socket, one loop, one thread for the store.
+//! The node on tokio: UDP and TCP on one port, one loop, one thread for the store.
 //!
 //! ```text
-//!   socket ◀──▶ loop(node) ── Store(txn) ──▶ group commit ──▶ redb
+//!   sockets ◀─▶ loop(node) ── Store(txn) ──▶ group commit ──▶ redb
 //!                  ▲                              │ fsync
 //!                  └──────── StoreDone ───────────┘
 //! ```
@@ -15,7 +15,7 @@ mod report;
 mod tests;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,10 +30,12 @@ use ntproto_hub::store::execute::FIRST_UIN;
 use ntproto_hub::store::txn::Boot;
 use ntproto_hub::store::{Outcome, Store, StoreError, Txn};
 use ntproto_hub::{Hub, HubConfig, HubKeys};
-use ntproto_quic::{Endpoint, EndpointConfig, Limits};
+use ntproto_net::Endpoint;
+use ntproto_net::tcp::gate::TcpLimits;
+use ntproto_quic::{EndpointConfig, Limits};
 use ntproto_sdk::dispatch::Router;
 use ntproto_sdk::{ConnectString, EnrolCode};
-use ntproto_tokio::{Clock, Socket, drive};
+use ntproto_tokio::{Clock, Socket, Sockets, drive};
 use tokio::task::JoinHandle;
 
 use crate::config::ServerConfig;
@@ -139,7 +141,7 @@ async fn start_on(
     store_end: Duration,
 ) -> Result<Running, StartError> {
     let StartOptions { restored, router } = options;
-    let socket = bind(config.listen).map_err(|e| StartError::Bind(config.listen, e))?;
+    let (socket, listener) = bind(config.listen).map_err(|e| StartError::Bind(config.listen, e))?;
     let local_addr = socket.local_addr();
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|e| StartError::Entropy(e.to_string()))?;
@@ -186,7 +188,7 @@ async fn start_on(
     let group = group_commit(&config, around(store), commands.clone(), Arc::clone(&counters))?;
     let applications = Applications::new(&router, commands.clone(), clock);
     let host = Host { config, socket, clock, group, counters: Arc::clone(&counters), store_end };
-    let task = tokio::spawn(host.run(node, applications, commands.clone(), receiver));
+    let task = tokio::spawn(host.run(node, listener, applications, commands.clone(), receiver));
     Ok(Running { local_addr, connect_string, invitation, commands, counters, task })
 }
 
@@ -252,9 +254,9 @@ async fn ended(task: &mut JoinHandle<Result<(), RunError>>) -> Result<(), RunErr
     task.await.unwrap_or_else(|e| Err(RunError::Panicked(e.to_string())))
 }
 
-fn bind(listen: SocketAddr) -> io::Result<Socket> {
-    Socket::bind(listen).or_else(|error| match instead(listen, error.kind()) {
-        Some(other) => Socket::bind(other).map_err(|_| error),
+fn bind(listen: SocketAddr) -> io::Result<(Socket, TcpListener)> {
+    ntproto_drive::bind(listen).or_else(|error| match instead(listen, error.kind()) {
+        Some(other) => ntproto_drive::bind(other).map_err(|_| error),
         None => Err(error),
     })
 }
@@ -397,7 +399,13 @@ fn node(
         tickets: TicketSealer::new(&RUSTCRYPTO, current, previous),
     };
     let hub = Hub::new(hub_config(config), boot, keys, rng.array(), clock.now());
-    Node::new(Endpoint::new(endpoint, clock.base(), rng.array()), hub)
+    let tcp = TcpLimits {
+        max_streams: config.max_connections,
+        max_half_open: config.max_half_open,
+        burst: config.tcp_burst,
+        rate: config.tcp_rate,
+    };
+    Node::new(Endpoint::new(endpoint, tcp, clock.base(), rng.array()), hub)
 }
 
 fn hub_config(config: &ServerConfig) -> HubConfig {
@@ -450,12 +458,14 @@ impl Host {
     async fn run(
         self,
         mut node: Node,
+        listener: TcpListener,
         mut applications: Applications,
         commands: Sender<Command>,
         receiver: Receiver<Command>,
     ) -> Result<(), RunError> {
         let effects = |effect| self.perform(effect, &commands, &mut applications);
-        let result = drive(&mut node, &self.socket, &self.clock, receiver, effects).await;
+        let sockets = Sockets { udp: &self.socket, tcp: Some(listener) };
+        let result = drive(&mut node, sockets, &self.clock, receiver, effects).await;
         let failed = node.store_failed();
         drop(node);
         let closed = close(self.group, self.store_end).await;

@@ -1,0 +1,196 @@
+//! The loop.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_channel::Receiver;
+use ntproto_core::time::Instant;
+use ntproto_net::{Machine, Step, StreamInput};
+use ntproto_udp::{Clock, RecvBatch, Socket};
+
+use crate::queue::{Queue, Woken};
+use crate::runtime::{Runtime, Timer};
+use crate::streams::{Came, Streams};
+use crate::udp::Link;
+
+/// Outputs taken before the socket and the queues are looked at again: about 1 MB of datagrams.
+const MAX_OUTPUTS: usize = 64;
+/// Commands, and what streams brought, taken before the machine is drained again: what they write leaves together.
+const MAX_COMMANDS: usize = 64;
+/// How long a full socket may hide the machine's timers.
+const BLOCKED_TICK: Duration = Duration::from_millis(5);
+
+/// What a machine speaks over.
+pub struct Sockets<'a> {
+    /// Its UDP socket.
+    pub udp: &'a Socket,
+    /// Where it takes TCP connections, if it does.
+    pub tcp: Option<std::net::TcpListener>,
+}
+
+/// Runs `machine` over `sockets` until it is done. Whatever it wants done is given to `effects`, which must not
+/// block; what others want of it comes by `commands`.
+///
+/// Dropping the future stops the machine where it is; a datagram about to be sent is lost.
+///
+/// # Errors
+/// A socket failed for good.
+pub async fn drive<R: Runtime, M: Machine>(
+    runtime: R,
+    machine: &mut M,
+    sockets: Sockets<'_>,
+    clock: &Clock,
+    commands: Receiver<M::Command>,
+    mut effects: impl FnMut(M::Effect),
+) -> io::Result<()> {
+    let mut link = Link::new(sockets.udp, runtime.udp(sockets.udp.as_std().try_clone()?)?);
+    let (mut streams, came) = Streams::new(runtime.clone());
+    if let Some(listener) = sockets.tcp {
+        listener.set_nonblocking(true)?;
+        streams.listen(runtime.listener(listener)?);
+    }
+    let mut batch = RecvBatch::new();
+    let mut alarm = Alarm { timer: runtime.timer(), rings: None };
+    let (commands, came) = (pin!(commands), pin!(came));
+    let (mut commands, mut came) = (Queue::new(commands), Queue::new(came));
+    let mut now = clock.now();
+    loop {
+        // Drain.
+        let wait = match drain(machine, now, &mut link, &mut streams, &mut effects) {
+            Drained::Done => break,
+            Drained::More => None,
+            Drained::Wait(at) => Some(at),
+        };
+
+        // Sleep, unless there is more to do; even then let others run and the socket stir.
+        let (mut command, mut input) = (None, None);
+        if let Some(at) = wait {
+            let at = if link.is_blocked() {
+                let tick = now.mono + BLOCKED_TICK;
+                Some(at.filter(|at| *at > now.mono).map_or(tick, |at| at.min(tick)))
+            } else {
+                at
+            };
+            alarm.arm(at, clock);
+            poll_fn(|cx| {
+                let stirred =
+                    alarm.poll(cx) | link.poll(cx)? | woken(cx, &mut commands, &mut command) | woken(cx, &mut came, &mut input);
+                if stirred { Poll::Ready(Ok::<_, io::Error>(())) } else { Poll::Pending }
+            })
+            .await?;
+        } else {
+            let mut yielded = false;
+            poll_fn(|cx| {
+                link.poll(cx)?;
+                if std::mem::replace(&mut yielded, true) {
+                    return Poll::Ready(Ok::<_, io::Error>(()));
+                }
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            })
+            .await?;
+        }
+
+        // Take what came: one batch of each, so that none starves the others.
+        now = clock.now();
+        link.receive(&mut batch)?;
+        for received in batch.iter() {
+            machine.datagram(now, received);
+        }
+        came.take(input, MAX_COMMANDS, |came| match came {
+            Some(Came::Accepted(stream, remote)) => {
+                // One that is not let in is dropped.
+                if let Some(id) = machine.accept(now, remote) {
+                    streams.accepted(id, stream);
+                }
+            }
+            Some(Came::Input(id, input)) => {
+                if input == StreamInput::Closed {
+                    streams.over(id);
+                }
+                machine.stream(now, id, input);
+            }
+            None => {}
+        });
+        commands.take(command, MAX_COMMANDS, |command| match command {
+            Some(command) => machine.command(now, command),
+            None => machine.commands_closed(now),
+        });
+        // A machine that still had outputs did not say its deadline; asking too early does no harm.
+        if wait.is_none_or(|at| at.is_some_and(|at| at <= now.mono)) {
+            machine.timeout(now);
+        }
+    }
+    streams.finish().await;
+    Ok(())
+}
+
+/// How a drain ended.
+enum Drained {
+    Wait(Option<Instant>),
+    More,
+    Done,
+}
+
+fn drain<R: Runtime, M: Machine>(
+    machine: &mut M,
+    now: ntproto_core::time::Now,
+    link: &mut Link<'_, R::Udp>,
+    streams: &mut Streams<R>,
+    effects: &mut impl FnMut(M::Effect),
+) -> Drained {
+    link.flush();
+    for _ in 0..MAX_OUTPUTS {
+        let tx = if link.is_blocked() { None } else { Some(&mut link.tx) };
+        match machine.poll(now, tx) {
+            Step::Transmit(transmit) => link.send(transmit),
+            Step::Stream(id, step) => streams.step(id, step),
+            Step::Effect(effect) => effects(effect),
+            Step::Wait(at) => return Drained::Wait(at),
+            Step::Done if link.is_blocked() => return Drained::Wait(None),
+            Step::Done => return Drained::Done,
+        }
+    }
+    Drained::More
+}
+
+/// Whether the queue woke the loop; with what is put where it belongs.
+fn woken<C>(cx: &mut Context<'_>, queue: &mut Queue<'_, C>, to: &mut Woken<C>) -> bool {
+    match queue.poll(cx) {
+        Poll::Ready(came) => {
+            *to = Some(came);
+            true
+        }
+        Poll::Pending => false,
+    }
+}
+
+/// The runtime's timer. It is moved only to ring earlier; when it rings early for a deadline that has moved on, it is
+/// set again: deadlines move with every packet, and a wake-up a round trip is cheaper than a move a packet.
+struct Alarm<T> {
+    timer: T,
+    /// When it rings; `None` once it has.
+    rings: Option<Instant>,
+}
+
+impl<T: Timer> Alarm<T> {
+    fn arm(&mut self, at: Option<Instant>, clock: &Clock) {
+        let Some(at) = at else { return };
+        if self.rings.is_none_or(|rings| at < rings) {
+            // By what is left, not by the date: the runtime's clock may stop while the device sleeps, ours does not.
+            self.timer.set(at.saturating_since(clock.mono()));
+            self.rings = Some(at);
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> bool {
+        let rang = self.rings.is_some() && self.timer.poll(cx).is_ready();
+        if rang {
+            self.rings = None;
+        }
+        rang
+    }
+}
