@@ -7,7 +7,7 @@ use ntproto_core::code::ErrorCode;
 use ntproto_core::time::UnixMillis;
 use ntproto_sdk::profile::ProfileError;
 use ntproto_sdk::{
-    Client, Down, Ended, Identity, Options, Profile, RequestError, SendError, State, Stopped,
+    Client, Down, Ended, Identity, Options, Profile, QuicFailure, RequestError, SendError, State, Stopped,
     TransportFailure,
 };
 
@@ -146,14 +146,14 @@ impl Session {
     /// Why it is not online.
     pub(crate) fn unreachable(&self) -> Failure {
         let connect = self.profile.connect();
-        let address = format!("{}:{} (UDP)", connect.host, connect.port);
+        let address = format!("{}:{}", connect.host, connect.port);
         let why = match (self.client.state(), self.client.transport_failure()) {
-            (_, Some(TransportFailure::Tls { by_peer: false, text, .. })) => {
+            (_, Some(TransportFailure::Quic(QuicFailure::Tls { by_peer: false, text, .. }))) => {
                 format!("what answers there is not the server of the connect string ({text})")
             }
             (State::Offline { why: Down::Closed(why), .. }, _) => format!("the connection failed: {why}"),
             (_, Some(failure)) => failure.to_string(),
-            (_, None) => "no answer: does it run, and does UDP reach it?".into(),
+            (_, None) => "no answer: does it run, and do UDP or TCP reach it?".into(),
         };
         Failure::new(Code::Unreachable, format!("the server {address} can't be reached: {why}"))
     }

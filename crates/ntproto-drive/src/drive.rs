@@ -31,6 +31,13 @@ pub struct Sockets<'a> {
     pub tcp: Option<std::net::TcpListener>,
 }
 
+/// UDP alone.
+impl<'a> From<&'a Socket> for Sockets<'a> {
+    fn from(udp: &'a Socket) -> Self {
+        Self { udp, tcp: None }
+    }
+}
+
 /// Runs `machine` over `sockets` until it is done. Whatever it wants done is given to `effects`, which must not
 /// block; what others want of it comes by `commands`.
 ///
@@ -76,8 +83,10 @@ pub async fn drive<R: Runtime, M: Machine>(
             };
             alarm.arm(at, clock);
             poll_fn(|cx| {
-                let stirred =
-                    alarm.poll(cx) | link.poll(cx)? | woken(cx, &mut commands, &mut command) | woken(cx, &mut came, &mut input);
+                let stirred = alarm.poll(cx)
+                    | link.poll(cx)?
+                    | woken(cx, &mut commands, &mut command)
+                    | woken(cx, &mut came, &mut input);
                 if stirred { Poll::Ready(Ok::<_, io::Error>(())) } else { Poll::Pending }
             })
             .await?;

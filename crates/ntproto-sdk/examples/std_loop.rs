@@ -22,8 +22,9 @@ use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
 use ntproto_core::rng::Rng;
 use ntproto_core::time::{Instant, Now, UnixMillis};
 use ntproto_core::tx::TxBuf;
-use ntproto_quic::{DatagramMachine as _, Received, Step, TX_LIMIT};
-use ntproto_sdk::driver::{CallId, Command, Driver, Effect, Server};
+use ntproto_net::{Machine as _, Step};
+use ntproto_quic::{Received, TX_LIMIT};
+use ntproto_sdk::driver::{CallId, Command, Driver, Effect, Server, Transports};
 use ntproto_sdk::store::{ClientStore, MemoryStore};
 use ntproto_sdk::{ConnectString, ConversationId, Credential, EnrolCode, Uin};
 
@@ -76,6 +77,8 @@ pub(crate) fn client(args: &[String], out: &mut dyn Write) -> Result<(), Box<dyn
     let mut server = Server::new(&connect, clock.now().unix)?;
     // A plain socket lets the system fragment, so the size of the path can't be probed.
     server.quic.mtu_discovery = false;
+    // This host has one UDP socket and nothing else.
+    server.transports = Transports::RequireQuic;
     let keys = DeviceKeys::generate(&mut rng, &RUSTCRYPTO);
     let config = ClientConfig {
         enrol: Some(enrol),
@@ -111,6 +114,7 @@ fn run(
                         let _ = socket.send_to(datagram, reachable(&socket, transmit.remote)?);
                     }
                 }
+                Step::Stream(..) => unreachable!("TCP was ruled out"),
                 Step::Effect(effect) => perform(&mut driver, now, effect, store, &mut job, out)?,
                 Step::Wait(at) => break at,
                 Step::Done => return Ok(()),

@@ -28,5 +28,6 @@ pub use ntproto_core::client::{Credential, Down, Failure, Misuse, SendOutcome, S
 pub use ntproto_core::code::ErrorCode;
 pub use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, SessionId, Uin};
 pub use ntproto_core::text::{ConnectString, ConnectStringError, EnrolCode, EnrolCodeError};
-pub use ntproto_quic::Closed as TransportFailure;
+pub use ntproto_net::Closed as TransportFailure;
+pub use ntproto_quic::Closed as QuicFailure;
 pub use profile::Profile;

@@ -230,7 +230,10 @@ fn a_server_with_another_key_is_not_believed() {
     world.start_at(no, &connect);
     world.run_for(Duration::from_secs(5));
     let lost = &world.devices[no].lost;
-    assert!(matches!(lost[0], ntproto_quic::Closed::Tls { by_peer: false, .. }), "{lost:?}");
+    assert!(
+        matches!(&lost[0], ntproto_net::Closed::Quic(ntproto_quic::Closed::Tls { by_peer: false, .. })),
+        "{lost:?}"
+    );
     let down = world.devices[no].count(|e| matches!(e, ClientEvent::Offline { why: Down::Unreachable, .. }));
     assert!((1..6).contains(&down), "it tries again, ever more slowly: {down}");
     assert_eq!(world.devices[no].count(|e| matches!(e, ClientEvent::Online { .. })), 0);
@@ -281,7 +284,7 @@ fn a_client_that_never_got_through_closes_too() {
     let no = world.add();
     world.run_for(Duration::from_secs(40));
     let now = world.now();
-    use ntproto_quic::DatagramMachine as _;
+    use ntproto_net::Machine as _;
     world.devices[no].driver.as_mut().unwrap().commands_closed(now);
     world.run_for(Duration::from_secs(2));
     assert!(world.devices[no].done);

@@ -13,7 +13,7 @@ use ntproto_hub::store::memory::MemoryStore;
 use ntproto_hub::store::txn::Boot;
 use ntproto_hub::store::{OpId, Outcome, Store as _, StoreError, Txn};
 use ntproto_hub::{self as hub, ConnId, Hub, HubConfig, HubKeys};
-use ntproto_quic::DatagramMachine as _;
+use ntproto_net::Machine as _;
 use ntproto_server::node::{Command, Node};
 
 use crate::ledger::{Check, Ledger};

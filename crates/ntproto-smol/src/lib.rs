@@ -57,10 +57,10 @@ pub async fn connect_on(runtime: Smol, options: Options) -> Result<Client, Conne
 /// A socket failed for good.
 pub async fn drive<M: Machine>(
     machine: &mut M,
-    sockets: Sockets<'_>,
+    sockets: impl Into<Sockets<'_>>,
     clock: &Clock,
     commands: Receiver<M::Command>,
     effects: impl FnMut(M::Effect),
 ) -> io::Result<()> {
-    ntproto_drive::drive(Smol::global(), machine, sockets, clock, commands, effects).await
+    ntproto_drive::drive(Smol::global(), machine, sockets.into(), clock, commands, effects).await
 }

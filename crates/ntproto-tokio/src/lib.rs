@@ -46,12 +46,12 @@ pub async fn connect(options: Options) -> Result<Client, ConnectError> {
 /// A socket failed for good.
 pub async fn drive<M: Machine>(
     machine: &mut M,
-    sockets: Sockets<'_>,
+    sockets: impl Into<Sockets<'_>>,
     clock: &Clock,
     commands: Receiver<M::Command>,
     effects: impl FnMut(M::Effect),
 ) -> io::Result<()> {
-    ntproto_drive::drive(Tokio, machine, sockets, clock, commands, effects).await
+    ntproto_drive::drive(Tokio, machine, sockets.into(), clock, commands, effects).await
 }
 
 /// The README's example compiles.

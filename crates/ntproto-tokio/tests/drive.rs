@@ -9,10 +9,11 @@ use async_channel::{Sender, bounded};
 use ntproto_core::time::{Instant, Now};
 use ntproto_core::tx::TxBuf;
 use ntproto_core::wire::channel::Channel;
+use ntproto_net::{Machine, Step};
 use ntproto_quic::tls::default_provider;
 use ntproto_quic::{
-    ALPN, ClientTls, Closed, ConnId, DatagramMachine, Endpoint, EndpointConfig, Event, Input, Output, Pin,
-    Received, ServerTls, Step, Transmit, Trust,
+    ALPN, ClientTls, Closed, ConnId, Endpoint, EndpointConfig, Event, Input, Output, Pin, Received,
+    ServerTls, Transmit, Trust,
 };
 use ntproto_tokio::{Clock, Socket, drive};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -34,7 +35,7 @@ struct Toy {
     closed: bool,
 }
 
-impl DatagramMachine for Toy {
+impl Machine for Toy {
     type Command = (SocketAddr, Vec<u8>);
     type Effect = Vec<u8>;
 
@@ -204,7 +205,7 @@ impl Quic {
     }
 }
 
-impl DatagramMachine for Quic {
+impl Machine for Quic {
     type Command = Tell;
     type Effect = Told;
 

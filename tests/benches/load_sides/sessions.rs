@@ -18,11 +18,11 @@ use ntproto_core::time::Now;
 use ntproto_core::tx::TxBuf;
 use ntproto_core::wire::channel::Channel;
 use ntproto_core::wire::packet::{Kind, Packet, PacketId};
+use ntproto_net::{Machine, Step};
 use ntproto_proto::v2;
 use ntproto_quic::tls::default_provider;
 use ntproto_quic::{
-    ALPN, ClientTls, ConnId, DatagramMachine, Endpoint, EndpointConfig, Event, Input, Output, Pin, Received,
-    Step, Trust,
+    ALPN, ClientTls, ConnId, Endpoint, EndpointConfig, Event, Input, Output, Pin, Received, Trust,
 };
 use ntproto_sdk::ConnectString;
 use ntproto_tokio::{Clock, Socket, drive};
@@ -256,7 +256,7 @@ impl<'a> Sessions<'a> {
     }
 }
 
-impl DatagramMachine for Sessions<'_> {
+impl Machine for Sessions<'_> {
     type Command = ();
     type Effect = ();
 

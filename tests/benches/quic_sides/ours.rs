@@ -7,10 +7,10 @@ use async_channel::bounded;
 use ntproto_core::time::Now;
 use ntproto_core::tx::TxBuf;
 use ntproto_core::wire::channel::Channel;
+use ntproto_net::Step;
 use ntproto_quic::tls::default_provider;
 use ntproto_quic::{
-    ALPN, ClientTls, ConnId, DatagramMachine, Endpoint, EndpointConfig, Event, Input, Output, Pin, Received,
-    ServerTls, Step, Trust,
+    ALPN, ClientTls, ConnId, Endpoint, EndpointConfig, Event, Input, Output, Pin, Received, ServerTls, Trust,
 };
 use ntproto_tokio::{Clock, Socket, drive};
 
@@ -139,7 +139,7 @@ impl Machine {
     }
 }
 
-impl DatagramMachine for Machine {
+impl ntproto_net::Machine for Machine {
     type Command = ();
     type Effect = ();
 

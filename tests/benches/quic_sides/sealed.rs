@@ -17,11 +17,11 @@ use ntproto_core::time::Now;
 use ntproto_core::tx::TxBuf;
 use ntproto_core::wire::channel::Channel;
 use ntproto_core::wire::packet::{Kind, Packet, PacketId};
+use ntproto_net::Step;
 use ntproto_proto::v2;
 use ntproto_quic::tls::default_provider;
 use ntproto_quic::{
-    ALPN, ClientTls, ConnId, DatagramMachine, Endpoint, EndpointConfig, Event, Pin, Received, ServerTls,
-    Step, Trust,
+    ALPN, ClientTls, ConnId, Endpoint, EndpointConfig, Event, Pin, Received, ServerTls, Trust,
 };
 use ntproto_tokio::{Clock, Socket, drive};
 
@@ -271,7 +271,7 @@ impl Machine {
     }
 }
 
-impl DatagramMachine for Machine {
+impl ntproto_net::Machine for Machine {
     type Command = ();
     type Effect = ();
 

@@ -28,6 +28,7 @@ use crate::wire::frame::FrameType;
 use crate::wire::packet::Packet;
 
 /// What the layer above decides.
+#[derive(Debug)]
 pub enum Command {
     /// Answer an [`Event::Hello`].
     Challenge(Ephemeral),

@@ -148,7 +148,9 @@ impl Dial {
     fn try_next(&mut self, now: Now, net: &mut Endpoint, server: &Server) -> bool {
         while let Some(Try { transport, address, .. }) = self.tries.pop() {
             let conn = match transport {
-                TransportId::Quic => net.connect_quic(now, &server.tls, address, &server.host).ok(),
+                TransportId::Quic | TransportId::QuicEarly => {
+                    net.connect_quic(now, &server.tls, address, &server.host).ok()
+                }
                 TransportId::Tcp => Some(net.connect_tcp(now, address)),
                 TransportId::Web => None,
             };

@@ -59,7 +59,7 @@ impl Scout {
         }
         let Some(remote) = net.with(now, current, |c| c.remote()) else { return };
         self.conn = match current.transport() {
-            TransportId::Quic => Some(net.connect_tcp(now, remote)),
+            TransportId::Quic | TransportId::QuicEarly => Some(net.connect_tcp(now, remote)),
             TransportId::Tcp => net.connect_quic(now, &server.tls, remote, &server.host).ok(),
             TransportId::Web => None,
         };

@@ -25,12 +25,12 @@ use ntproto_core::wire::channel::{Channel, ChannelSet};
 use ntproto_hub::store::memory::MemoryStore as ServerStore;
 use ntproto_hub::store::{Outcome, Store as _, Txn};
 use ntproto_hub::{Hub, HubConfig, HubKeys};
+use ntproto_net::{Machine, Step};
 use ntproto_quic::tls::default_provider;
 use ntproto_quic::{
-    ALPN, ConnId, DatagramMachine, Endpoint, EndpointConfig, Event, Input, Output, Pin, Received, ServerTls,
-    Step, TX_LIMIT,
+    ALPN, ConnId, Endpoint, EndpointConfig, Event, Input, Output, Pin, Received, ServerTls, TX_LIMIT,
 };
-use ntproto_sdk::driver::{CallId, Command, Driver, Effect, Server};
+use ntproto_sdk::driver::{CallId, Command, Driver, Effect, Server, Transports};
 use ntproto_sdk::store::{ClientStore, MemoryStore};
 use ntproto_sdk::{Client, ConnectString, Credential, Desk, Options, Parts, assemble};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -217,7 +217,7 @@ pub struct Device {
     pub events: Vec<ClientEvent>,
     pub called: BTreeMap<CallId, Result<RequestId, Misuse>>,
     pub lookups: Vec<(u64, String, u16)>,
-    pub lost: Vec<ntproto_quic::Closed>,
+    pub lost: Vec<ntproto_net::Closed>,
     pub done: bool,
     /// How many effects a poll gave; how often it was polled without giving anything.
     pub polls: u64,
@@ -362,7 +362,8 @@ impl World {
     /// Starts a device's client with a handle.
     pub fn start_handle(&mut self, no: usize, store: Box<dyn ClientStore>) -> Client {
         let now = self.now();
-        let server = Server::new(&identity().connect_string("10.0.0.1"), now.unix).unwrap();
+        let mut server = Server::new(&identity().connect_string("10.0.0.1"), now.unix).unwrap();
+        server.transports = Transports::RequireQuic;
         let device = &mut self.devices[no];
         let mut options = Options::new(server, device.keys.duplicate(), store);
         options.enrol = device.enrol.clone();
@@ -408,7 +409,8 @@ impl World {
     /// Starts it with another connect string.
     pub fn start_at(&mut self, no: usize, connect: &ConnectString) {
         let now = self.now();
-        let server = Server::new(connect, now.unix).unwrap();
+        let mut server = Server::new(connect, now.unix).unwrap();
+        server.transports = Transports::RequireQuic;
         let device = &mut self.devices[no];
         let config = ClientConfig {
             enrol: device.enrol.clone(),
@@ -529,6 +531,7 @@ impl World {
                         self.route(from, t.remote, chunk);
                     }
                 }
+                Step::Stream(..) => panic!("TCP was ruled out"),
                 Step::Effect(effect) if device.desk.is_some() => {
                     device.in_store += usize::from(matches!(effect, Effect::Store(..)));
                     let (desk, _) = device.desk.as_mut().unwrap();

@@ -15,8 +15,8 @@ use ntproto_core::time::Instant;
 use ntproto_core::wire::packet::PacketId;
 use ntproto_hub::store::{StoreError, Txn};
 use ntproto_hub::{HubConfig, HubEvent};
+use ntproto_net::{Machine as _, Step};
 use ntproto_proto::v2;
-use ntproto_quic::{DatagramMachine as _, Step};
 use ntproto_server::node::Command;
 
 use world::World;

@@ -20,12 +20,11 @@ use ntproto_core::wire::packet::PacketId;
 use ntproto_hub::store::memory::MemoryStore as ServerStore;
 use ntproto_hub::store::{OpId, Outcome, Store as _, StoreError, Txn};
 use ntproto_hub::{Hub, HubConfig, HubEvent, HubKeys};
+use ntproto_net::tcp::gate::TcpLimits;
+use ntproto_net::{Endpoint, Machine, Step};
 use ntproto_quic::tls::default_provider;
-use ntproto_quic::{
-    ALPN, ClientTls, DatagramMachine, Endpoint, EndpointConfig, Pin, Received, ResetKey, ServerTls, Step,
-    TX_LIMIT, Trust,
-};
-use ntproto_sdk::driver::{self, CallId, Driver, Server};
+use ntproto_quic::{ALPN, ClientTls, EndpointConfig, Pin, Received, ResetKey, ServerTls, TX_LIMIT, Trust};
+use ntproto_sdk::driver::{self, CallId, Driver, Server, Transports};
 use ntproto_sdk::store::{ClientStore as _, MemoryStore};
 use ntproto_server::node::{self, Effect, Node, NodeEvent};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -174,7 +173,7 @@ impl World {
         let config =
             EndpointConfig { reset_key: Some(ResetKey::new(&[9; 32])), ..EndpointConfig::server(server_tls) };
         let hub = Hub::new(self.config, &boot, keys, self.rng.array(), now);
-        let node = Node::new(Endpoint::new(config, self.base, self.rng.array()), hub);
+        let node = Node::new(Endpoint::new(config, TcpLimits::default(), self.base, self.rng.array()), hub);
         self.server.node = Some(node);
         self.server.ended = false;
     }
@@ -232,6 +231,8 @@ impl World {
             addresses: vec![self.server.addr],
             tls: ClientTls::new(default_provider(), trust, &[ALPN]).unwrap(),
             static_key: *self.server_key().public(),
+            operator_key: [0; 32],
+            transports: Transports::RequireQuic,
             quic: EndpointConfig::client(),
         };
         let (base, seed) = (self.base, self.rng.array());
@@ -305,6 +306,7 @@ impl World {
         while let Some(node) = &mut self.server.node {
             match node.poll(now, Some(&mut self.tx)) {
                 Step::Transmit(t) => self.transmit(from, t),
+                Step::Stream(..) => panic!("nobody here speaks TCP"),
                 Step::Effect(Effect::Store { op, txn, .. }) => {
                     self.server.in_store.push((op, txn));
                     if !self.server.committing {
@@ -339,6 +341,7 @@ impl World {
             let from = peer.addr;
             match driver.poll(now, Some(&mut self.tx)) {
                 Step::Transmit(t) => self.transmit(from, t),
+                Step::Stream(..) => panic!("nobody here speaks TCP"),
                 Step::Effect(driver::Effect::Called(id, result)) => {
                     peer.calls.insert(id.0, result.unwrap());
                 }

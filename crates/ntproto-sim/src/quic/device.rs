@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 
 use ntproto_core::client::{self, Client, ClientConfig, Input, Misuse, RequestId, Saved};
 use ntproto_core::time::Now;
-use ntproto_quic::{DatagramMachine as _, EndpointConfig, Step};
-use ntproto_sdk::driver::{CallId, Command, Driver, Effect, Server};
+use ntproto_net::{Machine as _, Step};
+use ntproto_quic::EndpointConfig;
+use ntproto_sdk::driver::{CallId, Command, Driver, Effect, Server, Transports};
 
 use super::Link;
 use super::link::FULL_FOR_MS;
@@ -45,6 +46,8 @@ impl DriverHost {
             },
             tls: link.tls.client.clone(),
             static_key: config.server_static,
+            operator_key: [0; 32],
+            transports: Transports::RequireQuic,
             quic: EndpointConfig::client(),
         };
         Self {
@@ -73,7 +76,9 @@ impl DriverHost {
                 Step::Effect(Effect::Called(called, result)) if called == id => return result,
                 Step::Effect(effect) => self.held.push_back(effect),
                 // Every call is answered before the driver waits.
-                Step::Wait(_) | Step::Done | Step::Transmit(_) => return Err(Misuse::State),
+                Step::Wait(_) | Step::Done | Step::Transmit(_) | Step::Stream(..) => {
+                    return Err(Misuse::State);
+                }
             }
         }
     }
@@ -87,7 +92,12 @@ impl DriverHost {
             Input::NetworkChanged => self.driver.command(now, Command::NetworkChanged),
             Input::Timeout => self.driver.timeout(now),
             // The driver has its transport inside.
-            Input::Connected(_) | Input::Bytes { .. } | Input::Writable(_) | Input::Disconnected => {}
+            Input::Connected(_)
+            | Input::Bound(_)
+            | Input::Moved(_)
+            | Input::Bytes { .. }
+            | Input::Writable(_)
+            | Input::Disconnected => {}
         }
     }
 }
@@ -112,6 +122,7 @@ impl World {
                     let from = host.address;
                     self.transmit(from, &transmit);
                 }
+                Step::Stream(..) => return Err("this plan has no TCP".into()),
                 Step::Effect(Effect::Event(event)) => {
                     if stopped {
                         return Err(format!("device {d} stopped, and goes on with {event:.60?}"));

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use ntproto_core::tx::TxBuf;
-use ntproto_quic::{DatagramMachine as _, Received, TX_LIMIT, Transmit};
+use ntproto_net::Machine as _;
+use ntproto_quic::{Received, TX_LIMIT, Transmit};
 
 use super::Tls;
 use crate::draw::Draw;

@@ -1,7 +1,9 @@
 //! The server over QUIC: the node, and a host for it.
 
 use ntproto_hub::Hub;
-use ntproto_quic::{DatagramMachine as _, Endpoint, EndpointConfig, ResetKey, Step};
+use ntproto_net::tcp::gate::TcpLimits;
+use ntproto_net::{Endpoint, Machine as _, Step};
+use ntproto_quic::{EndpointConfig, ResetKey};
 use ntproto_server::node::{Effect, Node, NodeEvent};
 
 use super::Link;
@@ -23,7 +25,7 @@ impl NodeHost<'_> {
             reset_key: Some(ResetKey::new(self.reset_key)),
             ..EndpointConfig::server(self.link.tls.server.clone())
         };
-        Node::new(Endpoint::new(config, self.link.base, self.seed), hub)
+        Node::new(Endpoint::new(config, TcpLimits::default(), self.link.base, self.seed), hub)
     }
 }
 
@@ -41,6 +43,7 @@ impl World {
             let Some(node) = process.core.node() else { return Ok(()) };
             match node.poll(now, (!full).then_some(&mut link.tx)) {
                 Step::Transmit(transmit) => self.transmit(Link::server(), &transmit),
+                Step::Stream(..) => return Err("this plan has no TCP".into()),
                 Step::Effect(Effect::Store { op, txn, deadline }) => self.server_store(op, txn, deadline)?,
                 // The host keeps what the hub holds when the process ends.
                 Step::Effect(Effect::TicketKeys { .. }) => {}

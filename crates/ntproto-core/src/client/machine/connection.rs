@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use ntproto_proto::v2;
 
 use super::{CONNECT_TIMEOUT, Client, FAREWELL, Link, Op, SETTLED_AFTER};
-use crate::binding::Binding;
+use crate::binding::{Binding, TransportId};
 use crate::client::requests::Waiting;
 use crate::client::session::Mend;
 use crate::client::{ClientEvent, ClientTxn, Down, Failure, MAX_BODY, Output, Stopped};
@@ -22,7 +22,10 @@ impl Client {
     }
 
     pub(super) fn authenticate(&mut self, now: Now, binding: Binding) {
-        self.transport = binding.transport;
+        self.transport = match binding.transport {
+            TransportId::QuicEarly => TransportId::Quic,
+            transport => transport,
+        };
         let early = self.early_start(&binding);
         let endpoint = self.session.request(now.unix).and_then(|mut request| {
             request.early = early;

@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
 use bytes::Bytes;
 use ntproto_proto::v2::AuthRequest;
@@ -30,6 +31,13 @@ fn auth_message(h: &[u8; 32]) -> Vec<u8> {
 pub struct Ephemeral {
     key: Box<dyn AgreementKey>,
     token: [u8; 32],
+}
+
+/// Nothing of what is inside.
+impl fmt::Debug for Ephemeral {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ephemeral")
+    }
 }
 
 impl Ephemeral {
