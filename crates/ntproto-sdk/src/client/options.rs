@@ -122,6 +122,7 @@ pub fn assemble(
         heartbeat,
         jitter,
         operator: Some(server.operator_key),
+        server_speaks_first: server.speaks_first,
         transports: server.transports.offered(),
         ..ClientConfig::new(provider, server.static_key, keys.duplicate())
     };

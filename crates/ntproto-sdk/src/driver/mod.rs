@@ -74,6 +74,8 @@ pub struct Server {
     pub operator_key: [u8; 32],
     /// Which transports may be used.
     pub transports: Transports,
+    /// Over TCP, always let the server speak first and show its certificate, though its key is known.
+    pub speaks_first: bool,
     /// How the QUIC endpoint behaves.
     pub quic: EndpointConfig,
 }
@@ -108,6 +110,7 @@ impl Server {
             static_key,
             operator_key: connect.operator_key,
             transports: Transports::Any,
+            speaks_first: false,
             quic: EndpointConfig::client(),
         })
     }

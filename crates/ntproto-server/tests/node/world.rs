@@ -233,6 +233,7 @@ impl World {
             static_key: *self.server_key().public(),
             operator_key: [0; 32],
             transports: Transports::RequireQuic,
+            speaks_first: false,
             quic: EndpointConfig::client(),
         };
         let (base, seed) = (self.base, self.rng.array());

@@ -48,6 +48,7 @@ impl DriverHost {
             static_key: config.server_static,
             operator_key: [0; 32],
             transports: Transports::RequireQuic,
+            speaks_first: false,
             quic: EndpointConfig::client(),
         };
         Self {
