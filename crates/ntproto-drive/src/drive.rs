@@ -133,6 +133,8 @@ pub async fn drive<R: Runtime, M: Machine>(
             machine.timeout(now);
         }
     }
+    // Nobody takes what streams bring any more.
+    came.close();
     streams.finish().await;
     Ok(())
 }

@@ -30,6 +30,11 @@ impl<'a, C> Queue<'a, C> {
         next
     }
 
+    /// Whoever brings more is told that it is for nobody.
+    pub(crate) fn close(&self) {
+        self.receiver.close();
+    }
+
     /// Gives what woke the loop and what waits behind it, up to a bound. `None` is the end of the queue.
     pub(crate) fn take(&mut self, first: Woken<C>, bound: usize, mut give: impl FnMut(Option<C>)) {
         if let Some(first) = first {

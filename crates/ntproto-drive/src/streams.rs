@@ -46,22 +46,32 @@ pub(crate) struct Streams<R: Runtime> {
     /// Held by every task: when all are gone, all farewells are out.
     alive: Sender<()>,
     gone: Receiver<()>,
+    /// Held by the loop: when it is gone, no more connections are taken.
+    running: Sender<()>,
+    over: Receiver<()>,
 }
 
 impl<R: Runtime> Streams<R> {
     pub(crate) fn new(runtime: R) -> (Self, Receiver<Came<R::Stream>>) {
         let (came, waiting) = async_channel::bounded(MAX_WAITING);
         let (alive, gone) = async_channel::bounded(1);
-        (Self { runtime, steps: BTreeMap::new(), came, alive, gone }, waiting)
+        let (running, over) = async_channel::bounded(1);
+        (Self { runtime, steps: BTreeMap::new(), came, alive, gone, running, over }, waiting)
     }
 
     /// Takes connections in, for as long as the loop runs.
     pub(crate) fn listen(&self, listener: R::Listener) {
-        let (came, mut timer) = (self.came.downgrade(), self.runtime.timer());
+        let (came, alive, over) = (self.came.downgrade(), self.alive.clone(), self.over.clone());
+        let mut timer = self.runtime.timer();
         self.runtime.spawn(async move {
+            let (_alive, mut over) = (alive, pin!(over));
             loop {
-                let accepted = listener.accept().await;
-                let Some(came) = came.upgrade() else { return };
+                let mut accept = pin!(listener.accept());
+                let accepted = poll_fn(|cx| match over.as_mut().poll_next(cx) {
+                    Poll::Ready(_) => Poll::Ready(None),
+                    Poll::Pending => accept.as_mut().poll(cx).map(Some),
+                });
+                let (Some(accepted), Some(came)) = (accepted.await, came.upgrade()) else { return };
                 match accepted {
                     Ok((stream, remote)) => {
                         if came.send(Came::Accepted(stream, remote)).await.is_err() {
@@ -105,10 +115,10 @@ impl<R: Runtime> Streams<R> {
         self.steps.remove(&id);
     }
 
-    /// Lets the farewells leave.
+    /// Lets the farewells leave, and the port go.
     pub(crate) async fn finish(self) {
-        let Self { runtime, steps, alive, gone, .. } = self;
-        drop((steps, alive));
+        let Self { runtime, steps, alive, gone, running, .. } = self;
+        drop((steps, alive, running));
         let mut timer = runtime.timer();
         timer.set(LINGER);
         let mut gone = pin!(gone);
@@ -164,15 +174,10 @@ impl<R: Runtime> Task<R> {
         })
         .await;
         match connected {
-            Some(Ok(stream)) => {
-                if self.tell(StreamInput::Connected).await {
-                    self.run(stream).await;
-                }
-            }
-            Some(Err(_)) => {
-                self.tell(StreamInput::Closed).await;
-            }
-            None => {}
+            Some(Ok(stream)) if self.tell(StreamInput::Connected).await => self.run(stream).await,
+            Some(Err(_)) => drop(self.tell(StreamInput::Closed).await),
+            // The loop is gone, or gave up.
+            Some(Ok(_)) | None => {}
         }
     }
 

@@ -127,7 +127,7 @@ async fn a_taken_port_is_said_in_a_line() {
     let text = refused(ServerConfig { listen, ..config(&data_dir) }).await;
     assert_eq!(
         text,
-        format!("UDP port {} is taken: stop what uses it, or set listen to another port", listen.port())
+        format!("port {} is taken: stop what uses it, or set listen to another port", listen.port())
     );
     assert!(!data_dir.exists(), "nothing was made");
     let listen = "192.0.2.1:7424".parse().unwrap();

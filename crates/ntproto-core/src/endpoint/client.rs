@@ -114,7 +114,7 @@ pub struct ClientEndpoint {
 /// How far the handshake is.
 enum Step {
     /// AUTH_REQ is sent.
-    Asked(Initiator),
+    Asked(Box<Initiator>),
     /// The challenge is awaited.
     Hello(Box<Hello>),
     /// It is answered.
@@ -153,7 +153,7 @@ impl ClientEndpoint {
         let (step, message) = match config.server {
             ServerIdentity::Known(key) => {
                 Initiator::start(config.provider, rng, device, &key, request, carriage)
-                    .map(|(initiator, message)| (Step::Asked(initiator), message))
+                    .map(|(initiator, message)| (Step::Asked(Box::new(initiator)), message))
                     .map_err(|_| Misuse::TooLarge)?
             }
             ServerIdentity::Certified(_) if carriage == Carriage::Frames => return Err(Misuse::State),

@@ -33,7 +33,7 @@ impl fmt::Display for StartError {
             Self::Bind(address, e) => match e.kind() {
                 io::ErrorKind::AddrInUse => write!(
                     f,
-                    "UDP port {} is taken: stop what uses it, or set listen to another port",
+                    "port {} is taken: stop what uses it, or set listen to another port",
                     address.port()
                 ),
                 io::ErrorKind::AddrNotAvailable => {
@@ -41,7 +41,7 @@ impl fmt::Display for StartError {
                 }
                 io::ErrorKind::PermissionDenied => write!(
                     f,
-                    "no permission for UDP port {}: set listen to a port from 1024 up, or allow it",
+                    "no permission for port {}: set listen to a port from 1024 up, or allow it",
                     address.port()
                 ),
                 _ => write!(f, "can't listen on {address}: {e}; correct listen"),
