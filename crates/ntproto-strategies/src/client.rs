@@ -29,6 +29,8 @@ pub enum OwnedInput {
     Bytes(Channel, Vec<u8>),
     /// [`Input::Writable`].
     Writable(Vec<Channel>),
+    /// [`Input::Moved`], to TCP.
+    MovedToTcp,
     /// [`Input::Disconnected`].
     Disconnected,
     /// [`Input::StoreDone`].
@@ -51,6 +53,7 @@ impl OwnedInput {
             Self::Writable(channels) => {
                 Input::Writable(channels.iter().copied().fold(ChannelSet::NONE, ChannelSet::with))
             }
+            Self::MovedToTcp => Input::Moved(Binding::TCP),
             Self::Disconnected => Input::Disconnected,
             Self::StoreDone(op, error) => Input::StoreDone(OpId(*op), error.map_or(Ok(()), Err)),
             Self::NetworkChanged => Input::NetworkChanged,
@@ -96,6 +99,7 @@ pub fn input() -> impl Strategy<Value = OwnedInput> {
         (frames::channel(), bytes).prop_map(|(channel, bytes)| OwnedInput::Bytes(channel, bytes)),
         prop::sample::subsequence(&Channel::STREAMS[..], 0..=Channel::STREAMS.len())
             .prop_map(OwnedInput::Writable),
+        Just(OwnedInput::MovedToTcp),
         Just(OwnedInput::Disconnected),
         (1..20u64, failure).prop_map(|(op, failure)| OwnedInput::StoreDone(op, failure)),
         Just(OwnedInput::NetworkChanged),
@@ -248,8 +252,12 @@ pub fn event() -> impl Strategy<Value = ClientEvent> {
     ];
     let down = prop_oneof![Just(Down::Unreachable), Just(Down::Closed(Closed::Transport))];
     prop_oneof![
-        (ids::session_id(), ids::uin(), ids::device_id())
-            .prop_map(|(session, uin, device)| ClientEvent::Online { session, uin, device }),
+        (ids::session_id(), ids::uin(), ids::device_id(), any::<bool>()).prop_map(
+            |(session, uin, device, tcp)| {
+                let transport = if tcp { TransportId::Tcp } else { TransportId::Quic };
+                ClientEvent::Online { session, uin, device, transport }
+            }
+        ),
         Just(()).prop_map(|()| ClientEvent::CaughtUp),
         (down, 0..60_000u64)
             .prop_map(|(why, ms)| ClientEvent::Offline { why, retry_in: Duration::from_millis(ms) }),
