@@ -3,8 +3,11 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::metadata::OTHERS;
 use crate::process::cargo;
-use crate::{book, citations, codegen, deps, files, fuzz, layers, msrv, purity, sim, tools, vectors};
+use crate::{
+    book, citations, codegen, deps, embedded, files, fuzz, layers, msrv, purity, sim, tools, vectors, wasm,
+};
 
 /// Seeds of the simulator in one run.
 const SEEDS: u64 = 2_000;
@@ -22,7 +25,7 @@ struct Step {
 }
 
 /// Cheap checks first; what shares a build stands together.
-const STEPS: [Step; 19] = [
+const STEPS: [Step; 21] = [
     Step { name: "tools", run: tools::run, hint: "install the tool by hand, then run again" },
     Step { name: "fmt", run: fmt, hint: "cargo fmt --all; cargo fmt --manifest-path fuzz/Cargo.toml" },
     Step { name: "codegen", run: |root| codegen::run(root, true), hint: "cargo xtask codegen" },
@@ -50,6 +53,11 @@ const STEPS: [Step; 19] = [
         hint: "mend the warning; an `allow` states its reason",
     },
     Step { name: "no_std", run: no_std, hint: "core, hub and what they stand on use core and alloc only" },
+    Step {
+        name: "embedded",
+        run: embedded::run,
+        hint: "core uses core and alloc only, and 32-bit atomics; a size that is right goes into docs/embedding.md",
+    },
     // Both crypto providers: the package `tests` asks for the second, and a workspace builds a package once.
     Step {
         name: "test",
@@ -85,12 +93,18 @@ const STEPS: [Step; 19] = [
         run: |root| cargo(root, ["run", "--release", "--locked", "--", "demo"]).done(),
         hint: "a message was lost or doubled: the table says which",
     },
+    // With the server that the demo built.
+    Step {
+        name: "wasm",
+        run: wasm::run,
+        hint: "Node 20 or later runs it; a size that is right goes into docs/embedding.md",
+    },
 ];
 
-/// The workspace and the fuzz targets, which are a workspace of their own.
+/// All workspaces.
 fn fmt(root: &Path) -> Result<(), String> {
     cargo(root, ["fmt", "--all", "--check"]).done()?;
-    for manifest in ["fuzz/Cargo.toml", "tests/no_std/Cargo.toml"] {
+    for manifest in OTHERS {
         cargo(root, ["fmt", "--manifest-path", manifest, "--check"]).done()?;
     }
     Ok(())
@@ -105,9 +119,9 @@ fn no_std(root: &Path) -> Result<(), String> {
     }
 }
 
-/// Licences, bans and sources of the workspace and of the fuzz targets, which are a workspace of their own.
+/// Licences, bans and sources of all workspaces.
 fn deny(root: &Path) -> Result<(), String> {
-    for manifest in ["Cargo.toml", "fuzz/Cargo.toml"] {
+    for manifest in ["Cargo.toml"].into_iter().chain(OTHERS) {
         let graph = ["deny", "--workspace", "--manifest-path", manifest, "--config", "deny.toml"];
         let checks = ["check", "--hide-inclusion-graph", "licenses", "bans", "sources"];
         cargo(root, graph.into_iter().chain(checks)).done()?;

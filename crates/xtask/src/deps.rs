@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, OTHERS};
 use crate::source::read;
 
 const PAGE: &str = "docs/dependencies.md";
@@ -16,7 +16,8 @@ struct Row<'a> {
 
 /// Compares; with `write`, corrects the "used by" column and drops rows nobody needs.
 pub(crate) fn run(root: &Path, write: bool) -> Result<(), String> {
-    let workspaces = [Metadata::read(root)?, Metadata::of(root, "fuzz/Cargo.toml")?];
+    let workspaces = ["Cargo.toml"].into_iter().chain(OTHERS).map(|manifest| Metadata::of(root, manifest));
+    let workspaces = workspaces.collect::<Result<Vec<_>, _>>()?;
     let mut used: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for package in workspaces.iter().flat_map(Metadata::own) {
         let user = package.name.trim_start_matches("ntproto-");

@@ -13,7 +13,7 @@ const FLOORS: [&[&str]; 14] = [
     &["ntproto-quic", "ntproto-hub"],
     &["ntproto-net"],
     &["ntproto-sdk"],
-    &["ntproto-udp"],
+    &["ntproto-udp", "ntproto-wasm"],
     &["ntproto-drive"],
     &["ntproto-tokio", "ntproto-smol"],
     &["ntproto-server"],

@@ -9,7 +9,9 @@ mod ci;
 mod citations;
 mod codegen;
 mod coverage;
+mod cross;
 mod deps;
+mod embedded;
 mod files;
 mod fuzz;
 mod layers;
@@ -22,6 +24,7 @@ mod sim;
 mod source;
 mod tools;
 mod vectors;
+mod wasm;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -45,6 +48,8 @@ Its steps, one by one
   citations [--list] every MUST of docs/spec has code and a test that cite it; --list prints where
   sim [--seeds N] [-- ARG...]
                      the simulator
+  embedded           the minimal client as firmware, and its size
+  wasm               the package for JavaScript, its size, and its tests in Node
   fuzz [--seconds N] [TARGET...]
                      every fuzz target, or these, for N seconds each (default 30)
 
@@ -52,7 +57,7 @@ Sometimes
   bench              the benchmarks beside their peers, as ratios against the bars
   coverage           which lines of core its tests run; wants LLVM's tools (CONTRIBUTING.md)
   nightly            what takes too long for ci: more seeds, longer fuzzing, the book
-  tools              installs the cargo tools that ci uses and that are missing
+  tools              installs what ci uses and is missing: cargo tools, libraries of other targets
 ";
 
 fn main() -> ExitCode {
@@ -84,6 +89,8 @@ fn run(root: &Path, command: &str, args: &[String]) -> Result<(), String> {
         "citations" => citations::run(root, only_flag(args, "--list")?),
         "sim" => sim::run(root, args),
         "fuzz" => fuzz::run(root, args),
+        "embedded" => no_args(args).and_then(|()| embedded::run(root)),
+        "wasm" => no_args(args).and_then(|()| wasm::run(root)),
         "bench" => no_args(args).and_then(|()| bench::run(root)),
         "nightly" => no_args(args).and_then(|()| nightly::run(root)),
         "tools" => no_args(args).and_then(|()| tools::run(root)),

@@ -7,6 +7,14 @@ use serde_json::Value;
 
 use crate::process::cargo;
 
+/// The manifests that are workspaces of their own.
+pub(crate) const OTHERS: [&str; 4] = [
+    "fuzz/Cargo.toml",
+    "tests/no_std/Cargo.toml",
+    "tests/embedded/Cargo.toml",
+    "crates/ntproto-wasm/bindgen/Cargo.toml",
+];
+
 /// The dependency graph of the workspace.
 pub(crate) struct Metadata {
     /// Every package, by id.

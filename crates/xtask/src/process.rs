@@ -14,9 +14,26 @@ where
     S: AsRef<OsStr>,
 {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    named(root, "cargo", &program, args)
+}
+
+/// `PROGRAM ARGS` at the workspace root.
+pub(crate) fn program<I, S>(root: &Path, program: &str, args: I) -> Run
+where
+    I: IntoIterator<Item = S>,
+    S: AsRef<OsStr>,
+{
+    named(root, program, OsStr::new(program), args)
+}
+
+fn named<I, S>(root: &Path, name: &str, program: &OsStr, args: I) -> Run
+where
+    I: IntoIterator<Item = S>,
+    S: AsRef<OsStr>,
+{
     let mut command = Command::new(program);
     command.current_dir(root).args(args).stdin(Stdio::null());
-    let line = std::iter::once("cargo".to_owned())
+    let line = std::iter::once(name.to_owned())
         .chain(command.get_args().map(|a| a.to_string_lossy().into_owned()))
         .collect::<Vec<_>>()
         .join(" ");

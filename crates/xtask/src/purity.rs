@@ -9,7 +9,7 @@ use crate::metadata::Metadata;
 use crate::source::{code_of, is_test_file, read, rust_files, without_tests};
 
 /// The pure crates and all that each may depend on directly.
-const PURE: [(&str, &[&str]); 5] = [
+const PURE: [(&str, &[&str]); 6] = [
     ("ntproto-proto", &["bytes", "prost"]),
     (
         "ntproto-core",
@@ -33,6 +33,10 @@ const PURE: [(&str, &[&str]); 5] = [
     ),
     ("ntproto-hub", &["bytes", "ntproto-core", "ntproto-proto", "prost"]),
     ("ntproto-net", &["bytes", "ntproto-core", "ntproto-quic"]),
+    (
+        "ntproto-wasm",
+        &["bytes", "js-sys", "ntproto-core", "ntproto-proto", "prost", "wasm-bindgen", "zeroize"],
+    ),
     ("ntproto-quic", &["bytes", "ntproto-core", "quinn-proto", "ring", "rustls", "subtle", "zeroize"]),
 ];
 

@@ -1,7 +1,8 @@
-//! `cargo xtask tools`: the cargo tools that ci uses.
+//! `cargo xtask tools`: the tools that ci uses.
 
 use std::path::Path;
 
+use crate::cross;
 use crate::process::cargo;
 
 /// Subcommand and package.
@@ -15,7 +16,7 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
             cargo(root, ["install", "--locked", package]).done()?;
         }
     }
-    Ok(())
+    cross::install(root)
 }
 
 /// Installs mdbook, which only the nightly run needs.

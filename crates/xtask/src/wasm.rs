@@ -1,0 +1,48 @@
+//! `cargo xtask wasm`: the package for JavaScript, its size, and its tests in Node.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use crate::cross::{WASM, build, check_size, target_folder};
+use crate::process::{cargo, program};
+use crate::source::files;
+
+const CRATE: &str = "crates/ntproto-wasm";
+/// Builds the package into `crates/ntproto-wasm/node/pkg` and runs the tests. Those with a server need one that was built.
+pub(crate) fn run(root: &Path) -> Result<(), String> {
+    let (build, folder) = build(root, &WASM, &["-p", "ntproto-wasm", "--lib", "--profile", "wasm"])?;
+    build.done()?;
+    let module = folder.join("wasm/ntproto_wasm.wasm");
+    let node = root.join(CRATE).join("node");
+    let package = node.join("pkg");
+    let manifest = format!("{CRATE}/bindgen/Cargo.toml");
+    let (module, to) = (module.to_string_lossy(), package.to_string_lossy());
+    cargo(root, ["run", "--quiet", "--locked", "--manifest-path", &manifest, "--", &module, &to])
+        .env("CARGO_TARGET_DIR", &target_folder(root).to_string_lossy())
+        .done()?;
+    size(root, &package)?;
+    let tests = files(&node.join("test"), "mjs")?;
+    let args = ["--test", "--test-reporter=spec"].into_iter().map(OsStr::new);
+    let mut line = program(root, "node", args.chain(tests.iter().map(|path| path.as_os_str())));
+    match server(root) {
+        Some(ntp) => line = line.env("NTP", &ntp.to_string_lossy()),
+        None => println!("no server was built: its tests are left out (cargo build --release)"),
+    }
+    line.done()
+}
+
+/// The server's program, the released one before the other.
+fn server(root: &Path) -> Option<PathBuf> {
+    let folder = target_folder(root);
+    ["release/ntp", "debug/ntp"].iter().map(|name| folder.join(name)).find(|path| path.is_file())
+}
+
+/// What a page loads, without compression.
+fn size(root: &Path, package: &Path) -> Result<(), String> {
+    for (row, name) in [("WebAssembly module", "ntproto_bg.wasm"), ("its JavaScript", "ntproto.js")] {
+        let path = package.join(name);
+        let bytes = std::fs::metadata(&path).map_err(|e| format!("{}: {e}", path.display()))?.len();
+        check_size(root, row, bytes)?;
+    }
+    Ok(())
+}
