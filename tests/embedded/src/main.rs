@@ -49,6 +49,7 @@ fn main() -> ! {
     let config = ClientConfig {
         enrol: Some(Credential::Open),
         device_name: "cortex-m4".into(),
+        transports: Vec::from([TransportId::Tcp]),
         ..ClientConfig::new(&RUSTCRYPTO, board::SERVER_KEY, keys)
     };
     let mut client = Client::new(config, Saved::default(), rng.array(), board.now());

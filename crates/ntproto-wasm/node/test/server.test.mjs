@@ -25,15 +25,12 @@ let folder, server, connect;
 before(async () => {
   if (skip) return;
   folder = mkdtempSync(join(tmpdir(), "ntproto-node-"));
-  server = spawn(NTP, ["serve", "--data", join(folder, "server"), "--listen", "127.0.0.1:0", "--open-registration"], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  for await (const line of createInterface({ input: server.stdout })) {
-    connect = line.match(/ntp:\/\/\S+/)?.[0];
-    if (connect) break;
-  }
-  assert.ok(connect, "the server prints its connect string");
-  server.stdout.resume();
+  const data = join(folder, "server");
+  const settings = ["--listen", "127.0.0.1:0", "--data-dir", data, "--open-registration", "true", "--log-level", "warn"];
+  // It ends with its standard input, so none is left behind when this program is killed.
+  server = spawn(NTP, ["serve", "--json", "--end-with-stdin", ...settings], { stdio: ["pipe", "pipe", "inherit"] });
+  const [line] = await once(createInterface({ input: server.stdout }), "line");
+  connect = JSON.parse(line).connect;
 }, PATIENCE);
 
 after(async () => {
@@ -45,12 +42,12 @@ after(async () => {
 
 /** A client that keeps all it hears. */
 class Person {
-  constructor(name, device = newDevice(crypto.getRandomValues(new Uint8Array(32)))) {
+  constructor(name, options = {}) {
     this.name = name;
-    this.device = device;
+    this.device = options.device ?? newDevice(crypto.getRandomValues(new Uint8Array(32)));
     this.inbox = [];
     const store = new FileStore(join(folder, `${name}.store`));
-    this.host = new Host(connect, { device, open: true, deviceName: name }, store);
+    this.host = new Host(connect, { device: this.device, open: true, deviceName: name, ...options }, store);
     this.host.on("message", (message) => {
       this.inbox.push(message);
       this.host.confirm(message.position);
@@ -126,7 +123,7 @@ test("two clients talk, are cut off, and come back", PATIENCE, async () => {
   // A client that ends comes back as the same device, and hears what it missed.
   await bob.close();
   await ann.say(bob.uin, "while you were away");
-  const again = await new Person("bob", bob.device).online();
+  const again = await new Person("bob", { device: bob.device }).online();
   assert.equal(again.uin, bob.uin);
   await again.hears("while you were away");
 
@@ -148,4 +145,14 @@ test("a stranger's request is answered with its code", PATIENCE, async () => {
   assert.equal(refused.request, request);
   assert.notEqual(refused.code, null);
   await eve.close();
+});
+
+test("a client may let the server speak first", PATIENCE, async () => {
+  const [fay, gus] = await Promise.all([
+    new Person("fay", { serverSpeaksFirst: true }).online(),
+    new Person("gus").online(),
+  ]);
+  await fay.say(gus.uin, "after you");
+  await gus.hears("after you");
+  await Promise.all([fay.close(), gus.close()]);
 });
