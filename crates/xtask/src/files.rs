@@ -13,7 +13,10 @@ const ADAPTER_LINES: usize = 500;
 /// The crates that are adapters.
 const ADAPTERS: [&str; 1] = ["crates/ntproto-tokio"];
 
-/// Fails with every file and adapter that is too long.
+/// The guide that states how long its examples are.
+const GUIDE: &str = "docs/porting.md";
+
+/// Fails with every file and adapter that is too long, and every length that is not as stated.
 pub(crate) fn run(root: &Path) -> Result<(), String> {
     let mut wrong = Vec::new();
     for folder in ["crates", "tests", "fuzz"] {
@@ -39,5 +42,23 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
             wrong.push(format!("{adapter}: {lines} lines, an adapter has less than {ADAPTER_LINES}"));
         }
     }
+    stated(root, &mut wrong)?;
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+}
+
+/// Holds the rows `| … [name](path.rs) … | lines | …` of the guide against the files.
+fn stated(root: &Path, wrong: &mut Vec<String>) -> Result<(), String> {
+    let guide = root.join(GUIDE);
+    for row in read(&guide)?.lines().filter(|line| line.starts_with('|')) {
+        let mut cells = row.split('|').skip(1).map(str::trim);
+        let (Some(name), Some(lines)) = (cells.next(), cells.next()) else { continue };
+        let Some((_, link)) = name.split_once("](") else { continue };
+        let path = link.split(')').next().unwrap_or_default();
+        let file = guide.parent().unwrap_or(root).join(path);
+        let counted = read(&file)?.lines().count();
+        if lines.parse() != Ok(counted) {
+            wrong.push(format!("{GUIDE} says that {path} has {lines} lines: it has {counted}"));
+        }
+    }
+    Ok(())
 }
