@@ -53,11 +53,6 @@ const STEPS: [Step; 21] = [
         hint: "mend the warning; an `allow` states its reason",
     },
     Step { name: "no_std", run: no_std, hint: "core, hub and what they stand on use core and alloc only" },
-    Step {
-        name: "embedded",
-        run: embedded::run,
-        hint: "core uses core and alloc only, and 32-bit atomics; a size that is right goes into docs/embedding.md",
-    },
     // Both crypto providers: the package `tests` asks for the second, and a workspace builds a package once.
     Step {
         name: "test",
@@ -98,6 +93,12 @@ const STEPS: [Step; 21] = [
         name: "wasm",
         run: wasm::run,
         hint: "Node 20 or later runs it; a size that is right goes into docs/embedding.md",
+    },
+    // Talks with the client in Node.
+    Step {
+        name: "embedded",
+        run: embedded::run,
+        hint: "core uses core and alloc only, and 32-bit atomics; a size that is right goes into docs/embedding.md",
     },
 ];
 

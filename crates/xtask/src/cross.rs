@@ -36,13 +36,16 @@ pub(crate) const WASM: Target = Target {
 /// Debian's compiler, cargo, the library's source and the linkers.
 const PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "lld-19"];
 
+/// The board that the firmware's test runs on.
+const EMULATOR: &str = "qemu-system-arm";
+
 /// `cargo build ARGS` for a target, in a folder of its own: the two compilers would throw out each other's work.
 pub(crate) fn build(root: &Path, target: &Target, args: &[&str]) -> Result<(Run, PathBuf), String> {
     let folder = target_folder(root).join("cross");
     let common = ["build", "--locked", "--target", target.name];
     let build = if has_library(target) {
         cargo(root, common.iter().chain(args))
-    } else if missing().is_empty() {
+    } else if missing(&PACKAGES).is_empty() {
         let library = format!("-Zbuild-std={}", target.library);
         let args = common.iter().chain(args).copied().chain([library.as_str()]);
         program(root, "/usr/bin/cargo", args)
@@ -62,11 +65,14 @@ pub(crate) fn target_folder(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir))
 }
 
-/// Installs Debian's packages when neither rustup's library nor they are there and this may install. A machine that is not Debian's is left
-/// as it is: building says what is missing.
+/// Installs Debian's packages when neither rustup's library nor they are there, and the emulator, if this may install. A machine
+/// that is not Debian's is left as it is: building says what is missing.
 pub(crate) fn install(root: &Path) -> Result<(), String> {
-    let missing = missing();
-    if [CORTEX_M4, WASM].iter().all(has_library) || missing.is_empty() || !may_install() {
+    let mut missing = missing(&[EMULATOR]);
+    if ![CORTEX_M4, WASM].iter().all(has_library) {
+        missing.extend(self::missing(&PACKAGES));
+    }
+    if missing.is_empty() || !may_install() {
         return Ok(());
     }
     println!("installing {}", missing.join(" "));
@@ -83,18 +89,33 @@ fn has_library(target: &Target) -> bool {
 }
 
 /// Which of Debian's packages are not installed.
-fn missing() -> Vec<&'static str> {
+fn missing(packages: &[&'static str]) -> Vec<&'static str> {
     let installed = |package: &&str| {
         let args = ["-W", "-f=${db:Status-Status}", *package];
         Command::new("dpkg-query").args(args).output().is_ok_and(|o| o.stdout == b"installed")
     };
-    PACKAGES.iter().copied().filter(|package| !installed(package)).collect()
+    packages.iter().copied().filter(|package| !installed(package)).collect()
 }
 
 /// Whether this is root on a system with Debian's packages.
 fn may_install() -> bool {
     let root = Command::new("id").arg("-u").output().is_ok_and(|o| o.stdout.trim_ascii() == b"0");
     root && Command::new("apt-get").arg("--version").output().is_ok_and(|o| o.status.success())
+}
+
+/// The server's program, the released one before the other.
+pub(crate) fn server(root: &Path) -> Option<PathBuf> {
+    let folder = target_folder(root);
+    ["release/ntp", "debug/ntp"].iter().map(|name| folder.join(name)).find(|path| path.is_file())
+}
+
+/// Says that a test can't be run here. That is for people: a build server has all it takes.
+pub(crate) fn left_out(what: &str) -> Result<(), String> {
+    if std::env::var_os("CI").is_some() {
+        return Err(what.to_owned());
+    }
+    println!("left out: {what}");
+    Ok(())
 }
 
 /// The page that says how large things are.

@@ -1,10 +1,15 @@
-//! `cargo xtask embedded`: the minimal client as firmware for a Cortex-M4, and what it takes there.
+//! `cargo xtask embedded`: the minimal client as firmware for a Cortex-M4, what it takes there, and its test on an
+//! emulated board, with a client in Node and a real server.
 
 use std::path::Path;
 
-use crate::cross::{CORTEX_M4, build, check_size};
+use crate::cross::{CORTEX_M4, build, check_size, left_out, server};
+use crate::process::program;
 
 const MANIFEST: &str = "tests/embedded/Cargo.toml";
+const TEST: &str = "tests/embedded/test/board.test.mjs";
+/// What `cargo xtask wasm` makes.
+const PACKAGE: &str = "crates/ntproto-wasm/node/pkg/ntproto_bg.wasm";
 /// Bytes of a program by where they are on the device.
 #[derive(Default)]
 struct Size {
@@ -14,7 +19,7 @@ struct Size {
     ram: u64,
 }
 
-/// Builds the client, and compares its size with the page's.
+/// Builds the client, compares its size with the page's, and runs it.
 pub(crate) fn run(root: &Path) -> Result<(), String> {
     let (build, folder) = build(root, &CORTEX_M4, &["--release", "--manifest-path", MANIFEST])?;
     build.done()?;
@@ -22,7 +27,20 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
     let elf = std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
     let size = measure(&elf).ok_or_else(|| format!("{}: not an ELF file of 32 bits", path.display()))?;
     check_size(root, "flash", size.flash)?;
-    check_size(root, "RAM", size.ram)
+    check_size(root, "RAM", size.ram)?;
+    let Some(ntp) = server(root) else {
+        return left_out("the firmware's test needs a server: `cargo build --release`");
+    };
+    if !root.join(PACKAGE).is_file() {
+        return left_out("the firmware's test needs a client in Node: `cargo xtask wasm`");
+    }
+    if !program(root, "qemu-system-arm", ["--version"]).works() {
+        return left_out("the firmware's test needs a board: qemu-system-arm");
+    }
+    program(root, "node", ["--test", "--test-reporter=spec", TEST])
+        .env("NTP", &ntp.to_string_lossy())
+        .env("BOARD", &path.to_string_lossy())
+        .done()
 }
 
 /// Adds up the sections of an ELF file (32 bits, little-endian) that are on the device.

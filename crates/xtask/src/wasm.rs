@@ -1,9 +1,9 @@
 //! `cargo xtask wasm`: the package for JavaScript, its size, and its tests in Node.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::cross::{WASM, build, check_size, target_folder};
+use crate::cross::{WASM, build, check_size, left_out, server, target_folder};
 use crate::process::{cargo, program};
 use crate::source::files;
 
@@ -26,15 +26,9 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
     let mut line = program(root, "node", args.chain(tests.iter().map(|path| path.as_os_str())));
     match server(root) {
         Some(ntp) => line = line.env("NTP", &ntp.to_string_lossy()),
-        None => println!("no server was built: its tests are left out (cargo build --release)"),
+        None => left_out("the tests with a server: build one with `cargo build --release`")?,
     }
     line.done()
-}
-
-/// The server's program, the released one before the other.
-fn server(root: &Path) -> Option<PathBuf> {
-    let folder = target_folder(root);
-    ["release/ntp", "debug/ntp"].iter().map(|name| folder.join(name)).find(|path| path.is_file())
 }
 
 /// What a page loads, without compression.

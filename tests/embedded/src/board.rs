@@ -16,36 +16,33 @@ const TICKS_PER_MS: u32 = 25_000;
 const CONNECTION: Uart = Uart(0x4000_4000);
 const LOG: Uart = Uart(0x4000_5000);
 
-/// The server's static key, in hexadecimal, as a verified certificate says.
-pub(crate) const SERVER_KEY: [u8; 32] = hex(option_env!("NTP_SERVER_KEY"));
-/// Thirty-two random bytes, in hexadecimal.
-const SEED: [u8; 32] = hex(option_env!("NTP_SEED"));
+/// The last page of flash, which whoever sets the device up writes: `server key[32] ‖ seed[32] ‖ time u64, little-endian`.
+const PAGE: usize = 0x000f_f000;
 
-/// What all randomness grows from.
-///
-/// This board has no random number generator, so the seed comes with the image, which is therefore good for one run: a second one
-/// with the same seed would use the same keys again. A real device draws it from its generator at every start.
-pub(crate) fn seed() -> [u8; 32] {
-    SEED
+/// What the device was given.
+pub(crate) struct Provision {
+    /// The server's static key, as a verified certificate says.
+    pub(crate) server_key: [u8; 32],
+    /// What all randomness grows from. This board has no random number generator, so a page is good for one start: a
+    /// second one with the same seed would use the same keys again. A real device draws it from its generator at every start.
+    pub(crate) seed: [u8; 32],
+    /// The time when the page was written, in milliseconds since 1970. There is no calendar on the board.
+    pub(crate) time: UnixMillis,
 }
 
-/// Zeros for what is not given: such an image is for looking at its size.
-const fn hex(text: Option<&str>) -> [u8; 32] {
-    let mut out = [0; 32];
-    let Some(text) = text else { return out };
-    let digits = text.as_bytes();
-    assert!(digits.len() == 64, "64 hexadecimal digits");
-    let mut at = 0;
-    while at < 64 {
-        let digit = match digits[at] {
-            digit @ b'0'..=b'9' => digit - b'0',
-            digit @ b'a'..=b'f' => digit - b'a' + 10,
-            _ => panic!("a digit is 0 to 9 or a to f"),
+impl Provision {
+    /// Reads the page.
+    pub(crate) fn read() -> Self {
+        let byte = |at: usize| {
+            // SAFETY: within the page, which is always there and never part of the program (memory.x).
+            unsafe { core::ptr::read_volatile((PAGE + at) as *const u8) }
         };
-        out[at / 2] = out[at / 2] << 4 | digit;
-        at += 1;
+        Self {
+            server_key: core::array::from_fn(byte),
+            seed: core::array::from_fn(|i| byte(32 + i)),
+            time: UnixMillis(u64::from_le_bytes(core::array::from_fn(|i| byte(64 + i)))),
+        }
     }
-    out
 }
 
 /// Milliseconds since the start; wraps after 49 days.
@@ -77,11 +74,13 @@ pub(crate) struct Board {
     last: u32,
     /// Microseconds until then.
     micros: u64,
+    /// The calendar at the start.
+    started: UnixMillis,
 }
 
 impl Board {
     /// Sets everything up.
-    pub(crate) fn take() -> Self {
+    pub(crate) fn take(started: UnixMillis) -> Self {
         CONNECTION.open();
         LOG.open();
         if let Some(mut peripherals) = Peripherals::take() {
@@ -91,15 +90,15 @@ impl Board {
             peripherals.SYST.enable_counter();
             peripherals.SYST.enable_interrupt();
         }
-        Self { last: 0, micros: 0 }
+        Self { last: 0, micros: 0, started }
     }
 
-    /// Both clocks. There is no calendar on the board: the server says what time it is when it refuses ours.
+    /// Both clocks. A server that finds the calendar too far off says what time it is.
     pub(crate) fn now(&mut self) -> Now {
         let now = MILLIS.load(Ordering::Relaxed);
         self.micros += u64::from(now.wrapping_sub(self.last)) * 1000;
         self.last = now;
-        Now { mono: Instant::from_micros(self.micros), unix: UnixMillis(self.micros / 1000) }
+        Now { mono: Instant::from_micros(self.micros), unix: UnixMillis(self.started.0 + self.micros / 1000) }
     }
 
     /// Sends all of it, at the speed of the line.

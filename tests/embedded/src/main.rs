@@ -3,7 +3,7 @@
 //! Behind the serial port is whatever makes a TCP connection of it: a modem, a network co-processor, or QEMU.
 //! The device signs in as an account of its own where registration is open, and answers each message that it gets.
 //!
-//! What it must know of its server, and the seed all its randomness grows from, are compiled in: see [`board::seed`].
+//! What it must know of its server, and the seed all its randomness grows from, stand in flash: see [`board::Provision`].
 #![no_std]
 #![no_main]
 
@@ -25,7 +25,7 @@ use ntproto_core::tx::TxBuf;
 use ntproto_core::wire::channel::ChannelSet;
 use ntproto_core::wire::demux::Demux;
 
-use board::Board;
+use board::{Board, Provision};
 
 /// What the client may use beside its stack. A frame is held whole, so this bounds the largest that can come.
 const HEAP: usize = 160 * 1024;
@@ -42,15 +42,16 @@ fn main() -> ! {
     static mut MEMORY: [MaybeUninit<u8>; HEAP] = [MaybeUninit::uninit(); HEAP];
     // SAFETY: `entry` gives out `MEMORY` once, and nothing was allocated yet.
     unsafe { ALLOCATOR.init(MEMORY.as_mut_ptr() as usize, HEAP) };
-    let mut board = Board::take();
+    let provision = Provision::read();
+    let mut board = Board::take(provision.time);
 
-    let mut rng = Rng::new(board::seed());
+    let mut rng = Rng::new(provision.seed);
     let keys = DeviceKeys::generate(&mut rng, &RUSTCRYPTO);
     let config = ClientConfig {
         enrol: Some(Credential::Open),
         device_name: "cortex-m4".into(),
         transports: Vec::from([TransportId::Tcp]),
-        ..ClientConfig::new(&RUSTCRYPTO, board::SERVER_KEY, keys)
+        ..ClientConfig::new(&RUSTCRYPTO, provision.server_key, keys)
     };
     let mut client = Client::new(config, Saved::default(), rng.array(), board.now());
     let mut demux = Demux::new();

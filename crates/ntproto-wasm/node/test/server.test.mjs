@@ -1,18 +1,14 @@
 // Two clients in Node talk through a real server over TCP. NTP names the server's program; without it there is nothing to do.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { after, before, test } from "node:test";
 import { directConversation, newDevice } from "../core.mjs";
 import { Host } from "../host.mjs";
+import { NTP, Server } from "../server.mjs";
 import { FileStore } from "../store.mjs";
 
-const NTP = process.env.NTP;
 const skip = NTP === undefined && "NTP is not set";
 /** How long anything may take on a busy machine. */
 const PATIENCE = { timeout: 60_000, skip };
@@ -20,25 +16,13 @@ const PATIENCE = { timeout: 60_000, skip };
 const text = (bytes) => new TextDecoder().decode(bytes);
 const bytes = (string) => new TextEncoder().encode(string);
 
-let folder, server, connect;
+let server;
 
 before(async () => {
-  if (skip) return;
-  folder = mkdtempSync(join(tmpdir(), "ntproto-node-"));
-  const data = join(folder, "server");
-  const settings = ["--listen", "127.0.0.1:0", "--data-dir", data, "--open-registration", "true", "--log-level", "warn"];
-  // It ends with its standard input, so none is left behind when this program is killed.
-  server = spawn(NTP, ["serve", "--json", "--end-with-stdin", ...settings], { stdio: ["pipe", "pipe", "inherit"] });
-  const [line] = await once(createInterface({ input: server.stdout }), "line");
-  connect = JSON.parse(line).connect;
+  if (!skip) server = await new Server().start();
 }, PATIENCE);
 
-after(async () => {
-  if (skip) return;
-  server.kill();
-  await once(server, "exit");
-  rmSync(folder, { recursive: true });
-});
+after(() => server?.stop());
 
 /** A client that keeps all it hears. */
 class Person {
@@ -46,8 +30,8 @@ class Person {
     this.name = name;
     this.device = options.device ?? newDevice(crypto.getRandomValues(new Uint8Array(32)));
     this.inbox = [];
-    const store = new FileStore(join(folder, `${name}.store`));
-    this.host = new Host(connect, { device: this.device, open: true, deviceName: name, ...options }, store);
+    const store = new FileStore(join(server.folder, `${name}.store`));
+    this.host = new Host(server.connect, { device: this.device, open: true, deviceName: name, ...options }, store);
     this.host.on("message", (message) => {
       this.inbox.push(message);
       this.host.confirm(message.position);
