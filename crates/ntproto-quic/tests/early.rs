@@ -188,6 +188,7 @@ fn early_data_survives_loss() {
     }
 }
 
+//= proof: quic-8
 #[test]
 fn without_a_session_nothing_is_early() {
     let mut world = World::new(3, Link::default());

@@ -10,11 +10,12 @@
 //! the transport's flow control then holds its peer back. A channel that takes no more bytes keeps what was left of one buffer here, and
 //! the hub is told that it is not writable.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use ntproto_core::binding::Binding;
 use ntproto_core::code::ErrorCode;
 use ntproto_core::dispatch::Outcome as Answer;
 use ntproto_core::session::ticket::TicketKey;
@@ -125,6 +126,8 @@ pub struct Node {
     net: Endpoint,
     hub: Hub,
     pipes: BTreeMap<ConnId, Pipe>,
+    /// Connections that brought early data and are not up.
+    early: BTreeSet<ConnId>,
     /// Connections with bytes to read, each once.
     ready: VecDeque<ConnId>,
     effects: VecDeque<Effect>,
@@ -147,6 +150,7 @@ impl Node {
             net,
             hub,
             pipes: BTreeMap::new(),
+            early: BTreeSet::new(),
             ready: VecDeque::new(),
             effects: VecDeque::new(),
             asks: Vec::new(),
@@ -174,6 +178,13 @@ impl Node {
     #[must_use]
     pub const fn hub(&self) -> &Hub {
         &self.hub
+    }
+
+    /// Connections that brought early data and whose handshake is not complete: each is up, or gone, within
+    /// [`AUTH_TIMEOUT`](ntproto_core::endpoint::AUTH_TIMEOUT) and a little.
+    #[must_use]
+    pub fn early(&self) -> usize {
+        self.early.len()
     }
 
     /// Transactions in the store.
@@ -223,15 +234,20 @@ impl Node {
     /// What a transport says.
     fn transport(&mut self, now: Now, event: Event) {
         match event {
+            Event::Early { conn, remote } => {
+                self.early.insert(conn);
+                self.open(now, conn, Binding::EARLY, remote);
+            }
             Event::Connected { conn, alpn, binding, remote, .. } => {
                 self.event(NodeEvent::Opened { conn, remote });
+                if self.early.remove(&conn) {
+                    return self.hub.handle(now, hub::Input::Bound { conn: hub::ConnId(conn.0), binding });
+                }
                 if alpn != ALPN {
                     self.net.with(now, conn, |c| c.close(ErrorCode::Version as u32, b""));
                     return;
                 }
-                let pipe = Pipe { unread: ChannelSet::NONE, queued: false, left: Default::default() };
-                self.pipes.insert(conn, pipe);
-                self.hub.handle(now, hub::Input::Opened { conn: hub::ConnId(conn.0), binding, remote });
+                self.open(now, conn, binding, remote);
             }
             Event::Readable { conn, channel } => {
                 if let Some(pipe) = self.pipes.get_mut(&conn) {
@@ -243,8 +259,6 @@ impl Node {
                 }
             }
             Event::Writable { conn, channel } => self.flush(now, conn, channel),
-            // Without a memory of TLS sessions nothing is early.
-            Event::Early { .. } => {}
             // MEDIA is not served yet: what comes is dropped.
             Event::Datagram { conn } => {
                 self.net.with(now, conn, |c| while c.recv_datagram().is_some() {});
@@ -253,9 +267,19 @@ impl Node {
                 if self.pipes.remove(&conn).is_some() {
                     self.hub.handle(now, hub::Input::Closed { conn: hub::ConnId(conn.0) });
                 }
-                self.event(NodeEvent::Down { conn, reason });
+                // One that never was up is not said to be down.
+                if !self.early.remove(&conn) {
+                    self.event(NodeEvent::Down { conn, reason });
+                }
             }
         }
+    }
+
+    /// A connection may be used.
+    fn open(&mut self, now: Now, conn: ConnId, binding: Binding, remote: SocketAddr) {
+        let pipe = Pipe { unread: ChannelSet::NONE, queued: false, left: Default::default() };
+        self.pipes.insert(conn, pipe);
+        self.hub.handle(now, hub::Input::Opened { conn: hub::ConnId(conn.0), binding, remote });
     }
 
     /// Gives the hub what came on a connection, as far as it takes it.

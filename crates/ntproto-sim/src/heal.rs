@@ -165,6 +165,8 @@ impl World {
             }
         }
         let hub = process.core.hub();
+        // Early data that came to nothing is not forgotten at once.
+        known += process.core.early();
         if hub.connections() > known {
             return Err(format!("the server holds {} connections of {known}", hub.connections()));
         }

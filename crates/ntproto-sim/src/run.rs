@@ -8,7 +8,7 @@ use crate::crypto::Watch;
 use crate::draw::rng;
 use crate::fault::{FaultSet, Plan};
 use crate::ledger::Check;
-use crate::quic::{Link, Tls};
+use crate::quic::{Link, Sessions, Tls};
 use crate::scenario::Scenario;
 use crate::stats::Stats;
 use crate::trace::Trace;
@@ -132,7 +132,7 @@ impl Simulator {
             None => self.tls.insert(Tls::leak()?).clone(),
         };
         tls.reset(rng(seed, "tls"));
-        Ok(Some(Link::new(tls, self.base)))
+        Ok(Some(Link::new(tls, Sessions::draw(&mut rng(seed, "sessions")), self.base)))
     }
 
     /// Runs a seed. The same seed and options give the same run, byte for byte.

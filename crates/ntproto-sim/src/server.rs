@@ -204,6 +204,14 @@ impl Core {
         }
     }
 
+    /// Connections that are not up and known for early data.
+    pub(crate) fn early(&self) -> usize {
+        match self {
+            Self::Streams(_) => 0,
+            Self::Quic(node) => node.early(),
+        }
+    }
+
     /// The hub itself, where it stands on its own.
     pub(crate) fn bare(&mut self) -> Option<&mut Hub> {
         match self {

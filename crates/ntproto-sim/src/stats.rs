@@ -20,6 +20,8 @@ pub struct Stats {
     pub shown: u64,
     /// Connections asked for.
     pub connections: u64,
+    /// Sessions granted to early data.
+    pub early: u64,
     /// Datagrams sent.
     pub datagrams: u64,
     /// Of these, lost.
@@ -75,6 +77,7 @@ impl Table {
         sum.acknowledged += stats.acknowledged;
         sum.shown += stats.shown;
         sum.connections += stats.connections;
+        sum.early += stats.early;
         sum.datagrams += stats.datagrams;
         sum.datagrams_lost += stats.datagrams_lost;
         sum.bytes += stats.bytes;
@@ -116,6 +119,7 @@ impl Table {
         sum.acknowledged += other.acknowledged;
         sum.shown += other.shown;
         sum.connections += other.connections;
+        sum.early += other.early;
         sum.datagrams += other.datagrams;
         sum.datagrams_lost += other.datagrams_lost;
         sum.bytes += other.bytes;
@@ -168,7 +172,7 @@ impl Table {
              messages: {} durable, {} acknowledged, {} shown; {:.0} a seed, at least {}\n\
              server power cuts: {}, of them {} between write and fsync, of {} messages\n\
              device power cuts: {}, of them {} between write and fsync\n\
-             connections: {}, frames sealed: {}, altered: {}; datagrams: {}, lost: {}\n\
+             connections: {}, granted to early data: {}, frames sealed: {}, altered: {}; datagrams: {}, lost: {}\n\
              virtual time: {:.1} h; slowest rest after the faults: {:.1} s; {:.0} events a seed\n",
             self.runs,
             self.runs as f64 / took.as_secs_f64().max(1e-9),
@@ -184,6 +188,7 @@ impl Table {
             sum.client_crashes,
             sum.client_crashes_between,
             sum.connections,
+            sum.early,
             sum.seals,
             sum.flips,
             sum.datagrams,

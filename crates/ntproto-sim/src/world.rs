@@ -473,7 +473,8 @@ impl World {
         self.trace.event(usize::MAX, &event);
         match event {
             HubEvent::In { conn, uin, device, .. } => {
-                let Some(d) = self.behind(conn)? else { return Ok(()) };
+                let behind = self.behind(conn)?.or_else(|| self.early(device));
+                let Some(d) = behind else { return Ok(()) };
                 if self.revoked[d] {
                     return Err(format!("device {d} was let in after its revocation"));
                 }

@@ -20,10 +20,12 @@
 //! | [`plan`] | who sends what to whom |
 //! | [`ledger`] | the two files of a worker |
 //! | [`report`] | the comparison, and its table |
+//! | [`back`] | the round trips of a client that comes back |
 //! | [`process`] | child processes of this program |
 //! | [`worker`] | a client process |
 //! | [`run`] | the parent: processes, kills, progress |
 
+pub(crate) mod back;
 pub(crate) mod ledger;
 pub(crate) mod plan;
 pub(crate) mod process;

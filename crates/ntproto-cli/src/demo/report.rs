@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::back::Back;
 use super::ledger::{Received, Sent};
 use super::plan::{Plan, fingerprint};
 use crate::output::Style;
@@ -89,6 +90,8 @@ pub(crate) struct Report {
     pub(crate) messages_per_second: f64,
     /// The longest time from a kill of the server to a client's next acknowledgement.
     pub(crate) server_back_ms: Option<u64>,
+    /// Round trips from the first packet of a client that comes back to its first message.
+    pub(crate) back: Option<Back>,
 }
 
 impl Report {
@@ -235,6 +238,11 @@ impl Report {
                 &format!("{ms} ms"),
                 "from its kill to the slowest client's next acknowledgement",
             );
+        }
+        if let Some(Back { early, full }) = self.back {
+            let trips = |n: u32| format!("{n} round trip{}", if n == 1 { "" } else { "s" });
+            row("back, 0-RTT", &trips(early), "from its first packet to its first message, with early data");
+            row("back, without", &trips(full), "likewise, with a full handshake");
         }
         let note = format!("over {:.1} s, outages included", self.seconds);
         row("messages/s", &grouped(self.messages_per_second as u64), &note);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc;
 
+use super::back::Back;
 use super::ledger;
 use super::plan::Plan;
 use super::process::{OwnServer, Process, ask};
@@ -125,10 +126,20 @@ impl Demo {
                 process.finish(GOODBYE).await;
             }
         }
+        let back = match &done {
+            Ok(()) => Some(demo.come_back().await),
+            Err(_) => None,
+        };
         demo.server.kill().await;
         demo.bar.finish_and_clear();
         done?;
-        demo.compare()
+        Ok(Report { back: back.transpose()?, ..demo.compare()? })
+    }
+
+    /// The first client comes back to messages of the second one.
+    async fn come_back(&self) -> Result<Back, Failure> {
+        let [sleeper, sender] = [0, 1].map(|index| &self.clients[index].home);
+        Back::measure(self.server.address(), sleeper, sender).await
     }
 
     fn start_client(&mut self, index: usize) -> Result<(), Failure> {

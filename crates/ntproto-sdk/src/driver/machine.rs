@@ -12,7 +12,7 @@ use ntproto_core::tx::TxBuf;
 use ntproto_core::wire::channel::Channel;
 use ntproto_net::tcp::gate::TcpLimits;
 use ntproto_net::{ConnId, Endpoint, Event, Machine, Output, Step, StreamId, StreamInput};
-use ntproto_quic::Received;
+use ntproto_quic::{EarlyData, Received};
 
 use super::dial::{Dial, Next, Plan};
 use super::pipe::Pipe;
@@ -230,10 +230,15 @@ impl Driver {
         self.tell(now, client::Input::Moved(binding));
     }
 
+    /// The connection that won; not one that is asked by early data and may lose.
+    fn settled(&self) -> Option<ConnId> {
+        self.conn.filter(|conn| !self.dial.is_trying(*conn))
+    }
+
     /// When silence on QUIC becomes suspicious enough to look for TCP.
     fn doubt(&self) -> Option<Instant> {
         let race = self.server.transports == Transports::Any;
-        let quic = self.conn.is_some_and(|conn| conn.transport() == TransportId::Quic);
+        let quic = self.settled().is_some_and(|conn| conn.transport() == TransportId::Quic);
         if race && quic { self.probe.doubt(self.is_owed()) } else { None }
     }
 
@@ -268,11 +273,25 @@ impl Driver {
             Event::Connected { conn, binding, .. } if self.scout.is(conn) => {
                 self.found(now, conn.transport(), binding);
             }
-            Event::Connected { conn, binding, .. } => {
-                if self.dial.won(now, &mut self.net, conn) {
-                    self.use_conn(now, conn);
-                    self.tell(now, client::Input::Connected(binding));
+            // The first address that takes early data is asked at once. The race goes on.
+            Event::Early { conn, .. } if self.conn.is_none() && self.dial.is_trying(conn) => {
+                self.conn = Some(conn);
+                self.pipe = Pipe::default();
+                self.tell(now, client::Input::Connected(Binding::EARLY));
+            }
+            Event::Connected { conn, binding, early, .. } => {
+                if !self.dial.won(now, &mut self.net, conn) {
+                    return;
                 }
+                let asked = self.conn == Some(conn) && early == EarlyData::Accepted;
+                let pipe = std::mem::take(&mut self.pipe);
+                self.use_conn(now, conn);
+                if asked {
+                    self.pipe = pipe;
+                    return self.tell(now, client::Input::Bound(binding));
+                }
+                // Nothing was early, or another address won, or the server took nothing of it.
+                self.tell(now, client::Input::Connected(binding));
             }
             Event::Readable { conn, channel } if self.conn == Some(conn) => self.read(now, conn, channel),
             Event::Writable { conn, channel } if self.conn == Some(conn) => {
@@ -282,7 +301,7 @@ impl Driver {
                 }
             }
             Event::Closed { conn, .. } if self.scout.is(conn) => self.scout.failed(now.mono),
-            Event::Closed { conn, reason } if self.conn == Some(conn) => {
+            Event::Closed { conn, reason } if self.settled() == Some(conn) => {
                 self.conn = None;
                 self.scout.recall(now, &mut self.net);
                 self.effects.push_back(Effect::Lost(reason));
@@ -290,6 +309,7 @@ impl Driver {
             }
             Event::Closed { conn, reason } => {
                 if self.dial.is_trying(conn) {
+                    self.conn = self.conn.filter(|early| *early != conn);
                     self.effects.push_back(Effect::Lost(reason));
                 }
                 let next = self.dial.lost(now, &mut self.net, &self.server, conn);
@@ -367,7 +387,7 @@ impl Machine for Driver {
         {
             self.net.with(now, conn, |c| c.ping());
         }
-        if let Some(conn) = self.conn {
+        if let Some(conn) = self.settled() {
             let doubt = self.doubt();
             self.scout.look(now, &mut self.net, &self.server, conn, doubt);
         }
@@ -434,7 +454,7 @@ impl Machine for Driver {
                 Output::Wait(_) if self.is_over() && self.net.is_flushed() => return Step::Done,
                 Output::Wait(at) => {
                     let probe = self.probe.deadline(self.is_owed());
-                    let scout = self.conn.and_then(|_| self.scout.deadline(self.doubt()));
+                    let scout = self.settled().and_then(|_| self.scout.deadline(self.doubt()));
                     let own = earliest(earliest(self.wake, self.dial.deadline()), earliest(probe, scout));
                     return Step::Wait(earliest(at, own));
                 }

@@ -18,6 +18,7 @@ mod probe;
 mod scout;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use ntproto_core::binding::TransportId;
 use ntproto_core::client::{self, ClientEvent, ClientTxn, Misuse, OpId, RequestId, StoreError};
@@ -26,7 +27,7 @@ use ntproto_core::crypto::{CryptoProvider, rustcrypto::RUSTCRYPTO};
 use ntproto_core::time::UnixMillis;
 use ntproto_net::Closed;
 use ntproto_quic::tls::default_provider;
-use ntproto_quic::{ALPN, ClientTls, EndpointConfig, Pin, TlsError, Trust};
+use ntproto_quic::{ALPN, ClientSessions, ClientTls, EndpointConfig, Pin, TlsError, Trust};
 
 pub use machine::Driver;
 
@@ -81,17 +82,22 @@ pub struct Server {
 }
 
 impl Server {
-    /// The server of a connect string, whose certificate is verified here, at the time `now`.
+    /// The server of a connect string, whose certificate is verified here, at the time `now`. A client that comes
+    /// back signs in by early data, in one round trip: TLS sessions are remembered for as long as this value, or a
+    /// copy of it, lives. So it is for one account: the server could tell that two belong together.
     ///
     /// # Errors
     /// The operator does not vouch for the server's key now, or TLS can't be set up.
     pub fn new(connect: &ConnectString, now: UnixMillis) -> Result<Self, ServerError> {
         let trust = Trust::Pinned(vec![Pin(connect.tls_pin)]);
         let tls = ClientTls::new(default_provider(), trust, &[ALPN]).map_err(ServerError::Tls)?;
+        //= spec: quic-8
+        let tls = tls.with_sessions(Arc::new(ClientSessions::default())).map_err(ServerError::Tls)?;
         Self::with_tls(&RUSTCRYPTO, tls, connect, now)
     }
 
-    /// [`new`](Self::new) with the host's own cryptography and trust.
+    /// [`new`](Self::new) with the host's own cryptography and trust. Without a
+    /// [memory of sessions](ClientTls::with_sessions) nothing is early.
     ///
     /// # Errors
     /// The operator does not vouch for the server's key now.

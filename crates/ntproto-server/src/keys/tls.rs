@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use ntproto_quic::tls::default_provider;
-use ntproto_quic::{ALPN, Pin, ServerTls};
+use ntproto_quic::{ALPN, Pin, ServerTls, SessionMemory};
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
 use rustls::client::verify_server_name;
 use rustls::pki_types::pem::PemObject as _;
@@ -40,7 +41,8 @@ pub(super) fn load(dir: &Path, names: &[String], is_new: bool) -> Result<(Server
     };
     let pin = Pin::of(&certificate)?;
     let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    Ok((ServerTls::new(default_provider(), vec![certificate], der, &[ALPN])?, pin))
+    let tls = ServerTls::new(default_provider(), vec![certificate], der, &[ALPN])?;
+    Ok((tls.with_sessions(Arc::new(SessionMemory::default()))?, pin))
 }
 
 fn failed(error: rcgen::Error) -> KeyError {

@@ -1,6 +1,7 @@
 //! The node and whole clients, in virtual time.
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
+mod early;
 mod world;
 
 use std::net::SocketAddr;

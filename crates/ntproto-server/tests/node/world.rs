@@ -23,17 +23,21 @@ use ntproto_hub::{Hub, HubConfig, HubEvent, HubKeys};
 use ntproto_net::tcp::gate::TcpLimits;
 use ntproto_net::{Endpoint, Machine, Step};
 use ntproto_quic::tls::default_provider;
-use ntproto_quic::{ALPN, ClientTls, EndpointConfig, Pin, Received, ResetKey, ServerTls, TX_LIMIT, Trust};
+use ntproto_quic::{
+    ALPN, ClientSessions, ClientTls, EndpointConfig, Pin, Received, ResetKey, ServerTls, SessionMemory,
+    TX_LIMIT, Trust,
+};
 use ntproto_sdk::driver::{self, CallId, Driver, Server, Transports};
 use ntproto_sdk::store::{ClientStore as _, MemoryStore};
 use ntproto_server::node::{self, Effect, Node, NodeEvent};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::StoresServerSessions;
 
 /// 2026-06-01.
 const UNIX: u64 = 1_780_272_000_000;
-const DELAY: u64 = 5_000;
+pub const DELAY: u64 = 5_000;
 /// What an fsync takes.
-const COMMIT: u64 = 2_000;
+pub const COMMIT: u64 = 2_000;
 
 struct Tls {
     cert: CertificateDer<'static>,
@@ -48,6 +52,13 @@ fn tls() -> &'static Tls {
             rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap().self_signed(&key).unwrap();
         Tls { cert: cert.der().clone(), key: key.serialize_der() }
     })
+}
+
+/// A client's TLS, with a memory of its own.
+fn client_tls() -> ClientTls {
+    let trust = Trust::Pinned(vec![Pin::of(&tls().cert).unwrap()]);
+    let tls = ClientTls::new(default_provider(), trust, &[ALPN]).unwrap();
+    tls.with_sessions(Arc::new(ClientSessions::default())).unwrap()
 }
 
 enum Job {
@@ -82,9 +93,11 @@ pub struct Peer {
     keys: DeviceKeys,
     enrol: Option<Credential>,
     wake: Option<Instant>,
-    addr: SocketAddr,
+    pub addr: SocketAddr,
     last_call: u64,
     uin: Option<Uin>,
+    /// It outlives the process, so that a client that is started again resumes its TLS session.
+    pub tls: ClientTls,
 }
 
 pub struct World {
@@ -96,6 +109,10 @@ pub struct World {
     /// Of 100 datagrams.
     pub loss: u64,
     pub cut: bool,
+    /// TLS sessions that outlive the server's process; else each has its own.
+    pub sessions: Option<Arc<dyn StoresServerSessions>>,
+    /// What clients sent, by where from, while it is set.
+    pub tap: Option<Vec<(SocketAddr, Vec<u8>)>>,
     rng: Rng,
     jobs: BTreeMap<(u64, u64), Job>,
     count: u64,
@@ -131,6 +148,8 @@ impl World {
             config: HubConfig::default(),
             loss: 0,
             cut: false,
+            sessions: None,
+            tap: None,
             rng,
             jobs: BTreeMap::new(),
             count: 0,
@@ -170,6 +189,8 @@ impl World {
         };
         let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(tls().key.clone()));
         let server_tls = ServerTls::new(default_provider(), vec![tls().cert.clone()], der, &[ALPN]).unwrap();
+        let sessions = self.sessions.clone().unwrap_or_else(|| Arc::new(SessionMemory::default()));
+        let server_tls = server_tls.with_sessions(sessions).unwrap();
         let config =
             EndpointConfig { reset_key: Some(ResetKey::new(&[9; 32])), ..EndpointConfig::server(server_tls) };
         let hub = Hub::new(self.config, &boot, keys, self.rng.array(), now);
@@ -215,6 +236,7 @@ impl World {
             addr,
             last_call: 0,
             uin: None,
+            tls: client_tls(),
         });
         let no = self.peers.len() - 1;
         self.start_peer(no);
@@ -224,12 +246,11 @@ impl World {
     /// Starts a client on what its store holds.
     pub fn start_peer(&mut self, no: usize) {
         let now = self.now();
-        let trust = Trust::Pinned(vec![Pin::of(&tls().cert).unwrap()]);
         let server = Server {
             host: "10.0.0.0".into(),
             port: 7424,
             addresses: vec![self.server.addr],
-            tls: ClientTls::new(default_provider(), trust, &[ALPN]).unwrap(),
+            tls: self.peers[no].tls.clone(),
             static_key: *self.server_key().public(),
             operator_key: [0; 32],
             transports: Transports::RequireQuic,
@@ -292,6 +313,9 @@ impl World {
     fn network(&mut self, from: SocketAddr, to: SocketAddr, data: &[u8]) {
         if self.cut || self.rng.below(100) < self.loss {
             return;
+        }
+        if let Some(tap) = self.tap.as_mut().filter(|_| to == self.server.addr) {
+            tap.push((from, data.to_vec()));
         }
         let peer = match self.peers.iter().position(|p| p.addr == to) {
             Some(no) => no + 1,
@@ -472,6 +496,16 @@ impl World {
 
     pub fn sent(&self, no: usize) -> usize {
         self.peers[no].events.iter().filter(|e| matches!(e, ClientEvent::Sent { .. })).count()
+    }
+
+    /// How often the hub let somebody in.
+    pub fn let_in(&self) -> usize {
+        self.server.events.iter().filter(|e| matches!(e, HubEvent::In { .. })).count()
+    }
+
+    /// A client's TLS sessions are gone.
+    pub fn forget_sessions(&mut self, no: usize) {
+        self.peers[no].tls = client_tls();
     }
 
     pub fn refusals(&self) -> VecDeque<ErrorCode> {

@@ -44,7 +44,7 @@ impl DriverHost {
                 // To be looked up.
                 _ => Vec::new(),
             },
-            tls: link.tls.client.clone(),
+            tls: link.tls.of_device(),
             static_key: config.server_static,
             operator_key: [0; 32],
             transports: Transports::RequireQuic,

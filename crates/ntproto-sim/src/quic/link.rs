@@ -7,7 +7,7 @@ use ntproto_core::tx::TxBuf;
 use ntproto_net::Machine as _;
 use ntproto_quic::{Received, TX_LIMIT, Transmit};
 
-use super::Tls;
+use super::{Sessions, Tls};
 use crate::draw::Draw;
 use crate::fault::Fault;
 use crate::ledger::Check;
@@ -39,6 +39,7 @@ pub(crate) struct Datagram {
 /// The network of a run over QUIC.
 pub(crate) struct Link {
     pub(crate) tls: Tls,
+    pub(crate) sessions: Sessions,
     /// What core instant 0 stands for. Only differences to it count.
     pub(crate) base: std::time::Instant,
     pub(crate) tx: TxBuf,
@@ -54,9 +55,10 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(tls: Tls, base: std::time::Instant) -> Self {
+    pub(crate) fn new(tls: Tls, sessions: Sessions, base: std::time::Instant) -> Self {
         Self {
             tls,
+            sessions,
             base,
             tx: TxBuf::new(TX_LIMIT),
             flights: BTreeMap::new(),
@@ -224,6 +226,15 @@ impl World {
             .filter_map(|d| Some(d.process.as_mut()?.machine.driver()?.address))
             .collect();
         self.fired(Fault::Replay);
+        if self.rng.chance(30) && !heard.is_empty() {
+            // All that was heard of somebody, in order: early data among it.
+            let victim = self.rng.pick(&heard).from;
+            let stranger = SocketAddr::from(([198, 51, 100, self.rng.below(250) as u8], 4_445));
+            for datagram in heard.iter().rev().filter(|datagram| datagram.from == victim) {
+                let at = self.schedule.now().plus_ms(1).min(self.scenario.heal);
+                self.land(Datagram { from: stranger, to: Link::server(), data: datagram.data.clone() }, at);
+            }
+        }
         for _ in 0..self.rng.between(1, 30) {
             let mut data = match heard.is_empty() {
                 false if self.rng.chance(70) => self.rng.pick(&heard).data.clone(),

@@ -16,4 +16,4 @@ mod tls;
 pub(crate) use device::DriverHost;
 pub(crate) use link::Link;
 pub(crate) use server::NodeHost;
-pub(crate) use tls::Tls;
+pub(crate) use tls::{Sessions, Tls};

@@ -1,5 +1,6 @@
 //! The server over QUIC: the node, and a host for it.
 
+use ntproto_core::ids::DeviceId;
 use ntproto_hub::Hub;
 use ntproto_net::tcp::gate::TcpLimits;
 use ntproto_net::{Endpoint, Machine as _, Step};
@@ -23,7 +24,7 @@ impl NodeHost<'_> {
     pub(crate) fn node(self, hub: Hub) -> Node {
         let config = EndpointConfig {
             reset_key: Some(ResetKey::new(self.reset_key)),
-            ..EndpointConfig::server(self.link.tls.server.clone())
+            ..EndpointConfig::server(self.link.tls.of_server(&self.link.sessions))
         };
         Node::new(Endpoint::new(config, TcpLimits::default(), self.link.base, self.seed), hub)
     }
@@ -69,6 +70,13 @@ impl World {
             }
         }
         Err("the server never waits".into())
+    }
+
+    /// A device was let in on a transport that is not up: by early data, its own or replayed.
+    pub(crate) fn early(&mut self, device: DeviceId) -> Option<usize> {
+        self.quic.as_ref()?;
+        self.stats.early += 1;
+        self.ledger.devices.get(&device).map(|(d, _)| *d)
     }
 
     fn node_event(&mut self, event: NodeEvent) -> Check {

@@ -1,5 +1,6 @@
 //! Real TLS whose every random byte comes from a run's seed.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,11 +9,12 @@ use ntproto_core::crypto::secret::Secret;
 use ntproto_core::crypto::{AgreementKey, CryptoProvider as _};
 use ntproto_core::rng::Rng;
 use ntproto_quic::tls::default_provider;
-use ntproto_quic::{ALPN, ClientTls, Pin, ServerTls, Trust};
+use ntproto_quic::{ALPN, ClientSessions, ClientTls, Pin, ServerTls, SessionMemory, Trust};
 use rustls::crypto::{
     ActiveKeyExchange, CryptoProvider, GetRandomFailed, SecureRandom, SharedSecret, SupportedKxGroup,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::StoresServerSessions;
 use rustls::{Error, NamedGroup, PeerMisbehaved};
 
 use crate::ledger::Check;
@@ -83,12 +85,57 @@ impl ActiveKeyExchange for Exchange {
     }
 }
 
+/// TLS sessions that a server gives out as often as it is asked, and does not forget when it is started anew: the
+/// worst there can be for early data.
+#[derive(Debug, Default)]
+struct NeverForgets(Mutex<BTreeMap<Vec<u8>, Vec<u8>>>);
+
+impl NeverForgets {
+    fn sessions(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl StoresServerSessions for NeverForgets {
+    fn put(&self, id: Vec<u8>, session: Vec<u8>) -> bool {
+        self.sessions().insert(id, session);
+        true
+    }
+
+    fn get(&self, id: &[u8]) -> Option<Vec<u8>> {
+        self.sessions().get(id).cloned()
+    }
+
+    fn take(&self, id: &[u8]) -> Option<Vec<u8>> {
+        self.get(id)
+    }
+
+    fn can_cache(&self) -> bool {
+        true
+    }
+}
+
+/// What a run's servers remember of TLS sessions.
+pub(crate) enum Sessions {
+    /// Each server its own.
+    Own,
+    /// All of them the same, for ever.
+    Forever(Arc<dyn StoresServerSessions>),
+}
+
+impl Sessions {
+    /// Forever in every second seed.
+    pub(crate) fn draw(rng: &mut Rng) -> Self {
+        if rng.below(2) == 0 { Self::Own } else { Self::Forever(Arc::new(NeverForgets::default())) }
+    }
+}
+
 /// Both sides of TLS, and the randomness they share.
 #[derive(Clone)]
 pub(crate) struct Tls {
     random: &'static Seeded,
-    pub(crate) client: ClientTls,
-    pub(crate) server: ServerTls,
+    client: ClientTls,
+    server: ServerTls,
 }
 
 impl Tls {
@@ -114,6 +161,21 @@ impl Tls {
             client: client.map_err(|e| e.to_string())?,
             server: server.map_err(|e| e.to_string())?,
         })
+    }
+
+    /// A device's side, with a memory of its own.
+    pub(crate) fn of_device(&self) -> ClientTls {
+        let tls = self.client.with_sessions(Arc::new(ClientSessions::default()));
+        tls.unwrap_or_else(|_| self.client.clone())
+    }
+
+    /// A server's side.
+    pub(crate) fn of_server(&self, sessions: &Sessions) -> ServerTls {
+        let tls = self.server.with_sessions(match sessions {
+            Sessions::Own => Arc::new(SessionMemory::default()),
+            Sessions::Forever(sessions) => Arc::clone(sessions),
+        });
+        tls.unwrap_or_else(|_| self.server.clone())
     }
 
     /// From now on it is the randomness of this seed.
