@@ -19,6 +19,7 @@
 //! | `udp` | the UDP socket as the loop sees it |
 //! | `streams` | the TCP connections: a task each |
 //! | `client` | a client started on a runtime |
+//! | [`task`] | a task that can be waited for and taken back |
 //! | `bind` | a server's sockets |
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -29,6 +30,7 @@ mod drive;
 mod queue;
 pub mod runtime;
 mod streams;
+pub mod task;
 mod udp;
 
 pub use bind::bind;

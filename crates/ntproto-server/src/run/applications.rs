@@ -6,12 +6,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_channel::Sender;
+use ntproto_drive::Runtime;
+use ntproto_drive::task::{self, Task};
 use ntproto_hub::{Ask, AskId, Push};
 use ntproto_sdk::dispatch::{Context, Handler, Outcome, PacketId, Reader, Router};
 use ntproto_sdk::{Identity, Uin};
 use ntproto_tokio::Clock;
 use prost::Message;
-use tokio::task::AbortHandle;
 
 use crate::node::Command;
 
@@ -19,10 +20,11 @@ use crate::node::Command;
 const MAX_QUEUED: usize = 1024;
 
 /// The tasks under way.
-type Tasks = Arc<Mutex<BTreeMap<AskId, AbortHandle>>>;
+type Tasks = Arc<Mutex<BTreeMap<AskId, Task<()>>>>;
 
 /// Who runs the handlers. Dropped, it drops what they are at.
-pub(super) struct Applications {
+pub(super) struct Applications<R> {
+    runtime: R,
     handlers: Reader<Handler>,
     /// As many as the hub has asked and not given up.
     tasks: Tasks,
@@ -30,14 +32,14 @@ pub(super) struct Applications {
     clock: Clock,
 }
 
-fn lock(tasks: &Tasks) -> MutexGuard<'_, BTreeMap<AskId, AbortHandle>> {
+fn lock(tasks: &Tasks) -> MutexGuard<'_, BTreeMap<AskId, Task<()>>> {
     // Nothing in there is ever half done.
     tasks.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Applications {
-    pub(super) fn new(router: &Router, commands: Sender<Command>, clock: Clock) -> Self {
-        Self { handlers: router.reader(), tasks: Tasks::default(), commands, clock }
+impl<R: Runtime> Applications<R> {
+    pub(super) fn new(runtime: R, router: &Router, commands: Sender<Command>, clock: Clock) -> Self {
+        Self { runtime, handlers: router.reader(), tasks: Tasks::default(), commands, clock }
     }
 
     /// A batch of requests: the same handlers for all of them.
@@ -57,7 +59,7 @@ impl Applications {
             let (commands, tasks) = (self.commands.clone(), Arc::clone(&self.tasks));
             // Its handle is there before it can be taken out.
             let mut running = lock(&self.tasks);
-            let task = tokio::spawn(async move {
+            let task = task::spawn(&self.runtime, async move {
                 let outcome = answering.await;
                 if outcome == Outcome::Panicked {
                     let packet = format_args!("{:#06x}", packet.0);
@@ -67,7 +69,7 @@ impl Applications {
                 // The loop has ended: nobody waits for this.
                 let _ = commands.try_send(Command::Answered(vec![(id, outcome)]));
             });
-            running.insert(id, task.abort_handle());
+            running.insert(id, task);
         }
         if !unknown.is_empty() {
             let _ = self.commands.try_send(Command::Answered(unknown));
@@ -78,15 +80,15 @@ impl Applications {
     pub(super) fn abandon(&self, ask: AskId) {
         let task = lock(&self.tasks).remove(&ask);
         if let Some(task) = task {
-            task.abort();
+            task.cancel();
         }
     }
 }
 
-impl Drop for Applications {
+impl<R> Drop for Applications<R> {
     fn drop(&mut self) {
         let tasks = std::mem::take(&mut *lock(&self.tasks));
-        tasks.into_values().for_each(|task| task.abort());
+        tasks.into_values().for_each(|task| task.cancel());
     }
 }
 

@@ -1,4 +1,4 @@
-//! The node on tokio: UDP and TCP on one port, one loop, one thread for the store.
+//! The node on a runtime: UDP and TCP on one port, one loop, one thread for the store.
 //!
 //! ```text
 //!   sockets ◀─▶ loop(node) ── Store(txn) ──▶ group commit ──▶ redb
@@ -14,9 +14,12 @@ mod report;
 #[cfg(test)]
 mod tests;
 
+use std::future::{Future as _, poll_fn};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
@@ -25,6 +28,9 @@ use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
 use ntproto_core::rng::Rng;
 use ntproto_core::session::ticket::TicketSealer;
 use ntproto_core::time::UnixMillis;
+use ntproto_drive::runtime::Timer as _;
+use ntproto_drive::task::{self, Task};
+use ntproto_drive::{Runtime, Sockets, drive};
 use ntproto_hub::config::DEFAULT_INVITATION_LIFETIME;
 use ntproto_hub::store::execute::FIRST_UIN;
 use ntproto_hub::store::txn::Boot;
@@ -35,8 +41,7 @@ use ntproto_net::tcp::gate::TcpLimits;
 use ntproto_quic::{EndpointConfig, Limits};
 use ntproto_sdk::dispatch::Router;
 use ntproto_sdk::{ConnectString, EnrolCode};
-use ntproto_tokio::{Clock, Socket, Sockets, drive};
-use tokio::task::JoinHandle;
+use ntproto_tokio::{Clock, Socket, Tokio};
 
 use crate::config::ServerConfig;
 use crate::keys::{self, Identity, KeyOptions};
@@ -81,7 +86,7 @@ pub struct Running {
     pub invitation: Option<EnrolCode>,
     commands: Sender<Command>,
     counters: Arc<Counters>,
-    task: JoinHandle<Result<(), RunError>>,
+    task: Task<Result<(), RunError>>,
 }
 
 impl Server {
@@ -119,7 +124,19 @@ impl Server {
     /// # Errors
     /// As [`start`](Self::start).
     pub async fn start_with(config: ServerConfig, options: StartOptions) -> Result<Running, StartError> {
-        start_on(config, options, |store| Box::new(store), STORE_END).await
+        Self::start_on(Tokio, config, options).await
+    }
+
+    /// [`start_with`](Self::start_with) on another runtime.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_on<R: Runtime>(
+        runtime: R,
+        config: ServerConfig,
+        options: StartOptions,
+    ) -> Result<Running, StartError> {
+        start_over(runtime, config, options, |store| Box::new(store), STORE_END)
     }
 
     /// [`start`](Self::start) on a data directory that was put back from a backup: what was stored since then is
@@ -133,8 +150,9 @@ impl Server {
     }
 }
 
-/// [`Server::start`], with something around the store.
-async fn start_on(
+/// [`Server::start_on`], with something around the store.
+fn start_over<R: Runtime>(
+    runtime: R,
     config: ServerConfig,
     options: StartOptions,
     around: impl FnOnce(RedbStore) -> Box<dyn Store>,
@@ -186,9 +204,17 @@ async fn start_on(
     let (commands, receiver) = async_channel::unbounded();
     let counters = Arc::new(Counters::default());
     let group = group_commit(&config, around(store), commands.clone(), Arc::clone(&counters))?;
-    let applications = Applications::new(&router, commands.clone(), clock);
-    let host = Host { config, socket, clock, group, counters: Arc::clone(&counters), store_end };
-    let task = tokio::spawn(host.run(node, listener, applications, commands.clone(), receiver));
+    let applications = Applications::new(runtime.clone(), &router, commands.clone(), clock);
+    let host = Host {
+        runtime: runtime.clone(),
+        config,
+        socket,
+        clock,
+        group,
+        counters: Arc::clone(&counters),
+        store_end,
+    };
+    let task = task::spawn(&runtime, host.run(node, listener, applications, commands.clone(), receiver));
     Ok(Running { local_addr, connect_string, invitation, commands, counters, task })
 }
 
@@ -225,33 +251,33 @@ impl Running {
     ///
     /// # Errors
     /// It did not end as it was asked to: the store or the socket failed.
-    pub async fn wait(mut self) -> Result<(), RunError> {
-        ended(&mut self.task).await
+    pub async fn wait(self) -> Result<(), RunError> {
+        ended(&self.task).await
     }
 
     /// Runs until SIGTERM or SIGINT (elsewhere: Ctrl-C), then drains. A second signal ends it at once.
     ///
     /// # Errors
     /// As [`wait`](Self::wait), or the system takes no signal handlers.
-    pub async fn until_signal(mut self) -> Result<(), RunError> {
+    pub async fn until_signal(self) -> Result<(), RunError> {
         let mut signals = Signals::new().map_err(RunError::Signals)?;
         tokio::select! {
-            result = ended(&mut self.task) => return result,
+            result = ended(&self.task) => return result,
             name = signals.next() => tracing::info!(signal = name, "draining"),
         }
         self.drain();
         tokio::select! {
-            result = ended(&mut self.task) => result,
+            result = ended(&self.task) => result,
             _ = signals.next() => {
-                self.task.abort();
+                self.task.cancel();
                 Err(RunError::Interrupted)
             }
         }
     }
 }
 
-async fn ended(task: &mut JoinHandle<Result<(), RunError>>) -> Result<(), RunError> {
-    task.await.unwrap_or_else(|e| Err(RunError::Panicked(e.to_string())))
+async fn ended(task: &Task<Result<(), RunError>>) -> Result<(), RunError> {
+    task.join().await.unwrap_or_else(|e| Err(RunError::Panicked(e.to_string())))
 }
 
 fn bind(listen: SocketAddr) -> io::Result<(Socket, TcpListener)> {
@@ -444,7 +470,8 @@ fn group_commit(
 }
 
 /// What the loop runs with.
-struct Host {
+struct Host<R> {
+    runtime: R,
     config: ServerConfig,
     socket: Socket,
     clock: Clock,
@@ -454,21 +481,22 @@ struct Host {
     store_end: Duration,
 }
 
-impl Host {
+impl<R: Runtime> Host<R> {
     async fn run(
         self,
         mut node: Node,
         listener: TcpListener,
-        mut applications: Applications,
+        mut applications: Applications<R>,
         commands: Sender<Command>,
         receiver: Receiver<Command>,
     ) -> Result<(), RunError> {
         let effects = |effect| self.perform(effect, &commands, &mut applications);
         let sockets = Sockets { udp: &self.socket, tcp: Some(listener) };
-        let result = drive(&mut node, sockets, &self.clock, receiver, effects).await;
+        let runtime = self.runtime.clone();
+        let result = drive(runtime, &mut node, sockets, &self.clock, receiver, effects).await;
         let failed = node.store_failed();
         drop(node);
-        let closed = close(self.group, self.store_end).await;
+        let closed = close(&self.runtime, self.group, self.store_end).await;
         self.counters.finish(&self.socket);
         result.map_err(RunError::Socket)?;
         if failed {
@@ -479,7 +507,7 @@ impl Host {
         Ok(())
     }
 
-    fn perform(&self, effect: Effect, commands: &Sender<Command>, applications: &mut Applications) {
+    fn perform(&self, effect: Effect, commands: &Sender<Command>, applications: &mut Applications<R>) {
         match effect {
             Effect::Store { op, txn, deadline } => {
                 let deadline =
@@ -493,10 +521,15 @@ impl Host {
             Effect::TicketKeys { current, previous } => {
                 let dir = self.config.data_dir.clone();
                 // Once a day, and never in the loop's way.
-                tokio::task::spawn_blocking(move || {
+                let save = move || {
                     if let Err(error) = keys::save_ticket_keys(&dir, &current, previous.as_ref()) {
                         tracing::error!(%error, "new ticket keys are not kept: a restart will void tickets");
                     }
+                };
+                let runtime = self.runtime.clone();
+                // It says itself when it fails.
+                self.runtime.spawn(async move {
+                    let _ = runtime.unblock(save).await;
                 });
             }
             Effect::Event(event) => self.counters.tell(&event),
@@ -505,17 +538,22 @@ impl Host {
 }
 
 /// Ends the store's thread, which commits what waits. A disk that hangs is not waited for longer.
-async fn close(group: GroupCommit, patience: Duration) -> Result<(), RunError> {
-    let (done, ended) = tokio::sync::oneshot::channel();
+async fn close(runtime: &impl Runtime, group: GroupCommit, patience: Duration) -> Result<(), RunError> {
+    let (done, ended) = async_channel::bounded::<()>(1);
     let thread = std::thread::Builder::new().name("ntproto-close".into()).spawn(move || {
         group.close();
-        let _ = done.send(());
+        drop(done);
     });
     match thread {
-        Ok(_) => match tokio::time::timeout(patience, ended).await {
-            Ok(_) => Ok(()),
-            Err(_) => Err(RunError::Stuck),
-        },
+        Ok(_) => {
+            let (mut timer, mut ended) = (runtime.timer(), pin!(ended.recv()));
+            timer.set(patience);
+            poll_fn(|cx| match ended.as_mut().poll(cx) {
+                Poll::Ready(_) => Poll::Ready(Ok(())),
+                Poll::Pending => timer.poll(cx).map(|()| Err(RunError::Stuck)),
+            })
+            .await
+        }
         // Without a thread the group was dropped, which closed it as well.
         Err(_) => Ok(()),
     }

@@ -67,7 +67,7 @@ async fn a_disk_that_hangs_does_not_hold_a_drain_up() {
     let hanging = Arc::clone(&hangs);
     let on = move |store| Box::new(Hanging { store, hangs: hanging }) as Box<dyn Store>;
     let server =
-        start_on(config.clone(), StartOptions::default(), on, Duration::from_millis(300)).await.unwrap();
+        start_over(Tokio, config.clone(), StartOptions::default(), on, Duration::from_millis(300)).unwrap();
     let (alice, bob) = (client(&server.connect_string, 1).await, client(&server.connect_string, 2).await);
     let to = bob.identity().unwrap().uin;
     tokio::time::timeout(PATIENCE, alice.send(to, "acknowledged")).await.unwrap().unwrap();
