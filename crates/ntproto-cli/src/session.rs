@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ntproto_core::code::ErrorCode;
 use ntproto_core::time::UnixMillis;
+use ntproto_sdk::driver::Transports;
 use ntproto_sdk::profile::ProfileError;
 use ntproto_sdk::{
     Client, Down, Ended, Identity, Options, Profile, QuicFailure, RequestError, SendError, State, Stopped,
@@ -27,12 +28,83 @@ pub(crate) struct ProfileArgs {
     /// Where profiles are kept [default: ~/.local/share/ntproto].
     #[arg(long, value_name = "DIR", env = "NTP_HOME")]
     home: Option<PathBuf>,
+    #[command(flatten)]
+    link: LinkArgs,
+}
+
+/// How a client reaches its server, and what drives it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::Args)]
+pub(crate) struct LinkArgs {
+    /// The transport: race tries QUIC, and TCP where QUIC does not get through.
+    #[arg(long, value_enum, default_value_t, env = "NTP_TRANSPORT")]
+    pub(crate) transport: Transport,
+    /// The async runtime that drives it.
+    #[arg(long, value_enum, default_value_t, env = "NTP_RUNTIME")]
+    pub(crate) runtime: Runtime,
+}
+
+/// Which transports may be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Transport {
+    /// QUIC, and TCP where it does not get through.
+    #[default]
+    Race,
+    /// QUIC or nothing.
+    Quic,
+    /// TCP or nothing.
+    Tcp,
+}
+
+impl Transport {
+    /// As it is given on the command line.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Race => "race",
+            Self::Quic => "quic",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
+impl From<Transport> for Transports {
+    fn from(transport: Transport) -> Self {
+        match transport {
+            Transport::Race => Self::Any,
+            Transport::Quic => Self::RequireQuic,
+            Transport::Tcp => Self::RequireTcp,
+        }
+    }
+}
+
+/// What drives a client or a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Runtime {
+    /// tokio.
+    #[default]
+    Tokio,
+    /// smol.
+    Smol,
+}
+
+impl Runtime {
+    /// As it is given on the command line.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Tokio => "tokio",
+            Self::Smol => "smol",
+        }
+    }
 }
 
 impl ProfileArgs {
     /// A profile in a folder of its own.
-    pub(crate) fn new(name: &str, home: PathBuf) -> Self {
-        Self { profile: name.to_owned(), home: Some(home) }
+    pub(crate) fn new(name: &str, home: PathBuf, link: LinkArgs) -> Self {
+        Self { profile: name.to_owned(), home: Some(home), link }
+    }
+
+    /// How it reaches its server.
+    pub(crate) const fn link(&self) -> LinkArgs {
+        self.link
     }
 
     /// Its name.
@@ -124,13 +196,17 @@ impl Session {
     pub(crate) async fn open(args: &ProfileArgs) -> Result<Self, Failure> {
         let profile = Profile::open(&args.dir()?)?;
         let options = profile.options(now())?;
-        Self::start(profile, options).await
+        Self::start(profile, options, args.link).await
     }
 
     /// Starts a client with options made of the profile.
-    pub(crate) async fn start(profile: Profile, mut options: Options) -> Result<Self, Failure> {
+    pub(crate) async fn start(
+        profile: Profile,
+        mut options: Options,
+        link: LinkArgs,
+    ) -> Result<Self, Failure> {
         options.device_name = device_name();
-        let client = start(options).await?;
+        let client = start(options, link).await?;
         Ok(Self { client, profile })
     }
 
@@ -165,11 +241,14 @@ impl Session {
     }
 }
 
-/// Starts a client on this runtime.
-pub(crate) async fn start(options: Options) -> Result<Client, Failure> {
-    ntproto_tokio::connect(options)
-        .await
-        .map_err(|e| Failure::failed(format!("the client can't be started: {e}")))
+/// Starts a client. On smol it runs on a thread of its own; what is here asks it from tokio all the same.
+pub(crate) async fn start(mut options: Options, link: LinkArgs) -> Result<Client, Failure> {
+    options.server.transports = link.transport.into();
+    let started = match link.runtime {
+        Runtime::Tokio => ntproto_tokio::connect(options).await,
+        Runtime::Smol => ntproto_smol::connect(options).await,
+    };
+    started.map_err(|e| Failure::failed(format!("the client can't be started: {e}")))
 }
 
 /// What the list of devices shows of this one.
@@ -242,7 +321,7 @@ mod tests {
 
     #[test]
     fn profile_names_stay_in_their_folder() {
-        let dir = |name: &str| ProfileArgs::new(name, "/h".into()).dir();
+        let dir = |name: &str| ProfileArgs::new(name, "/h".into(), LinkArgs::default()).dir();
         assert_eq!(dir("work-2.a").unwrap(), PathBuf::from("/h/profiles/work-2.a"));
         for name in ["", ".", "..", "../x", "a/b", "a\\b", "ä", &"x".repeat(65)] {
             assert_eq!(dir(name).unwrap_err().code, Code::Usage, "{name}");

@@ -44,6 +44,50 @@ fn nothing_is_lost_or_doubled() {
     assert!(fails(dir.path(), &args, 2).contains("something in it"));
 }
 
+/// All six: any transport, either runtime.
+#[test]
+fn any_transport_on_any_runtime() {
+    let dir = tempfile::tempdir().unwrap();
+    for transport in ["quic", "tcp", "race"] {
+        for runtime in ["tokio", "smol"] {
+            let link = ["--transport", transport, "--runtime", runtime];
+            let small = ["demo", "--json", "--clients", "3", "--messages", "90", "--window", "4"];
+            let kills = ["--server-kills", "1", "--client-kills", "1"];
+            let report = json(dir.path(), &[&small[..], &kills, &link].concat());
+            for (name, want) in
+                [("sent", 90), ("acknowledged", 90), ("delivered", 90), ("lost", 0), ("duplicated", 0)]
+            {
+                assert_eq!(report[name].as_u64(), Some(want), "{transport}, {runtime}, {name}: {report}");
+            }
+            assert_eq!((&report["transport"], &report["runtime"]), (&transport.into(), &runtime.into()));
+            let carried: Vec<&String> = report["sessions"].as_object().unwrap().keys().collect();
+            match transport {
+                "race" => assert!(!carried.is_empty()),
+                one => assert_eq!(carried, [one]),
+            }
+        }
+    }
+}
+
+#[test]
+fn udp_is_cut_in_the_middle_and_tcp_carries_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = ["demo", "--json", "--clients", "3", "--messages", "900", "--window", "4", "--udp-cuts", "1"];
+    let kills = ["--server-kills", "0", "--client-kills", "0"];
+    let report = json(dir.path(), &[&small[..], &kills].concat());
+    for (name, want) in [
+        ("sent", 900),
+        ("acknowledged", 900),
+        ("delivered", 900),
+        ("lost", 0),
+        ("duplicated", 0),
+        ("udp_cuts", 1),
+    ] {
+        assert_eq!(report[name].as_u64(), Some(want), "{name}: {report}");
+    }
+    assert!(report["sessions"]["tcp"].as_u64() >= Some(3), "{report}");
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupted_demo_leaves_nothing_behind() {

@@ -20,7 +20,7 @@ use crate::demo::process::OwnServer;
 use crate::demo::report::{Latency, grouped, millis};
 use crate::exit::{Code, Failure, Outcome};
 use crate::output::{self, Style};
-use crate::session::{self, seconds};
+use crate::session::{self, LinkArgs, Runtime, seconds};
 
 /// How long clients may take to get in.
 const ENROL: Duration = Duration::from_secs(30);
@@ -86,7 +86,7 @@ async fn measure(args: &Args) -> Outcome {
     let (connect, invitation) = match (&args.connect, &args.invitation) {
         (Some(connect), Some(invitation)) => (connect.clone(), invitation.clone()),
         _ => {
-            let server = own.insert(OwnServer::start(folder.path()).await?);
+            let server = own.insert(OwnServer::start(folder.path(), Runtime::default()).await?);
             (server.connect.clone(), server.invitation.clone().unwrap_or_default())
         }
     };
@@ -142,7 +142,7 @@ async fn enter(connect: &ConnectString, code: EnrolCode, rng: &mut Rng) -> Resul
     let mut options = Options::new(server, keys, Box::new(MemoryStore::default()));
     options.enrol = Some(code.into());
     options.device_name = "ntp bench".into();
-    let client = session::start(options).await?;
+    let client = session::start(options, LinkArgs::default()).await?;
     match tokio::time::timeout(ENROL, client.online()).await {
         Ok(Ok(identity)) => Ok((client, identity.uin)),
         Ok(Err(ended)) => Err(ended.into()),

@@ -9,11 +9,11 @@ use crate::demo::plan::Plan;
 use crate::demo::run::{Demo, Setup};
 use crate::exit::{Code, Failure, Outcome};
 use crate::output::{self, Style};
-use crate::session::{self, seconds};
+use crate::session::{self, LinkArgs, seconds};
 
 /// Show that nothing is lost or doubled while processes are killed.
 ///
-/// Starts a server on a temporary store and clients in processes of their own, over real UDP on this machine. In
+/// Starts a server on a temporary store and clients in processes of their own, over real sockets on this machine. In
 /// the middle it kills the server and clients with SIGKILL and starts them again from their disks. Every client
 /// keeps ledgers of its own of what it sent and got; they are compared at the end.
 #[derive(Debug, clap::Args)]
@@ -21,6 +21,8 @@ use crate::session::{self, seconds};
 Examples:
   ntp demo
   ntp demo --clients 20 --messages 50000 --server-kills 5 --client-kills 20
+  ntp demo --udp-cuts 1        the clients change over to TCP, and nothing is lost
+  ntp demo --transport tcp --runtime smol
   ntp demo --json | jq .lost
   ntp demo --dir /tmp/demo     keeps the stores and ledgers to look at
 
@@ -45,6 +47,11 @@ pub(crate) struct Args {
     /// How often a client is killed.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(0..=1000))]
     client_kills: u16,
+    /// How often UDP is cut, for 8 seconds, in the middle of it.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=100))]
+    udp_cuts: u16,
+    #[command(flatten)]
+    link: LinkArgs,
     /// Give up after this.
     #[arg(long, value_name = "SECONDS", default_value_t = 120.0, value_parser = seconds)]
     timeout: f64,
@@ -65,6 +72,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
         window: args.window.into(),
         server_kills: args.server_kills.into(),
         client_kills: args.client_kills.into(),
+        udp_cuts: args.udp_cuts.into(),
+        link: args.link,
         timeout: Duration::from_secs_f64(args.timeout),
     };
     // Removed when it is dropped, on every way out.

@@ -100,7 +100,7 @@ async fn enrol(args: &Args, dir: &Path, profile: Profile) -> Outcome {
             if args.open {
                 options.enrol = Some(Credential::Open);
             }
-            Session::start(profile, options).await
+            Session::start(profile, options, args.profile.link()).await
         }
         Err(e) => Err(e.into()),
     };

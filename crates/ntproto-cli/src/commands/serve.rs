@@ -4,13 +4,14 @@ use std::io::Read as _;
 use std::path::PathBuf;
 
 use ntproto_server::config::{LogFormat, Overrides, ServerConfig};
-use ntproto_server::run::{RunError, Running, Server};
+use ntproto_server::run::{RunError, Running, Server, StartOptions};
+use ntproto_smol::Smol;
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
 use crate::exit::{Code, Failure, Outcome};
 use crate::output::{self, Style};
-use crate::session;
+use crate::session::{self, Runtime};
 
 /// Run the server.
 ///
@@ -47,6 +48,9 @@ pub(crate) struct Args {
     /// End at once when standard input closes: for a parent process that may be killed.
     #[arg(long, hide = true)]
     end_with_stdin: bool,
+    /// The async runtime that drives it.
+    #[arg(long, value_enum, default_value_t)]
+    runtime: Runtime,
 }
 
 macro_rules! settings {
@@ -120,8 +124,11 @@ pub(crate) fn run(args: &Args) -> Outcome {
         end_with_stdin()?;
     }
     session::block_on(async {
-        let running =
-            if args.restored { Server::start_restored(config).await } else { Server::start(config).await };
+        let options = StartOptions { restored: args.restored, ..StartOptions::default() };
+        let running = match args.runtime {
+            Runtime::Tokio => Server::start_with(config, options).await,
+            Runtime::Smol => Server::start_on(Smol::global(), config, options).await,
+        };
         let running = running.map_err(|e| Failure::failed(e.to_string()))?;
         greet(args, &running)?;
         match running.until_signal().await {
@@ -164,7 +171,11 @@ fn greet(args: &Args, running: &Running) -> Result<(), Failure> {
         return Ok(());
     }
     let style = Style::of_stdout();
-    output::line(&format!("{} on {} (UDP).", style.bold("ntproto is listening"), running.local_addr))?;
+    output::line(&format!(
+        "{} on {} (UDP and TCP).",
+        style.bold("ntproto is listening"),
+        running.local_addr
+    ))?;
     output::line(&format!("\nConnect string, for everybody who is to find it:\n\n  {connect}"))?;
     if let Some(code) = invitation {
         let what = if args.new_invitation {

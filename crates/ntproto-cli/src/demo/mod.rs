@@ -3,7 +3,7 @@
 //! ```text
 //!           ntp demo ── starts, kills, restarts ──┐
 //!              │                                  │
-//!        ntp serve (one store)  ◀── UDP ──▶  ntp demo-worker × N
+//!        ntp serve (one store)  ◀─ proxy ─▶  ntp demo-worker × N
 //!                                             │        │
 //!                                        sent.log   inbox.log     ledgers of their own
 //!                                             └───┬────┘
@@ -23,12 +23,14 @@
 //! | [`back`] | the round trips of a client that comes back |
 //! | [`process`] | child processes of this program |
 //! | [`worker`] | a client process |
+//! | [`proxy`] | the network between, where UDP can be cut |
 //! | [`run`] | the parent: processes, kills, progress |
 
 pub(crate) mod back;
 pub(crate) mod ledger;
 pub(crate) mod plan;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod worker;

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use ntproto_sdk::ConnectString;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::exit::Failure;
+use crate::session::Runtime;
 
 /// How long a server may take until it is ready; a store that was not closed is checked first.
 const READY: Duration = Duration::from_secs(30);
@@ -100,6 +102,7 @@ pub(crate) struct OwnServer {
     /// Where it listens; the same after a restart.
     address: SocketAddr,
     data: PathBuf,
+    runtime: Runtime,
     /// What clients find it by.
     pub(crate) connect: String,
     /// The first invitation.
@@ -108,14 +111,17 @@ pub(crate) struct OwnServer {
 
 impl OwnServer {
     /// Starts one on loopback, with its data in `dir`.
-    pub(crate) async fn start(dir: &Path) -> Result<Self, Failure> {
+    pub(crate) async fn start(dir: &Path, runtime: Runtime) -> Result<Self, Failure> {
         let data = dir.join("server");
-        Self::launch(SocketAddr::from(([127, 0, 0, 1], 0)), data).await
+        Self::launch(SocketAddr::from(([127, 0, 0, 1], 0)), data, runtime).await
     }
 
-    async fn launch(listen: SocketAddr, data: PathBuf) -> Result<Self, Failure> {
+    async fn launch(listen: SocketAddr, data: PathBuf, runtime: Runtime) -> Result<Self, Failure> {
         let (listen, folder) = (listen.to_string(), data.display().to_string());
-        let args = ["serve", "--json", "--end-with-stdin", "--listen", &listen, "--data-dir", &folder];
+        let mut args = vec!["serve", "--json", "--end-with-stdin", "--runtime", runtime.name()];
+        args.extend(["--listen", &listen, "--data-dir", &folder]);
+        // All of the clients of a restart come from one network at once.
+        args.extend(["--tcp-burst", "100000"]);
         let (process, mut lines) = Process::start(&args, &data.with_extension("log"))?;
         let line = tokio::time::timeout(READY, lines.next_line()).await;
         let Ok(Ok(Some(line))) = line else {
@@ -125,10 +131,17 @@ impl OwnServer {
         let text = |name: &str| ready[name].as_str().map(str::to_owned);
         match (text("listening").and_then(|a| a.parse().ok()), text("connect")) {
             (Some(address), Some(connect)) => {
-                Ok(Self { process, address, data, connect, invitation: text("invitation") })
+                Ok(Self { process, address, data, runtime, connect, invitation: text("invitation") })
             }
             _ => Err(Failure::failed(format!("the server said {line:?} instead of where it is"))),
         }
+    }
+
+    /// What clients find it by, through the network at this address, if there is one.
+    pub(crate) fn connect_through(&self, network: Option<SocketAddr>) -> Result<String, Failure> {
+        let Some(network) = network else { return Ok(self.connect.clone()) };
+        let connect: ConnectString = self.connect.parse().map_err(|e| Failure::failed(format!("{e}")))?;
+        Ok(ConnectString { host: network.ip().to_string(), port: network.port(), ..connect }.to_string())
     }
 
     /// SIGKILL.
@@ -138,7 +151,7 @@ impl OwnServer {
 
     /// Starts it again on the same port with the same data.
     pub(crate) async fn restart(&mut self) -> Result<(), Failure> {
-        *self = Self::launch(self.address, self.data.clone()).await?;
+        *self = Self::launch(self.address, self.data.clone(), self.runtime).await?;
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use super::back::Back;
 use super::ledger::{Received, Sent};
 use super::plan::{Plan, fingerprint};
 use crate::output::Style;
+use crate::session::LinkArgs;
 
 /// A process that was killed, and when (microseconds since 1970).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub(crate) enum Kill {
     Server(u64),
     /// A client.
     Client(usize, u64),
+    /// UDP, for a while.
+    Udp(u64),
 }
 
 /// The ledgers of a client.
@@ -64,6 +67,14 @@ pub(crate) struct Report {
     pub(crate) server_kills: usize,
     /// Times a client was killed.
     pub(crate) client_kills: usize,
+    /// Times UDP was cut.
+    pub(crate) udp_cuts: usize,
+    /// What the clients were told to use.
+    pub(crate) transport: &'static str,
+    /// What drove them, and the server.
+    pub(crate) runtime: &'static str,
+    /// Sessions, by what carried them.
+    pub(crate) sessions: BTreeMap<String, u64>,
     /// Messages handed to a client.
     pub(crate) sent: u64,
     /// Of those, acknowledged.
@@ -101,6 +112,7 @@ impl Report {
             clients: plan.clients,
             server_kills: kills.iter().filter(|k| matches!(k, Kill::Server(_))).count(),
             client_kills: kills.iter().filter(|k| matches!(k, Kill::Client(..))).count(),
+            udp_cuts: kills.iter().filter(|k| matches!(k, Kill::Udp(_))).count(),
             ..Self::default()
         };
         let mut acked = BTreeSet::new();
@@ -162,11 +174,13 @@ impl Report {
             let flights = flights(&ledger.sent);
             let mut outages = Vec::new();
             for kill in kills {
-                let (Kill::Server(at) | Kill::Client(_, at)) = *kill;
+                let (Kill::Server(at) | Kill::Client(_, at) | Kill::Udp(at)) = *kill;
                 if matches!(kill, Kill::Client(other, _) if *other != client) {
                     continue;
                 }
-                let back = flights.iter().map(|(_, acked)| *acked).filter(|acked| *acked > at).min();
+                // What was on its way when UDP was cut may still be acknowledged.
+                let after = if let Kill::Udp(_) = kill { at + 1_000_000 } else { at };
+                let back = flights.iter().map(|(_, acked)| *acked).filter(|acked| *acked > after).min();
                 if let (Kill::Server(_), Some(back)) = (kill, back) {
                     self.server_back_ms = self.server_back_ms.max(Some((back - at) / 1000));
                 }
@@ -198,6 +212,12 @@ impl Report {
         [self.sent, self.acknowledged, self.delivered].iter().all(|n| *n == plan.total())
     }
 
+    /// Adds what carried the sessions.
+    pub(crate) fn link(&mut self, link: LinkArgs, sessions: &BTreeMap<String, u64>) {
+        (self.transport, self.runtime) = (link.transport.name(), link.runtime.name());
+        self.sessions.clone_from(sessions);
+    }
+
     /// The table.
     pub(crate) fn table(&self, style: Style) -> String {
         let mut out = String::new();
@@ -211,6 +231,14 @@ impl Report {
         };
         row("server", "1", &times(self.server_kills));
         row("clients", &grouped(self.clients as u64), &times(self.client_kills));
+        let carried: Vec<String> =
+            self.sessions.iter().map(|(transport, n)| format!("{} over {transport}", grouped(*n))).collect();
+        let cuts = match self.udp_cuts {
+            0 => String::new(),
+            n => format!("; UDP cut {n} times"),
+        };
+        let all = grouped(self.sessions.values().sum());
+        row("sessions", &all, &format!("{} on {}{cuts}", carried.join(", "), self.runtime));
         row("sent", &grouped(self.sent), "handed to a client, which has them on its disk");
         row("acknowledged", &grouped(self.acknowledged), "on the server's disk");
         row("delivered", &grouped(self.delivered), "in the ledger of the recipient");

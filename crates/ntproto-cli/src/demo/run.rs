@@ -1,8 +1,8 @@
 //! The parent: starts the processes, kills them, waits for the end, compares.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc;
@@ -11,10 +11,11 @@ use super::back::Back;
 use super::ledger;
 use super::plan::Plan;
 use super::process::{OwnServer, Process, ask};
+use super::proxy::Proxy;
 use super::report::{Kill, Ledgers, Report};
 use super::worker::PROFILE;
 use crate::exit::Failure;
-use crate::session;
+use crate::session::{self, LinkArgs};
 
 /// How long a killed process stays away, so that the others notice.
 const AWAY: Duration = Duration::from_millis(250);
@@ -22,6 +23,8 @@ const AWAY: Duration = Duration::from_millis(250);
 const SETTLE: Duration = Duration::from_millis(500);
 /// How long a worker may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(5);
+/// How long UDP is cut: QUIC notices, and the clients change over.
+const CUT: Duration = Duration::from_secs(8);
 /// How often the children are looked at.
 const LOOK: Duration = Duration::from_millis(100);
 /// Progress lines that may wait; a worker that finds it full waits.
@@ -38,6 +41,10 @@ pub(crate) struct Setup {
     pub(crate) server_kills: usize,
     /// How often a client is killed.
     pub(crate) client_kills: usize,
+    /// How often UDP is cut.
+    pub(crate) udp_cuts: usize,
+    /// How clients reach the server, and what drives them and it.
+    pub(crate) link: LinkArgs,
     /// All must be done in this time.
     pub(crate) timeout: Duration,
 }
@@ -47,6 +54,7 @@ pub(crate) struct Setup {
 enum Target {
     Server,
     Client(usize),
+    Udp,
 }
 
 /// The kills, evenly spread over the messages: first, and clients between the server's.
@@ -56,7 +64,8 @@ fn schedule(setup: &Setup) -> VecDeque<(u64, Target)> {
     let server = (0..setup.server_kills).map(|k| (at(k + 1, setup.server_kills + 1), Target::Server));
     let client = (0..setup.client_kills)
         .map(|k| (at(2 * k + 1, 2 * setup.client_kills + 1), Target::Client(k % setup.plan.clients)));
-    let mut all: Vec<_> = server.chain(client).collect();
+    let udp = (0..setup.udp_cuts).map(|k| (at(2 * k + 1, 2 * setup.udp_cuts + 1), Target::Udp));
+    let mut all: Vec<_> = server.chain(client).chain(udp).collect();
     all.sort_unstable();
     all.into()
 }
@@ -71,12 +80,20 @@ struct Client {
     received: u64,
 }
 
-/// A worker's line of progress.
-struct Progress {
-    client: usize,
-    life: u32,
-    acked: u64,
-    received: u64,
+/// A worker's line.
+enum Line {
+    Progress { client: usize, life: u32, acked: u64, received: u64 },
+    Online(String),
+}
+
+impl Line {
+    fn parse(text: &str, client: usize, life: u32) -> Option<Self> {
+        let (first, second) = text.split_once(' ')?;
+        if first == "online" {
+            return Some(Self::Online(second.to_owned()));
+        }
+        Some(Self::Progress { client, life, acked: first.parse().ok()?, received: second.parse().ok()? })
+    }
 }
 
 /// The run.
@@ -85,18 +102,25 @@ pub(crate) struct Demo {
     server: OwnServer,
     clients: Vec<Client>,
     uins: String,
-    lines: (mpsc::Sender<Progress>, mpsc::Receiver<Progress>),
+    lines: (mpsc::Sender<Line>, mpsc::Receiver<Line>),
     kills: Vec<Kill>,
+    proxy: Option<Proxy>,
+    /// Until when UDP is cut.
+    cut_until: Option<Instant>,
+    /// Sessions by transport.
+    sessions: BTreeMap<String, u64>,
     bar: ProgressBar,
 }
 
 impl Demo {
     /// Runs it all in `dir`. On `Err` the children are gone, too.
     pub(crate) async fn run(setup: Setup, dir: &Path, bar: ProgressBar) -> Result<Report, Failure> {
-        let server = OwnServer::start(dir).await?;
+        let server = OwnServer::start(dir, setup.link.runtime).await?;
+        let proxy = if setup.udp_cuts > 0 { Some(Proxy::start(server.address())?) } else { None };
         tell(&bar, &format!("server on {} (process {})", server.address(), server.id()));
         let homes: Vec<PathBuf> = (0..setup.plan.clients).map(|i| dir.join(format!("client-{i}"))).collect();
-        let uins = register(&server, &homes).await?;
+        let connect = server.connect_through(proxy.as_ref().map(Proxy::address))?;
+        let uins = register(&server, connect, &homes, setup.link).await?;
         tell(&bar, &format!("{} accounts registered: {uins}", homes.len()));
         let client = |home| Client { home, process: None, life: 0, acked: 0, received: 0 };
         let mut demo = Self {
@@ -106,6 +130,9 @@ impl Demo {
             uins,
             lines: mpsc::channel(MAX_LINES),
             kills: Vec::new(),
+            proxy,
+            cut_until: None,
+            sessions: BTreeMap::new(),
             bar,
         };
         demo.bar.set_length(setup.plan.total());
@@ -143,7 +170,7 @@ impl Demo {
     }
 
     fn start_client(&mut self, index: usize) -> Result<(), Failure> {
-        let Setup { plan, window, .. } = self.setup;
+        let Setup { plan, window, link, .. } = self.setup;
         let client = &mut self.clients[index];
         client.life += 1;
         let (home, log) = (client.home.display().to_string(), client.home.join("worker.log"));
@@ -163,17 +190,18 @@ impl Demo {
             size,
             "--window",
             window,
+            "--transport",
+            link.transport.name(),
+            "--runtime",
+            link.runtime.name(),
         ];
         let (process, mut lines) = Process::start(&args, &log)?;
         client.process = Some(process);
         let (life, sender) = (client.life, self.lines.0.clone());
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
-                let mut numbers = line.split(' ').map(str::parse);
-                let (Some(Ok(acked)), Some(Ok(received))) = (numbers.next(), numbers.next()) else {
-                    continue;
-                };
-                if sender.send(Progress { client: index, life, acked, received }).await.is_err() {
+                let Some(line) = Line::parse(&line, index, life) else { continue };
+                if sender.send(line).await.is_err() {
                     break;
                 }
             }
@@ -187,7 +215,7 @@ impl Demo {
         let mut look = tokio::time::interval(LOOK);
         loop {
             tokio::select! {
-                Some(line) = self.lines.1.recv() => self.progress(&line),
+                Some(line) = self.lines.1.recv() => self.heard(line),
                 _ = look.tick() => self.look()?,
             }
             let acked: u64 = self.clients.iter().map(|c| c.acked).sum();
@@ -202,15 +230,27 @@ impl Demo {
         }
     }
 
-    fn progress(&mut self, line: &Progress) {
-        let client = &mut self.clients[line.client];
-        if client.life == line.life {
-            (client.acked, client.received) = (line.acked, line.received);
+    fn heard(&mut self, line: Line) {
+        match line {
+            Line::Progress { client, life, acked, received } => {
+                let client = &mut self.clients[client];
+                if client.life == life {
+                    (client.acked, client.received) = (acked, received);
+                }
+            }
+            Line::Online(transport) => *self.sessions.entry(transport).or_default() += 1,
         }
     }
 
-    /// A child that ended by itself ends the demo.
+    /// A child that ended by itself ends the demo. UDP comes back when its time is over.
     fn look(&mut self) -> Result<(), Failure> {
+        if self.cut_until.is_some_and(|until| until <= Instant::now())
+            && let Some(proxy) = &self.proxy
+        {
+            self.cut_until = None;
+            proxy.cut_udp(false);
+            tell(&self.bar, "UDP is back");
+        }
         if let Some(failure) = self.server.failure() {
             return Err(failure);
         }
@@ -245,6 +285,14 @@ impl Demo {
                 tokio::time::sleep(AWAY).await;
                 self.start_client(index)?;
             }
+            Target::Udp => {
+                self.kills.push(Kill::Udp(session::now_us()));
+                if let Some(proxy) = &self.proxy {
+                    proxy.cut_udp(true);
+                    self.cut_until = Some(Instant::now() + CUT);
+                    tell(&self.bar, "UDP is cut");
+                }
+            }
         }
         self.bar.set_message("");
         Ok(())
@@ -259,23 +307,31 @@ impl Demo {
         };
         let ledgers: Result<Vec<_>, _> = self.clients.iter().map(read).collect();
         let ledgers = ledgers.map_err(|e| Failure::failed(format!("a ledger can't be read: {e}")))?;
-        Ok(Report::compare(&self.setup.plan, &ledgers, &self.kills))
+        let mut report = Report::compare(&self.setup.plan, &ledgers, &self.kills);
+        report.link(self.setup.link, &self.sessions);
+        Ok(report)
     }
 }
 
 /// Registers all clients, as people would: the first with the server's invitation, the others with one of the
 /// first's. Returns their accounts.
-async fn register(server: &OwnServer, homes: &[PathBuf]) -> Result<String, Failure> {
+async fn register(
+    server: &OwnServer,
+    connect: String,
+    homes: &[PathBuf],
+    link: LinkArgs,
+) -> Result<String, Failure> {
     let invitation = server.invitation.clone();
     let invitation = invitation.ok_or_else(|| Failure::failed("the new server printed no invitation"))?;
-    let mut uins = vec![enrol(server.connect.clone(), homes[0].clone(), invitation).await?];
+    let mut uins = vec![enrol(connect.clone(), homes[0].clone(), invitation, link).await?];
     let (home, uses) = (homes[0].display().to_string(), (homes.len() - 1).to_string());
-    let args = ["invite", "--uses", &uses, "--home", &home, "--profile", PROFILE, "--json"];
+    let mut args = vec!["invite", "--uses", &uses, "--home", &home, "--profile", PROFILE, "--json"];
+    args.extend(["--transport", link.transport.name(), "--runtime", link.runtime.name()]);
     let answer = ask(&args).await?;
     let code = answer["invitation"].as_str().unwrap_or_default();
     let others: Vec<_> = homes[1..]
         .iter()
-        .map(|home| tokio::spawn(enrol(server.connect.clone(), home.clone(), code.to_owned())))
+        .map(|home| tokio::spawn(enrol(connect.clone(), home.clone(), code.to_owned(), link)))
         .collect();
     for other in others {
         uins.push(other.await.map_err(|e| Failure::failed(format!("registering: {e}")))??);
@@ -284,7 +340,7 @@ async fn register(server: &OwnServer, homes: &[PathBuf]) -> Result<String, Failu
     Ok(uins.join(","))
 }
 
-async fn enrol(connect: String, home: PathBuf, invitation: String) -> Result<u64, Failure> {
+async fn enrol(connect: String, home: PathBuf, invitation: String, link: LinkArgs) -> Result<u64, Failure> {
     let home = home.display().to_string();
     let args = [
         "register",
@@ -299,6 +355,10 @@ async fn enrol(connect: String, home: PathBuf, invitation: String) -> Result<u64
         "--timeout",
         "30",
         "--json",
+        "--transport",
+        link.transport.name(),
+        "--runtime",
+        link.runtime.name(),
     ];
     let answer = ask(&args).await?;
     answer["uin"].as_u64().ok_or_else(|| Failure::failed("`ntp register` printed no account"))
@@ -322,7 +382,15 @@ mod tests {
     fn kills_are_spread_and_never_after_the_last_message() {
         let plan = Plan { clients: 3, each: 100, size: 10 };
         let timeout = Duration::from_secs(1);
-        let setup = Setup { plan, window: 1, server_kills: 2, client_kills: 4, timeout };
+        let setup = Setup {
+            plan,
+            window: 1,
+            server_kills: 2,
+            client_kills: 4,
+            udp_cuts: 0,
+            link: LinkArgs::default(),
+            timeout,
+        };
         let schedule = schedule(&setup);
         let want = [
             (33, Target::Client(0)),

@@ -12,7 +12,7 @@ use super::ledger::{Ledger, Received, Sent};
 use super::plan::{Plan, fingerprint};
 use crate::exit::{Code, Failure, Outcome};
 use crate::output;
-use crate::session::{self, ProfileArgs, Session};
+use crate::session::{self, LinkArgs, ProfileArgs, Session};
 
 /// How often the parent hears of progress.
 const TICK: Duration = Duration::from_millis(20);
@@ -40,6 +40,8 @@ pub(crate) struct Args {
     /// Messages on their way at once.
     #[arg(long)]
     window: usize,
+    #[command(flatten)]
+    link: LinkArgs,
 }
 
 /// Runs it.
@@ -81,7 +83,7 @@ impl<'a> Worker<'a> {
             };
         }
         let (inbox, lines) = Ledger::open::<Received>(&args.home.join("inbox.log")).map_err(io)?;
-        let profile = ProfileArgs::new(PROFILE, args.home.clone());
+        let profile = ProfileArgs::new(PROFILE, args.home.clone(), args.link);
         let session = Session::open(&profile).await?;
         Ok(Self {
             args,
@@ -156,6 +158,7 @@ impl<'a> Worker<'a> {
 
     async fn event(&mut self, event: Event) -> Result<(), Failure> {
         match event {
+            Event::Online { transport, .. } => output::line(&format!("online {}", transport.name()))?,
             Event::Message(message) => self.message(message).await?,
             Event::Sent(sent) => self.acknowledged(Plan::number(sent.client_msg_id))?,
             Event::SendFailed { client_msg_id, why } => {
