@@ -79,7 +79,7 @@ impl Default for HubConfig {
             max_op_bytes: 64 << 20,
             max_conn_asks: 128,
             max_conn_ask_bytes: 1 << 20,
-            max_asks: 16_384,
+            max_asks: 4_096,
             max_ask_bytes: 64 << 20,
             max_ask_time: Duration::from_secs(60),
             max_remembered: 65_536,

@@ -10,7 +10,7 @@ use ntproto_core::crypto::identity::DeviceKeys;
 use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
 use ntproto_core::rng::Rng;
 use ntproto_sdk::dispatch::{Occupied, Outcome, PacketId, Refusal, Router};
-use ntproto_sdk::driver::Server as ServerAt;
+use ntproto_sdk::driver::{Server as ServerAt, Transports};
 use ntproto_sdk::store::MemoryStore;
 use ntproto_sdk::{Client, Credential, ErrorCode, Event, Options, RequestError};
 use ntproto_server::config::ServerConfig;
@@ -51,8 +51,13 @@ async fn start() -> Desk {
 
 impl Desk {
     async fn client(&self, seed: u8) -> Client {
+        self.client_over(seed, Transports::Any).await
+    }
+
+    async fn client_over(&self, seed: u8, transports: Transports) -> Client {
         let keys = DeviceKeys::generate(&mut Rng::new([seed; 32]), &RUSTCRYPTO);
-        let server = ServerAt::new(&self.server.connect_string, Clock::start().now().unix).unwrap();
+        let mut server = ServerAt::new(&self.server.connect_string, Clock::start().now().unix).unwrap();
+        server.transports = transports;
         let mut options = Options::new(server, keys, Box::new(MemoryStore::new()));
         options.enrol = Some(Credential::Open);
         let client = connect(options).await.unwrap();
@@ -119,6 +124,27 @@ async fn handlers_come_and_go_while_traffic_flows() {
     assert_eq!(echo(&alice, 5).await.unwrap(), 200_005);
     desk.router.remove(ECHO);
     assert_eq!(code(echo(&bob, 1).await), ErrorCode::UnknownPacket);
+    desk.server.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn either_transport_carries_them() {
+    let desk = start().await;
+    desk.router.register(ECHO, |_, c: Count| async move { Ok(c) }).unwrap();
+    for (seed, transports) in [(1, Transports::RequireQuic), (2, Transports::RequireTcp)] {
+        let client = desk.client_over(seed, transports).await;
+        let mut events = client.events().unwrap();
+        assert_eq!(echo(&client, 7).await.unwrap(), 7);
+        desk.server.pusher().push(client.identity().unwrap().uin, ECHO, &count(8)).unwrap();
+        let pushed = async {
+            loop {
+                if let Some(Event::Push(packet)) = events.next().await {
+                    return packet.id;
+                }
+            }
+        };
+        assert_eq!(timeout(PATIENCE, pushed).await.unwrap(), ECHO);
+    }
     desk.server.shutdown().await.unwrap();
 }
 
