@@ -6,7 +6,7 @@ import { EventEmitter } from "node:events";
 import { connect as dial } from "node:net";
 import { Client } from "./core.mjs";
 
-/** Both clocks, in milliseconds. */
+/** Both clocks, in milliseconds. @returns {[number, number]} */
 const now = () => [performance.now(), Date.now()];
 
 /** The longest wait that setTimeout takes. */
