@@ -104,7 +104,7 @@ export class Host extends EventEmitter {
         return true;
       case "disconnect":
         // What was written leaves first.
-        this.#socket?.end();
+        this.#socket?.destroySoon();
         return true;
       case "store":
         this.#keep(output);
@@ -129,6 +129,8 @@ export class Host extends EventEmitter {
 
   #connect() {
     const { host, port } = this.#client;
+    this.#socket?.destroy();
+    this.#connected = false;
     const socket = dial({ host, port, noDelay: true });
     this.#socket = socket;
     const ours = (hand) => this.#socket === socket && this.#input(hand);
@@ -155,20 +157,30 @@ export class Host extends EventEmitter {
   }
 
   #keep({ op, record }) {
-    try {
-      this.#store.append(record);
-    } catch (error) {
+    const { error } = this.#try(() => this.#store.append(record));
+    if (error !== undefined) {
       this.#client.storeFailed(...now(), op, error.code === "ENOSPC");
-      this.emit("error", error);
       return;
     }
     this.#client.stored(...now(), op);
+    // If it can't be, the file goes on as it is.
+    if (this.#store.isLarge) this.#try(() => this.#store.begin(this.#client.snapshot()));
+  }
+
+  #try(step) {
+    try {
+      step();
+      return {};
+    } catch (error) {
+      this.emit("error", error);
+      return { error };
+    }
   }
 
   #tell(event) {
     if (event.type === "stopped") {
       this.#over = true;
-      this.#socket?.end();
+      this.#socket?.destroySoon();
       this.#store.close();
     }
     this.emit(event.type, event);

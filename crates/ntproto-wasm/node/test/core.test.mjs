@@ -1,10 +1,13 @@
 // The core in Node without a server: what it wants, what it does with noise, what it keeps.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import { Client, directConversation, newDevice } from "../core.mjs";
 import { CONNECT } from "../samples.mjs";
+import { FileStore } from "../store.mjs";
 
 const random = () => crypto.getRandomValues(new Uint8Array(32));
 
@@ -164,6 +167,28 @@ test("what was kept comes back", () => {
   // A record that was cut off by a power failure never happened.
   const again = new Bench({ saved: joined.subarray(0, joined.length - 1) });
   assert.deepEqual(again.client.snapshot(), bench.client.snapshot());
+});
+
+test("a file of records is started anew when most of it is of no use any more", () => {
+  const folder = mkdtempSync(join(tmpdir(), "ntproto-store-"));
+  try {
+    const path = join(folder, "store");
+    const store = new FileStore(path);
+    assert.equal(store.load(), undefined);
+    store.begin(Buffer.from("first"));
+    while (!store.isLarge) store.append(Buffer.alloc(64 * 1024, "x"));
+    assert.ok(store.load().length > 1 << 20);
+    store.begin(Buffer.from("second"));
+    store.append(Buffer.from("+"));
+    store.close();
+    assert.equal(new FileStore(path).load().toString(), "second+");
+    // It is closed: from here on there are only errors, and the file is as it was.
+    assert.throws(() => store.append(Buffer.from("-")));
+    assert.throws(() => store.append(Buffer.from("-")));
+    assert.equal(store.load().toString(), "second+");
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test("the conversation of two is the same from both sides", () => {
