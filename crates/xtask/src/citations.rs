@@ -166,7 +166,8 @@ fn stands_above_a_test(lines: &[&str], suite: bool) -> bool {
     let head = |line: &&&str| line.trim_start().starts_with("//") || line.trim_start().starts_with("#[");
     let attributes = lines.iter().take_while(head).count();
     let is_function = lines.get(attributes).is_some_and(|line| line.contains("fn "));
-    is_function && (suite || lines[..attributes].iter().any(|line| line.trim() == "#[test]"))
+    let is_test = |line: &str| matches!(line.trim(), "#[test]" | "#[tokio::test]");
+    is_function && (suite || lines[..attributes].iter().any(|line| is_test(line)))
 }
 
 #[cfg(test)]

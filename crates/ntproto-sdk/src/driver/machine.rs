@@ -201,6 +201,7 @@ impl Driver {
     /// How to reach the server. `only`: the client wants this one.
     const fn plan(&self, only: Option<TransportId>) -> Plan {
         match (self.server.transports, only, self.worked) {
+            //= spec: liveness-5
             (Transports::RequireQuic, ..) => Plan::Only(TransportId::Quic),
             (Transports::RequireTcp, ..) => Plan::Only(TransportId::Tcp),
             (Transports::Any, Some(transport), _) => Plan::Only(transport),

@@ -161,6 +161,7 @@ async fn where_udp_is_dropped_a_client_comes_in_by_tcp() {
     ends(w).await;
 }
 
+//= proof: liveness-5
 #[tokio::test]
 async fn a_client_that_requires_quic_stays_away_then() {
     let dir = tempfile::tempdir().unwrap();

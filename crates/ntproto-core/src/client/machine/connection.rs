@@ -102,6 +102,7 @@ impl Client {
         self.online = true;
         self.told_caught_up = false;
         self.settled_at = Some(now.mono + SETTLED_AFTER);
+        //= spec: liveness-4
         self.event(ClientEvent::Online { session, uin, device, transport: self.transport });
     }
 

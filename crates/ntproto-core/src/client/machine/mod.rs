@@ -203,6 +203,7 @@ impl Client {
                 }
             }
             Input::Moved(binding) => {
+                //= spec: liveness-3
                 if let Link::Up(_) = self.link {
                     self.offline();
                     self.authenticate(now, binding);

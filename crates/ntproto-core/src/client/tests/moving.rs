@@ -3,6 +3,7 @@
 use super::*;
 use crate::crypto::identity::Certificate;
 
+//= proof: liveness-3, liveness-4
 #[test]
 fn a_session_moves_and_sends_again_what_was_not_acknowledged() {
     let mut w = World::online();
