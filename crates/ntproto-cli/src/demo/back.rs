@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use ntproto_sdk::driver::{Server, Transports};
+use ntproto_sdk::driver::Server;
 use ntproto_sdk::{Event, Profile};
 use serde::Serialize;
 use tokio::net::UdpSocket;
@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::worker::PROFILE;
 use crate::exit::Failure;
-use crate::session::{self, ProfileArgs, Session};
+use crate::session::{self, LinkArgs, ProfileArgs, Runtime, Session, Transport};
 
 /// How long the relay holds a datagram: a machine answers in a hundredth of it.
 const HOLD: Duration = Duration::from_millis(50);
@@ -44,9 +44,15 @@ pub(crate) struct Back {
 
 impl Back {
     /// Lets the client in `sleeper` come back to messages of the one in `sender`.
-    pub(crate) async fn measure(address: SocketAddr, sleeper: &Path, sender: &Path) -> Result<Self, Failure> {
-        let sleeper = ProfileArgs::new(PROFILE, sleeper.to_owned());
-        let sender = Session::open(&ProfileArgs::new(PROFILE, sender.to_owned())).await?;
+    pub(crate) async fn measure(
+        address: SocketAddr,
+        sleeper: &Path,
+        sender: &Path,
+        runtime: Runtime,
+    ) -> Result<Self, Failure> {
+        let link = LinkArgs { transport: Transport::Quic, runtime };
+        let sleeper = ProfileArgs::new(PROFILE, sleeper.to_owned(), link);
+        let sender = Session::open(&ProfileArgs::new(PROFILE, sender.to_owned(), link)).await?;
         sender.online(PATIENCE).await?;
 
         // Once to be known. When the second request is answered, the session to come back with has arrived.
@@ -92,14 +98,14 @@ impl Back {
 /// The server of a profile, with an empty memory of TLS sessions.
 fn server(args: &ProfileArgs) -> Result<Server, Failure> {
     let options = Profile::open(&args.dir()?)?.options(session::now())?;
-    Ok(Server { transports: Transports::RequireQuic, ..options.server })
+    Ok(options.server)
 }
 
 async fn open(args: &ProfileArgs, server: &Server, relay: &Relay) -> Result<Session, Failure> {
     let profile = Profile::open(&args.dir()?)?;
     let mut options = profile.options(session::now())?;
     options.server = Server { addresses: vec![relay.address], ..server.clone() };
-    Session::start(profile, options).await
+    Session::start(profile, options, args.link()).await
 }
 
 /// A relay for one client. Dropping it ends it.

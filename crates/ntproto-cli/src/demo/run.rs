@@ -15,7 +15,7 @@ use super::proxy::Proxy;
 use super::report::{Kill, Ledgers, Report};
 use super::worker::PROFILE;
 use crate::exit::Failure;
-use crate::session::{self, LinkArgs};
+use crate::session::{self, LinkArgs, Transport};
 
 /// How long a killed process stays away, so that the others notice.
 const AWAY: Duration = Duration::from_millis(250);
@@ -154,8 +154,9 @@ impl Demo {
             }
         }
         let back = match &done {
-            Ok(()) => Some(demo.come_back().await),
-            Err(_) => None,
+            // Round trips are QUIC's to save.
+            Ok(()) if demo.setup.link.transport != Transport::Tcp => Some(demo.come_back().await),
+            Ok(()) | Err(_) => None,
         };
         demo.server.kill().await;
         demo.bar.finish_and_clear();
@@ -166,7 +167,7 @@ impl Demo {
     /// The first client comes back to messages of the second one.
     async fn come_back(&self) -> Result<Back, Failure> {
         let [sleeper, sender] = [0, 1].map(|index| &self.clients[index].home);
-        Back::measure(self.server.address(), sleeper, sender).await
+        Back::measure(self.server.address(), sleeper, sender, self.setup.link.runtime).await
     }
 
     fn start_client(&mut self, index: usize) -> Result<(), Failure> {
