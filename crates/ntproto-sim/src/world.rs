@@ -364,7 +364,7 @@ impl World {
         self.counted.forget();
         self.let_in.clear();
         if let Some(link) = &mut self.quic {
-            link.peers.clear();
+            link.forget();
         }
         for conn in 0..self.conns.len() {
             if self.conns[conn].server == End::Down {
@@ -473,7 +473,7 @@ impl World {
         self.trace.event(usize::MAX, &event);
         match event {
             HubEvent::In { conn, uin, device, .. } => {
-                let behind = self.behind(conn)?.or_else(|| self.early(device));
+                let behind = self.behind(conn)?.or_else(|| self.early(event));
                 let Some(d) = behind else { return Ok(()) };
                 if self.revoked[d] {
                     return Err(format!("device {d} was let in after its revocation"));

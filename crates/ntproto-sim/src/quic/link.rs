@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use ntproto_core::tx::TxBuf;
+use ntproto_hub::HubEvent;
 use ntproto_net::Machine as _;
 use ntproto_quic::{Received, TX_LIMIT, Transmit};
 
@@ -49,6 +50,8 @@ pub(crate) struct Link {
     owners: BTreeMap<SocketAddr, usize>,
     /// The device behind each of the server's connections.
     pub(crate) peers: BTreeMap<u64, usize>,
+    /// Devices that were let in by early data and are not known yet.
+    pub(crate) early: BTreeMap<u64, HubEvent>,
     /// When the last datagram of each device arrives, each way.
     last: BTreeMap<(usize, usize), Time>,
     overheard: VecDeque<Datagram>,
@@ -65,9 +68,16 @@ impl Link {
             count: 0,
             owners: BTreeMap::new(),
             peers: BTreeMap::new(),
+            early: BTreeMap::new(),
             last: BTreeMap::new(),
             overheard: VecDeque::new(),
         }
+    }
+
+    /// The server is gone, and with it its connections.
+    pub(crate) fn forget(&mut self) {
+        self.peers.clear();
+        self.early.clear();
     }
 
     /// Where the server is.

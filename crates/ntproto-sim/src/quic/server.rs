@@ -1,7 +1,6 @@
 //! The server over QUIC: the node, and a host for it.
 
-use ntproto_core::ids::DeviceId;
-use ntproto_hub::Hub;
+use ntproto_hub::{Hub, HubEvent};
 use ntproto_net::tcp::gate::TcpLimits;
 use ntproto_net::{Endpoint, Machine as _, Step};
 use ntproto_quic::{EndpointConfig, ResetKey};
@@ -73,10 +72,15 @@ impl World {
     }
 
     /// A device was let in on a transport that is not up: by early data, its own or replayed.
-    pub(crate) fn early(&mut self, device: DeviceId) -> Option<usize> {
-        self.quic.as_ref()?;
+    pub(crate) fn early(&mut self, event: HubEvent) -> Option<usize> {
+        let (HubEvent::In { conn, device, .. }, Some(link)) = (event, &mut self.quic) else { return None };
         self.stats.early += 1;
-        self.ledger.devices.get(&device).map(|(d, _)| *d)
+        let known = self.ledger.devices.get(&device).map(|(d, _)| *d);
+        if known.is_none() {
+            // The store knows it already, by a server that died before it said so. Who it is shows when it is up.
+            link.early.insert(conn.0, event);
+        }
+        known
     }
 
     fn node_event(&mut self, event: NodeEvent) -> Check {
@@ -88,7 +92,8 @@ impl World {
                 let Some(link) = &mut self.quic else { return Ok(()) };
                 let d = link.owner(remote).ok_or_else(|| format!("{remote} completed a handshake"))?;
                 link.peers.insert(conn.0, d);
-                Ok(())
+                let before = link.early.remove(&conn.0);
+                before.map_or(Ok(()), |event| self.hub_event(event))
             }
             NodeEvent::Down { conn, reason } => {
                 self.trace.event(usize::MAX, &reason);
