@@ -29,6 +29,8 @@ enum Op<'a> {
     /// The same in pieces.
     Pieces(Sent<'a>, u8),
     Writable(u8),
+    /// The transport under an early session is up.
+    Bound,
     Later(u16),
     TransportClosed,
     Send(u8, AnyPacket<'a>),
@@ -46,6 +48,8 @@ enum Op<'a> {
 #[derive(Arbitrary, Debug)]
 struct Script<'a> {
     server: bool,
+    /// It begins in early data.
+    early: bool,
     ops: Vec<Op<'a>>,
 }
 
@@ -71,14 +75,15 @@ fn binding() -> Binding {
 }
 
 impl Side {
-    fn new(server: bool, now: Now) -> Self {
+    fn new(server: bool, early: bool, now: Now) -> Self {
+        let binding = if early { Binding::EARLY } else { binding() };
         let key = ServerKey::from_secret(&STUB, Secret::new([0x51; 32]), 1);
         let mut rng = Rng::new([4; 32]);
         if server {
             let keys = Arc::new(ServerKeys::new(key, None));
             let heartbeat = Duration::from_secs(30);
             return Self::Server(
-                Box::new(ServerEndpoint::new(now, &STUB, keys, binding(), heartbeat)),
+                Box::new(ServerEndpoint::new(now, &STUB, keys, binding, heartbeat)),
                 Box::new(rng),
             );
         }
@@ -92,7 +97,7 @@ impl Side {
         let config = client::Config {
             provider: &STUB,
             server: ServerIdentity::Known(*key.public()),
-            binding: binding(),
+            binding,
             heartbeat: Duration::from_secs(30),
         };
         let endpoint = ClientEndpoint::new(now, config, &device, request, &mut rng).expect("a legal request");
@@ -181,7 +186,7 @@ fn step<E>(output: Output<E>, is_closed: impl Fn(&E) -> bool) -> Step {
 fuzz_target!(|data: &[u8]| {
     let Ok(script) = Script::arbitrary_take_rest(Unstructured::new(data)) else { return };
     let mut now = Now { mono: Instant::from_micros(BEGIN), unix: UnixMillis(1_000) };
-    let mut side = Side::new(script.server, now);
+    let mut side = Side::new(script.server, script.early, now);
     let mut peer = Peer::default();
     let mut closed = false;
     let mut tx = TxBuf::new(2 * FRAME_TARGET);
@@ -205,6 +210,7 @@ fuzz_target!(|data: &[u8]| {
                     .fold(ChannelSet::NONE, ChannelSet::with);
                 side.handle(now, Input::Writable(writable));
             }
+            Op::Bound => side.handle(now, Input::Bound(binding())),
             Op::Later(ms) => {
                 now.mono = now.mono + Duration::from_millis(u64::from(*ms));
                 side.handle(now, Input::Timeout);

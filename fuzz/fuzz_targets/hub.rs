@@ -34,13 +34,20 @@ use prost::Message as _;
 
 #[derive(Arbitrary, Debug)]
 enum Op<'a> {
-    Open,
+    /// A transport, that is up or takes early data.
+    Open {
+        early: bool,
+    },
+    /// One that took early data is up.
+    Bound(u8),
     /// An honest AUTH_REQ of one of a few devices.
     SignIn {
         conn: u8,
         device: u8,
         ephemeral: u8,
         known: bool,
+        /// With a first page, after this cursor.
+        early: Option<u8>,
         late: i8,
     },
     Peer(u8, Sent<'a>),
@@ -71,6 +78,8 @@ struct Script<'a> {
 
 const WALL: u64 = 1_780_272_000_000;
 const MAX_CONNS: usize = 6;
+/// What transports are bound by, once they are up.
+const BOUND: Binding = Binding { transport: TransportId::Quic, exporter: [3; 32] };
 
 /// What the host knows of a connection.
 struct Conn {
@@ -166,16 +175,20 @@ impl World {
     fn op(&mut self, op: &Op<'_>) {
         let now = self.now();
         match op {
-            Op::Open if self.conns.len() < MAX_CONNS * 3 => {
+            Op::Open { early } if self.conns.len() < MAX_CONNS * 3 => {
                 let conn = ConnId(self.conns.len() as u64);
-                let binding = Binding { transport: TransportId::Quic, exporter: [3; 32] };
+                let binding = if *early { Binding::EARLY } else { BOUND };
                 let remote = SocketAddr::from(([10, 0, 0, 1], 7));
                 let writable = ChannelSet::ALL;
                 let peer = Peer::default();
                 self.conns.push(Conn { peer, uin: None, writable, over: false, told: false });
                 self.hub.handle(now, Input::Opened { conn, binding, remote });
             }
-            Op::SignIn { conn, device, ephemeral, known, late } => {
+            Op::Bound(n) => {
+                let Some(no) = self.pick(*n) else { return };
+                self.hub.handle(now, Input::Bound { conn: ConnId(no as u64), binding: BOUND });
+            }
+            Op::SignIn { conn, device, ephemeral, known, early, late } => {
                 let Some(no) = self.pick(*conn) else { return };
                 let credential = if *known {
                     auth_request::Credential::KnownDevice(v2::KnownDevice {})
@@ -191,6 +204,10 @@ impl World {
                     timestamp_ms: time,
                     versions: vec!["2.4.1".into()],
                     signature: vec![0; 64].into(),
+                    early: early.map(|cursor| v2::EarlyStart {
+                        sync: Some(v2::SyncRequest { cursor: cursor.into(), ..Default::default() }),
+                        request_id: 1,
+                    }),
                     ..Default::default()
                 };
                 let message = noise_request_of(device, *ephemeral, &request.encode_to_vec());
@@ -257,7 +274,7 @@ impl World {
                 let body = vec![7; usize::from(*len)].into();
                 self.hub.handle(now, Input::Push(Push { to, packet: PacketId::APPLICATION, body }));
             }
-            Op::Open | Op::Answer(..) => {}
+            Op::Open { .. } | Op::Answer(..) => {}
         }
         self.drain();
     }
@@ -394,8 +411,8 @@ fuzz_target!(|data: &[u8]| {
     let Ok(script) = Script::arbitrary_take_rest(Unstructured::new(data)) else { return };
     let mut world = World::new();
     for n in 0..script.signed_in % 4 {
-        world.op(&Op::Open);
-        world.op(&Op::SignIn { conn: n, device: n, ephemeral: 0x80 + n, known: false, late: 0 });
+        world.op(&Op::Open { early: false });
+        world.op(&Op::SignIn { conn: n, device: n, ephemeral: 0x80 + n, known: false, early: None, late: 0 });
         world.op(&Op::Store(1));
     }
     for op in script.ops.iter().take(400) {

@@ -25,6 +25,10 @@ use crate::{frames, ids, packets};
 pub enum OwnedInput {
     /// [`Input::Connected`], over QUIC.
     Connected([u8; 32]),
+    /// [`Input::Connected`], over QUIC that takes early data.
+    Early,
+    /// [`Input::Bound`].
+    Bound([u8; 32]),
     /// [`Input::Bytes`].
     Bytes(Channel, Vec<u8>),
     /// [`Input::Writable`].
@@ -48,6 +52,10 @@ impl OwnedInput {
         match self {
             Self::Connected(exporter) => {
                 Input::Connected(Binding { transport: TransportId::Quic, exporter: *exporter })
+            }
+            Self::Early => Input::Connected(Binding::EARLY),
+            Self::Bound(exporter) => {
+                Input::Bound(Binding { transport: TransportId::Quic, exporter: *exporter })
             }
             Self::Bytes(channel, data) => Input::Bytes { channel: *channel, data },
             Self::Writable(channels) => {
@@ -96,6 +104,8 @@ pub fn input() -> impl Strategy<Value = OwnedInput> {
     ];
     prop_oneof![
         any::<[u8; 32]>().prop_map(OwnedInput::Connected),
+        Just(OwnedInput::Early),
+        any::<[u8; 32]>().prop_map(OwnedInput::Bound),
         (frames::channel(), bytes).prop_map(|(channel, bytes)| OwnedInput::Bytes(channel, bytes)),
         prop::sample::subsequence(&Channel::STREAMS[..], 0..=Channel::STREAMS.len())
             .prop_map(OwnedInput::Writable),
