@@ -241,8 +241,19 @@ impl World {
 
     /// Another transport takes the place of the one there is.
     fn moved(&mut self) {
+        self.early = false;
         self.reach();
         self.client.handle(self.now(), Input::Moved(self.binding));
+        self.run();
+    }
+
+    /// The transport that took early data is up, at both ends.
+    fn bound(&mut self) {
+        let now = self.now();
+        if let Some(server) = &mut self.server {
+            server.handle(now, endpoint::Input::Bound(self.binding));
+        }
+        self.client.handle(now, Input::Bound(self.binding));
         self.run();
     }
 

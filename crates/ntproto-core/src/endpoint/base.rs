@@ -262,6 +262,8 @@ impl<E: Told> Base<E> {
         match (kind, &mut self.link) {
             (Some(kind), Some(link)) => link.push_close(kind, why.code(), detail),
             //= spec: tcp-4
+            //= spec: quic-7
+            (Some(_), None) if self.early && self.side == Side::Client => {}
             (Some(kind), None) => self.push_clear(kind, &write_close(why.code(), detail)),
             (None, _) if refusal => {}
             (None, _) => self.link = None,

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use ntproto_core::binding::Binding;
 use ntproto_core::code::ErrorCode;
 use ntproto_core::crypto::identity::{DeviceKeys, Link};
 use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
-use ntproto_core::endpoint::client::Command as ClientCommand;
+use ntproto_core::endpoint::client::{Command as ClientCommand, Event};
 use ntproto_core::endpoint::rules::Phase;
 use ntproto_core::time::UnixMillis;
 use ntproto_core::wire::channel::{Channel, ChannelSet};
@@ -33,21 +34,27 @@ struct Scene {
 /// A state, and how to get there.
 type Start = (&'static str, fn() -> Scene);
 
-const SCENES: [Start; 9] = [
+const SCENES: [Start; 11] = [
     ("opened", opened),
     ("AUTH_REQ after an idle hour", parked),
     ("AUTH_REQ of a known device", known),
     ("AUTH_REQ of a stranger who may register", stranger),
     ("a stranger about to be enrolled", enrolling),
+    ("early data, and no room to remember it", waiting_early),
     ("let in", granted),
+    ("let in by early data", granted_early),
     ("let in and heard", confirmed),
     ("let in and heard, socket full", full),
     ("closed here, socket full", leaving),
 ];
 
 fn start() -> Scene {
+    start_with(config())
+}
+
+fn start_with(config: HubConfig) -> Scene {
     // Sessions outlive an hour, so that a ticket's end is one more thing that can be waited for.
-    let mut bench = Bench::new(HubConfig { heartbeat: Duration::from_secs(100_000), ..config() });
+    let mut bench = Bench::new(HubConfig { heartbeat: Duration::from_secs(100_000), ..config });
     let (device, conn, _) = bench.account();
     bench.hub.handle(bench.now, Input::Closed { conn });
     bench.peers.remove(&conn);
@@ -101,6 +108,23 @@ fn granted() -> Scene {
     scene
 }
 
+fn early(mut scene: Scene) -> Scene {
+    let early = Some(v2::EarlyStart { sync: Some(v2::SyncRequest::default()), request_id: 1 });
+    let request =
+        v2::AuthRequest { early, ..scene.bench.request(Credential::KnownDevice(v2::KnownDevice {})) };
+    scene.conn = scene.bench.transport_bound_by(Binding::EARLY);
+    scene.bench.greet(scene.conn, &scene.device, request);
+    scene
+}
+
+fn waiting_early() -> Scene {
+    early(start_with(HubConfig { max_remembered: 0, ..config() }))
+}
+
+fn granted_early() -> Scene {
+    early(start())
+}
+
 fn confirmed() -> Scene {
     let mut scene = granted();
     scene.bench.sync(scene.conn, 0);
@@ -147,6 +171,12 @@ fn client_open(scene: &Scene) -> bool {
     scene.bench.peers.get(&scene.conn).is_some_and(|peer| peer.endpoint.phase() == Phase::Open)
 }
 
+/// Whether it was told so at any time.
+fn was_granted(scene: &Scene) -> bool {
+    let granted = |event: &Event| matches!(event, Event::Granted(_));
+    scene.bench.peers.get(&scene.conn).is_some_and(|peer| peer.events.iter().any(granted))
+}
+
 fn wait(scene: &mut Scene, time: Duration) {
     scene.bench.advance(time);
 }
@@ -154,7 +184,7 @@ fn wait(scene: &mut Scene, time: Duration) {
 /// What may happen; `false` where it can't.
 type Stimulus = (&'static str, fn(&mut Scene) -> bool);
 
-const STIMULI: [Stimulus; 17] = [
+const STIMULI: [Stimulus; 18] = [
     ("AUTH_REQ", |scene| {
         if let Some(peer) = scene.bench.peers.get(&scene.conn) {
             // The same once more.
@@ -208,6 +238,13 @@ const STIMULI: [Stimulus; 17] = [
         }
         true
     }),
+    ("the transport of early data up", |scene| {
+        let early = scene.bench.peers.get(&scene.conn).is_some_and(|peer| peer.endpoint.is_early());
+        if early {
+            scene.bench.bound(scene.conn);
+        }
+        early
+    }),
     ("transport gone", |scene| {
         scene.bench.hub.handle(scene.bench.now, Input::Closed { conn: scene.conn });
         scene.bench.run();
@@ -245,7 +282,7 @@ const STIMULI: [Stimulus; 17] = [
         true
     }),
     ("the device is revoked", |scene| {
-        if scene.bench.hold || scene.bench.full || !scene.bench.peers.contains_key(&scene.conn) {
+        if scene.bench.hold || scene.bench.full || !was_granted(scene) {
             return false;
         }
         let grant = scene.bench.granted(scene.conn);

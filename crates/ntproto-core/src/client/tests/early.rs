@@ -16,15 +16,6 @@ fn coming_back() -> World {
     w
 }
 
-fn bound(w: &mut World) {
-    let now = w.now();
-    if let Some(server) = &mut w.server {
-        server.handle(now, endpoint::Input::Bound(BINDING));
-    }
-    w.client.handle(now, Input::Bound(BINDING));
-    w.run();
-}
-
 //= proof: handshake-19
 #[test]
 fn the_first_page_comes_with_the_grant_and_is_never_the_last() {
@@ -34,7 +25,7 @@ fn the_first_page_comes_with_the_grant_and_is_never_the_last() {
     assert_eq!(w.messages(), [3], "told before the transport is up");
     // Nothing goes back before that: no receipt, no sync.
     assert!(w.asked.is_empty() && !w.took(|e| matches!(e, ClientEvent::CaughtUp)));
-    bound(&mut w);
+    w.bound();
     assert_eq!(w.asked_sync().map(|sync| sync.cursor), Some(3));
     w.answer_sync(&[(4, from_friend(4))], 4, false);
     assert_eq!(w.messages(), [3, 4]);
@@ -50,7 +41,7 @@ fn an_empty_inbox_is_asked_for_again_too() {
     w.later(60_000);
     w.events.clear();
     w.answer_sync(&[], 0, false);
-    bound(&mut w);
+    w.bound();
     w.answer_sync(&[], 0, false);
     assert!(w.took(|e| matches!(e, ClientEvent::CaughtUp)));
 }
@@ -80,7 +71,7 @@ fn early_data_that_is_refused_is_asked_anew() {
 fn a_first_page_that_can_not_be_had_is_asked_for_when_bound() {
     let mut w = coming_back();
     w.refuse(PacketId::SYNC, ErrorCode::RetryAfter, 50);
-    bound(&mut w);
+    w.bound();
     assert!(w.asked_sync().is_none());
     w.later(50);
     assert_eq!(w.asked_sync().map(|sync| sync.cursor), Some(2));

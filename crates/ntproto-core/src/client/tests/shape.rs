@@ -19,6 +19,8 @@ enum Step {
     Refused(u32),
     Unreachable(bool),
     NetworkChanged,
+    Early(bool),
+    Bound,
     Full(bool),
     Slow(bool),
     Disk(Option<bool>),
@@ -41,6 +43,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => code().prop_map(Step::Refused),
         1 => any::<bool>().prop_map(Step::Unreachable),
         1 => Just(Step::NetworkChanged),
+        2 => any::<bool>().prop_map(Step::Early),
+        2 => Just(Step::Bound),
         2 => any::<bool>().prop_map(Step::Full),
         2 => any::<bool>().prop_map(Step::Slow),
         2 => prop::option::weighted(0.1, any::<bool>()).prop_map(Step::Disk),
@@ -96,6 +100,8 @@ fn apply(w: &mut World, step: Step) {
             w.client.handle(w.now(), Input::NetworkChanged);
             w.run();
         }
+        Step::Early(early) => w.early = early,
+        Step::Bound => w.bound(),
         Step::Full(full) => {
             w.full = full;
             w.run();

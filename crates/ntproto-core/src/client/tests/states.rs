@@ -11,12 +11,14 @@ use super::*;
 /// A state, and how to get there.
 type Start = (&'static str, fn() -> World);
 
-const SCENES: [Start; 11] = [
+const SCENES: [Start; 13] = [
     ("new", new),
     ("started", connecting),
     ("transport up, AUTH_REQ sent", greeting),
     ("the same, with a ticket", greeting_with_ticket),
+    ("the same, as early data", greeting_early),
     ("granted, inbox not read yet", syncing),
+    ("the same, to early data", syncing_early),
     ("inbox read", World::online),
     ("the same, socket full", full),
     ("connection lost", backoff),
@@ -65,6 +67,23 @@ fn syncing() -> World {
     w
 }
 
+fn greeting_early() -> World {
+    let mut w = connecting();
+    w.early = true;
+    w.connected();
+    w.run();
+    w
+}
+
+fn syncing_early() -> World {
+    let mut w = greeting_early();
+    w.decide();
+    w.serve();
+    w.run();
+    w.events.clear();
+    w
+}
+
 fn full() -> World {
     let mut w = World::online();
     w.full = true;
@@ -105,6 +124,11 @@ fn noise(w: &mut World) {
     w.run();
 }
 
+/// Whether the server has granted a session.
+fn is_open(w: &World) -> bool {
+    w.server.as_ref().is_some_and(|server| server.phase() == Phase::Open)
+}
+
 /// The server answers AUTH_REQ.
 fn answer(w: &mut World, code: Option<ErrorCode>) -> bool {
     if w.server.as_ref().is_none_or(|server| server.phase() != Phase::Deciding) {
@@ -132,7 +156,7 @@ fn end(w: &mut World, code: ErrorCode) -> bool {
 /// What may happen; `false` where it can't.
 type Stimulus = (&'static str, fn(&mut World) -> bool);
 
-const STIMULI: [Stimulus; 27] = [
+const STIMULI: [Stimulus; 29] = [
     ("Start", |w| w.call(Command::Start).is_ok()),
     ("transport up", |w| {
         if w.client.machine().stage() == "Connecting" {
@@ -142,6 +166,21 @@ const STIMULI: [Stimulus; 27] = [
         }
         w.run();
         true
+    }),
+    ("the transport of early data up", |w| {
+        let early = w.early;
+        if early {
+            w.bound();
+        }
+        early
+    }),
+    ("early data refused", |w| {
+        let early = core::mem::take(&mut w.early);
+        if early {
+            w.connected();
+            w.run();
+        }
+        early
     }),
     ("transport gone", |w| {
         w.cut();
@@ -160,28 +199,28 @@ const STIMULI: [Stimulus; 27] = [
     ("refused: REVOKED", |w| answer(w, Some(ErrorCode::Revoked))),
     ("refused: RETRY_AFTER", |w| answer(w, Some(ErrorCode::RetryAfter))),
     ("the last page", |w| {
-        let asked = w.asked_sync().is_some();
+        let asked = w.asked_sync().is_some() && is_open(w);
         if asked {
             w.answer_sync(&[], 0, false);
         }
         asked
     }),
     ("a page, more follows", |w| {
-        let asked = w.asked_sync().is_some();
+        let asked = w.asked_sync().is_some() && is_open(w);
         if asked {
             w.answer_sync(&[(1, from_friend(1))], 1, true);
         }
         asked
     }),
     ("a push", |w| {
-        let open = w.server.as_ref().is_some_and(|server| server.phase() == Phase::Open);
+        let open = is_open(w);
         if open {
             w.push(1, 0, from_friend(1));
         }
         open
     }),
     ("a push with a gap", |w| {
-        let open = w.server.as_ref().is_some_and(|server| server.phase() == Phase::Open);
+        let open = is_open(w);
         if open {
             w.push(9, 8, from_friend(9));
         }

@@ -158,6 +158,26 @@ fn an_early_request_has_no_place_where_there_is_no_exporter() {
     assert_eq!(pair.server_closed(), [Closed::PeerError(PeerError::Handshake)]);
 }
 
+//= proof: quic-7
+#[test]
+fn a_client_says_nothing_else_in_early_data() {
+    for timeout in [false, true] {
+        let mut pair = early();
+        assert_eq!(pair.client_sends().len(), 1, "AUTH_REQ");
+        if timeout {
+            pair.now = at(AUTH_TIMEOUT.as_millis() as u64);
+        } else {
+            pair.client.call(pair.now, client::Command::Close(ErrorCode::Normal)).unwrap();
+        }
+        assert!(pair.client_sends().is_empty() && !pair.client.has_pending());
+        assert_eq!(pair.client_closed().len(), 1);
+    }
+    // Nor in a session that was granted.
+    let mut pair = granted();
+    pair.client.call(pair.now, client::Command::Close(ErrorCode::Normal)).unwrap();
+    assert!(pair.client_sends().is_empty() && !pair.client.has_pending());
+}
+
 #[test]
 fn a_first_page_without_a_number_is_refused() {
     let mut rng = Rng::new([9; 32]);
