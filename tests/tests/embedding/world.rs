@@ -131,7 +131,7 @@ impl World {
         for seed in 0..2 {
             let keys = DeviceKeys::generate(&mut rng, provider);
             let store = MemoryStore::new();
-            let machine = world.machine(&keys, &store, Tally::default(), [seed; 32]);
+            let machine = world.machine(&keys, &store, Tally::default(), seed);
             let (down, up) = (VecDeque::new(), VecDeque::new());
             let (tally, jobs) = (Tally::default(), VecDeque::new());
             world.devices.push(Device { machine, keys, seed, store, tally, jobs, conn: None, down, up });
@@ -140,12 +140,15 @@ impl World {
         world
     }
 
-    fn machine(&self, keys: &DeviceKeys, store: &MemoryStore, tally: Tally, seed: [u8; 32]) -> Machine {
+    fn machine(&self, keys: &DeviceKeys, store: &MemoryStore, tally: Tally, life: u8) -> Machine {
         let config = ClientConfig {
             enrol: Some(Credential::Open),
             ..ClientConfig::new(self.provider, self.server_static, keys.duplicate())
         };
         let saved = store.clone().load_all().expect("memory does not fail");
+        // No seed of the server's: both would draw the same keys.
+        let mut seed = [0x80; 32];
+        seed[0] = life;
         Machine::new(config, saved, tally, seed, at(self.micros))
     }
 
@@ -261,7 +264,7 @@ impl World {
         device.jobs.clear();
         device.seed = device.seed.wrapping_add(2);
         let device = &self.devices[n];
-        let machine = self.machine(&device.keys, &device.store, device.tally.clone(), [device.seed; 32]);
+        let machine = self.machine(&device.keys, &device.store, device.tally.clone(), device.seed);
         self.devices[n].machine = machine;
     }
 
