@@ -14,9 +14,10 @@ use common::{Link, NAME, World, client_tls, identity};
 use ntproto_core::code::ErrorCode;
 use ntproto_core::wire::channel::Channel;
 use ntproto_quic::config::{HANDSHAKE_TIMEOUT, MAX_EARLY_BYTES};
+use ntproto_quic::tls::default_provider;
 use ntproto_quic::{
     ALPN, ClientSessions, ClientTls, Closed, ConnId, EarlyData, Endpoint, EndpointConfig, Event, Input,
-    Received, SessionMemory,
+    Limits, Pin, Received, SessionMemory, Trust,
 };
 use rustls::server::StoresServerSessions;
 
@@ -161,6 +162,34 @@ fn who_was_here_before_is_answered_after_one_round_trip() {
     world.run_for(Duration::from_secs(10));
     world.peers.iter_mut().for_each(|peer| peer.events.clear());
     come_back(&mut world, &tls, b"again");
+}
+
+/// A server that is asked much wants an address proven first: early data is sent once more, with the proof.
+#[test]
+fn early_data_survives_a_retry() {
+    let (mut world, tls) = (World::new(8, Link::default()), resuming());
+    let limits = Limits { retry_above: 0, ..Limits::default() };
+    world.add(EndpointConfig { limits, ..server(Arc::new(SessionMemory::default())) });
+    world.add(EndpointConfig::client());
+    visit(&mut world, &tls);
+    let client = come_back(&mut world, &tls, b"hello");
+    assert!(world.run_until(|w| w.has_connected(0) && w.has_connected(1)));
+    assert_eq!(connected(&world, 1), EarlyData::Accepted);
+    assert_eq!(world.peers[0].endpoint.stats().retries, 2);
+    let Some(Event::Early { conn, .. }) = world.peers[0].events.pop_front() else { panic!() };
+    assert_eq!(world.read(0, conn, Channel::Control), b"hello");
+    assert!(world.closed(1).is_empty(), "{client}");
+}
+
+/// A session rests on the certificate of the connection it came from: who trusts something else has no use for it.
+#[test]
+fn a_session_is_of_use_only_under_its_trust() {
+    let sessions = Arc::new(ClientSessions::default());
+    let (mut world, _) = world(9, Arc::new(SessionMemory::default()));
+    visit(&mut world, &client_tls().with_sessions(Arc::clone(&sessions) as _).unwrap());
+    let pinned = Trust::Pinned(vec![Pin::of(&identity().cert).unwrap()]);
+    let other = ClientTls::new(default_provider(), pinned, &[ALPN]).unwrap();
+    visit(&mut world, &other.with_sessions(Arc::clone(&sessions) as _).unwrap());
 }
 
 #[test]
