@@ -40,6 +40,9 @@ fn nothing_is_lost_or_doubled() {
     ] {
         assert_eq!(report[name].as_u64(), Some(want), "{name}: {report}");
     }
+    // How many exactly is the virtual clock's to say; here a slow machine may add one.
+    let back = |name: &str| report["back"][name].as_u64().unwrap();
+    assert!(back("early") >= 1 && back("early") < back("full"), "{report}");
     assert!(kept.join("client-2/inbox.log").exists());
     assert!(fails(dir.path(), &args, 2).contains("something in it"));
 }
