@@ -192,3 +192,51 @@ fn a_first_page_without_a_number_is_refused() {
     };
     assert_eq!((ask(0), ask(7)), (false, true));
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whenever the transport is up at either end, and however the bytes are cut, it is the same session. It is up
+    /// at the client first, and what a client sends then is read when it is up at the server: TLS and QUIC see to that.
+    #[test]
+    fn any_order_gives_the_same_session(client_at in 0..5usize, later in 0..4usize, cut in 1..200usize) {
+        let server_at = client_at + later;
+        let mut pair = early();
+        let mut late: Vec<(Channel, Vec<u8>)> = Vec::new();
+        for step in 0..10 {
+            if step == client_at {
+                pair.client.handle(pair.now, Input::Bound(BINDING));
+            }
+            if step == server_at {
+                pair.server.handle(pair.now, Input::Bound(BINDING));
+            }
+            late.extend(pair.client_sends());
+            // AUTH_REQ comes first, by itself.
+            let early = usize::from(pair.server.phase() == Phase::Greeting && !late.is_empty());
+            let ready = if step < server_at { early } else { late.len() };
+            for (channel, data) in late.drain(..ready).collect::<Vec<_>>() {
+                for piece in data.chunks(cut) {
+                    pair.server.handle(pair.now, Input::Bytes { channel, data: piece });
+                }
+            }
+            for (channel, data) in pair.server_sends() {
+                for piece in data.chunks(cut) {
+                    pair.client.handle(pair.now, Input::Bytes { channel, data: piece });
+                }
+            }
+            if pair.server.phase() == Phase::Deciding {
+                pair.server.call(pair.now, &mut pair.rng, server::Command::Grant(grant())).unwrap();
+                push(&mut pair, 1);
+            } else if pair.server.phase() == Phase::Open {
+                push(&mut pair, 2);
+            }
+            if pair.client.phase() == Phase::Open {
+                pair.client.call(pair.now, send(3)).unwrap();
+            }
+        }
+        pair.run();
+        prop_assert!(pair.server_closed().is_empty() && pair.client_closed().is_empty());
+        prop_assert_eq!(pair.confirmed, 1);
+        prop_assert!(pair.client_events.len() > 2 && pair.server_events.len() > 2);
+    }
+}
