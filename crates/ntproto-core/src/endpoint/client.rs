@@ -26,6 +26,10 @@ use crate::wire::channel::Channel;
 use crate::wire::frame::FrameType;
 use crate::wire::packet::Packet;
 
+/// Bytes kept of what came before the grant that it follows, on other channels: what QUIC lets one channel have
+/// under way.
+pub const MAX_OVERTAKING: usize = 512 * 1024;
+
 /// What an application of this layer may ask for.
 #[derive(Debug)]
 pub enum Command {
@@ -109,6 +113,8 @@ pub struct ClientEndpoint {
     /// What the TLS handshake left, when the session began in early data.
     bound: Option<Binding>,
     step: Step,
+    /// What came on other channels before the answer to an early request.
+    ahead: [Vec<u8>; Channel::STREAMS.len()],
 }
 
 /// How far the handshake is.
@@ -164,7 +170,7 @@ impl ClientEndpoint {
             }
         };
         base.push_handshake(FrameType::AuthReq, &message);
-        Ok(Self { base, config, bound: None, step })
+        Ok(Self { base, config, bound: None, step, ahead: Default::default() })
     }
 
     /// Takes what the transport brings. Never fails: noise ends the connection, as an event.
@@ -173,11 +179,32 @@ impl ClientEndpoint {
         if let Input::Bound(binding) = input {
             self.bound = Some(binding);
         }
-        if let Input::Bytes { channel, mut data } = input {
-            while let Some(message) = self.base.bytes(now.mono, channel, &mut data) {
-                self.answer(now, &message);
+        let Input::Bytes { channel, data } = input else { return };
+        if self.is_ahead(channel, data)
+            && let Some(ahead) = self.ahead.get_mut(channel.index())
+        {
+            return ahead.extend_from_slice(data);
+        }
+        self.read(now, channel, data);
+        if self.base.phase() != Phase::Greeting {
+            for (channel, data) in Channel::STREAMS.into_iter().zip(core::mem::take(&mut self.ahead)) {
+                self.read(now, channel, &data);
             }
         }
+    }
+
+    fn read(&mut self, now: Now, channel: Channel, mut data: &[u8]) {
+        while let Some(message) = self.base.bytes(now.mono, channel, &mut data) {
+            self.answer(now, &message);
+        }
+    }
+
+    /// Whether these bytes wait for the grant. Its channel may have lost a packet that others have not.
+    fn is_ahead(&self, channel: Channel, data: &[u8]) -> bool {
+        //= spec: handshake-22
+        let awaited = self.config.binding.is_early() && self.base.phase() == Phase::Greeting;
+        let held: usize = self.ahead.iter().map(Vec::len).sum();
+        awaited && channel != Channel::Control && held + data.len() <= MAX_OVERTAKING
     }
 
     /// Between two heartbeats: what the server wants, within reason.

@@ -15,6 +15,52 @@ fn granted() -> Pair {
     pair
 }
 
+/// Over QUIC the channels are streams of their own: what follows AUTH_RESP may be there before it.
+//= proof: handshake-22
+#[test]
+fn what_overtakes_the_grant_waits_for_it() {
+    let mut pair = early();
+    pair.run();
+    pair.server.call(pair.now, &mut pair.rng, server::Command::Grant(grant())).unwrap();
+    push(&mut pair, 1);
+    push(&mut pair, 2);
+    let mut sent = pair.server_sends();
+    sent.sort_by_key(|(channel, _)| *channel == Channel::Control);
+    assert_eq!(sent.last().unwrap().0, Channel::Control);
+    for (channel, data) in sent {
+        pair.client_sends();
+        assert!(pair.client_events.is_empty());
+        for piece in data.chunks(7) {
+            pair.client.handle(pair.now, Input::Bytes { channel, data: piece });
+        }
+    }
+    pair.run();
+    let told = &pair.client_events[..];
+    let [client::Event::Granted(_), client::Event::Packet(Channel::Sync, one), client::Event::Packet(_, two)] =
+        told
+    else {
+        panic!("{told:?}")
+    };
+    assert_eq!((one.body[0], two.body[0]), (1, 2));
+    bind(&mut pair, BINDING, BINDING);
+    pair.run();
+    assert_eq!((pair.client.phase(), pair.server.phase()), (Phase::Open, Phase::Open));
+}
+
+/// But not without bounds, and not where nothing was asked for early.
+#[test]
+fn what_overtakes_the_grant_is_bounded() {
+    let refused = |mut pair: Pair, len: usize| {
+        pair.client.handle(pair.now, Input::Bytes { channel: Channel::Sync, data: &alloc::vec![2; len] });
+        pair.run();
+        pair.client.phase() == Phase::Ended
+    };
+    assert!(!refused(early(), client::MAX_OVERTAKING));
+    assert!(refused(early(), client::MAX_OVERTAKING + 1));
+    let known = ServerIdentity::Known(*server_keys().current().public());
+    assert!(refused(Pair::over(BINDING, known, server_keys()), 60));
+}
+
 fn bind(pair: &mut Pair, client: Binding, server: Binding) {
     pair.client.handle(pair.now, Input::Bound(client));
     pair.server.handle(pair.now, Input::Bound(server));
