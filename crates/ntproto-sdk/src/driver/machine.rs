@@ -124,7 +124,14 @@ impl Driver {
         while let Some(output) = next(&mut self.client, now, None) {
             self.obey(now, output);
         }
-        if let Some((conn, binding)) = self.scout.take(now.mono, self.client.awaits_answer()) {
+        self.move_on(now, self.client.awaits_answer());
+    }
+
+    /// Moves to what the scout has found, if this is the moment.
+    fn move_on(&mut self, now: Now, owed: bool) {
+        if self.client.can_move()
+            && let Some((conn, binding)) = self.scout.take(now.mono, owed)
+        {
             self.change_over(now, conn, binding);
         }
     }
@@ -236,6 +243,11 @@ impl Driver {
         self.conn.filter(|conn| !self.dial.is_trying(*conn))
     }
 
+    /// The connection whose session may move to another.
+    fn movable(&self) -> Option<ConnId> {
+        self.settled().filter(|_| self.client.can_move())
+    }
+
     /// When silence on QUIC becomes suspicious enough to look for TCP.
     fn doubt(&self) -> Option<Instant> {
         let race = self.server.transports == Transports::Any;
@@ -333,9 +345,7 @@ impl Driver {
         self.scout.up(now.mono, binding);
         // What is owed on a silent connection is not waited for.
         let owed = !silent && self.client.awaits_answer();
-        if let Some((conn, binding)) = self.scout.take(now.mono, owed) {
-            self.change_over(now, conn, binding);
-        }
+        self.move_on(now, owed);
     }
 
     /// Hands a channel's bytes to the core: the flow-control window bounds them.
@@ -388,7 +398,7 @@ impl Machine for Driver {
         {
             self.net.with(now, conn, |c| c.ping());
         }
-        if let Some(conn) = self.settled() {
+        if let Some(conn) = self.movable() {
             let doubt = self.doubt();
             self.scout.look(now, &mut self.net, &self.server, conn, doubt);
         }
@@ -455,7 +465,7 @@ impl Machine for Driver {
                 Output::Wait(_) if self.is_over() && self.net.is_flushed() => return Step::Done,
                 Output::Wait(at) => {
                     let probe = self.probe.deadline(self.is_owed());
-                    let scout = self.settled().and_then(|_| self.scout.deadline(self.doubt()));
+                    let scout = self.movable().and_then(|_| self.scout.deadline(self.doubt()));
                     let own = earliest(earliest(self.wake, self.dial.deadline()), earliest(probe, scout));
                     return Step::Wait(earliest(at, own));
                 }

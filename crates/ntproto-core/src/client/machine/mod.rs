@@ -149,6 +149,12 @@ impl Client {
         self.online && !self.requests.is_empty()
     }
 
+    /// Whether it has a connection that [`Input::Moved`] would move: one that it is leaving stays where it is.
+    #[must_use]
+    pub const fn can_move(&self) -> bool {
+        matches!(self.link, Link::Up(_)) && self.turning == 0
+    }
+
     /// How far it is, for the drawing of its states.
     #[cfg(test)]
     pub(super) fn stage(&self) -> &'static str {

@@ -38,6 +38,20 @@ fn without_a_connection_there_is_nothing_to_move() {
     assert_eq!(w.client.machine().stage(), "Connecting");
 }
 
+#[test]
+fn who_is_leaving_moves_no_more() {
+    let mut w = World::online();
+    assert!(w.client.machine().can_move());
+    let now = w.now();
+    w.client.call(now, Command::Close).unwrap();
+    assert_eq!(w.client.machine().stage(), "Farewell (last)");
+    assert!(!w.client.machine().can_move(), "its last words are for the old transport");
+    let mut w = World::with(Saved::default());
+    w.unreachable = true;
+    w.call(Command::Start).unwrap();
+    assert!(!w.client.machine().can_move(), "nothing to move");
+}
+
 /// The operator changed the server's key, and this client holds the old certificate.
 #[test]
 fn over_tcp_a_client_learns_a_key_that_was_changed() {
