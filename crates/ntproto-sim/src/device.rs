@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use ntproto_core::binding::TransportId;
 use ntproto_core::client::{
     Client, ClientConfig, ClientEvent, ClientTxn, Command, Credential, Input, Misuse, OpId, Output,
     RequestId, Saved, Stopped,
@@ -64,6 +65,8 @@ pub(crate) struct DeviceProcess {
     pub(crate) armed: Option<Time>,
     pub(crate) boot: u32,
     pub(crate) online: bool,
+    /// What carries its connection.
+    pub(crate) transport: Option<TransportId>,
     pub(crate) caught_up: bool,
     pub(crate) stopped: bool,
     commit_scheduled: bool,
@@ -131,7 +134,10 @@ impl World {
         let now = clock.now(time);
         let machine = match &mut self.quic {
             None => Machine::Streams(Box::new(Client::new(config, saved, seed, now))),
-            Some(link) => Machine::Quic(Box::new(DriverHost::new(link, d, config, saved, seed, now))),
+            Some(link) => {
+                let host = DriverHost::new(link, &self.wires, d, config, saved, seed, now);
+                Machine::Quic(Box::new(host))
+            }
         };
         device.process = Some(DeviceProcess {
             machine,
@@ -140,6 +146,7 @@ impl World {
             armed: None,
             boot: device.boots,
             online: false,
+            transport: None,
             caught_up: false,
             stopped: false,
             commit_scheduled: false,
@@ -361,6 +368,10 @@ impl World {
             let silent = self.rng.chance(30);
             self.let_go(conn, Way::ToServer, silent);
         }
+        if self.quic.is_some() {
+            let silent = self.rng.chance(50);
+            self.drop_wires(d, silent);
+        }
         self.end_process(d, kept)?;
         let restart = self.schedule.now().plus_ms(self.rng.skewed(50, 15_000));
         self.schedule.at(restart, Ev::DeviceStart { d });
@@ -472,17 +483,20 @@ impl World {
         let Some(process) = &mut self.devices[d].process else { return Ok(()) };
         let boot = process.boot;
         match event {
-            ClientEvent::Online { uin, device, .. } => {
+            ClientEvent::Online { uin, device, transport, .. } => {
+                let before = process.transport.replace(transport).filter(|_| process.online);
                 process.online = true;
                 process.caught_up = false;
                 if self.devices[d].identity.replace((uin, device)).is_some_and(|was| was != (uin, device)) {
                     return Err(format!("device {d} is somebody else now"));
                 }
+                self.count_transport(d, before, transport);
             }
             ClientEvent::CaughtUp => process.caught_up = true,
-            ClientEvent::Offline { .. } => {
+            ClientEvent::Offline { why, .. } => {
                 process.online = false;
                 process.caught_up = false;
+                return self.nobody_is_at_fault(d, why);
             }
             ClientEvent::Stopped(why) => return self.device_stopped(d, why),
             ClientEvent::Queued { client_msg_id, .. } => self.ledger.queued(&client_msg_id)?,
@@ -562,6 +576,7 @@ impl World {
             if let Some(conn) = self.devices[d].process.as_ref().and_then(|p| p.conn) {
                 self.let_go(conn, Way::ToServer, false);
             }
+            self.drop_wires(d, false);
             // A process that ends by itself has heard of all it wrote. What a failed sync left may be there
             // when the store is opened again, or not.
             let unsynced = self.devices[d].disk.unsynced() as u64;

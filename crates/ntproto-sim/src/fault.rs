@@ -7,7 +7,7 @@ use std::fmt;
 pub enum Plan {
     /// Client machines and the hub over simulated reliable byte streams: fast.
     Streams,
-    /// The same over real QUIC and real TLS, with a link that loses datagrams.
+    /// The same over real QUIC and real TLS, with a link that loses datagrams, and over TCP, with switches between them.
     Quic,
 }
 
@@ -57,11 +57,11 @@ faults! {
     /// Delays of up to 5 s now and then.
     Delay = "delay", true, true;
     /// Bytes arrive in pieces of any size.
-    Chunks = "chunks", true, false;
+    Chunks = "chunks", true, true;
     /// A stream stands still for a while, the others do not.
-    Stall = "stall", true, false;
+    Stall = "stall", true, true;
     /// Connections are reset, what was in flight is gone; a side may learn it late or never.
-    Reset = "reset", true, false;
+    Reset = "reset", true, true;
     /// A reset leaves part of what was in flight, cut anywhere.
     Truncate = "truncate", true, false;
     /// One direction of a device's network is cut.
@@ -122,6 +122,14 @@ faults! {
     Quit = "quit", true, true;
     /// A device's host takes what its machine has to say late.
     SlowHost = "slow-host", true, false;
+    /// A TCP connection falls silent and nobody is told.
+    HalfOpen = "half-open", false, true;
+    /// TCP connections can't be had: refused, or no answer.
+    DialFails = "dial-fails", false, true;
+    /// The whole network carries no UDP for a while.
+    UdpDown = "udp-down", false, true;
+    /// The whole network carries no TCP for a while.
+    TcpDown = "tcp-down", false, true;
 }
 
 impl fmt::Display for Fault {

@@ -48,6 +48,7 @@ impl World {
                 }
             }
         }
+        self.heal_wires();
         self.schedule.at(now.plus_ms(LOOK_EVERY_MS), Ev::Check);
         Ok(())
     }
@@ -78,7 +79,7 @@ impl World {
         }
         for (d, device) in self.devices.iter().enumerate().filter(|(_, d)| !d.dead) {
             let Some(process) = &device.process else { return Some(format!("device {d} is down")) };
-            let why = if !process.online {
+            let why = if !process.online || !process.machine.client().is_online() {
                 "is offline".into()
             } else if !server.sessions.values().any(|id| device.identity.is_some_and(|(_, own)| own == *id)) {
                 "is online, and the server does not know".into()

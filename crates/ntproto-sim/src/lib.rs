@@ -47,6 +47,7 @@ mod raw;
 mod run;
 mod scenario;
 mod schedule;
+mod serve;
 mod server;
 mod stats;
 mod strike;

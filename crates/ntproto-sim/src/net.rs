@@ -1,7 +1,5 @@
-//! Reliable ordered byte streams, as unkind as a network over which they run.
-//!
-//! A connection has three streams each way. Bytes leave as the machines write them and arrive in
-//! order, late, in pieces, or never; both ends learn that a connection is gone each at its own time.
+//! Reliable ordered byte streams, as unkind as a network over which they run. A connection has three each way. Bytes
+//! arrive in order, late, in pieces, or never; both ends learn that a connection is gone each at its own time.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -49,10 +47,17 @@ pub(crate) enum Way {
 }
 
 impl Way {
-    const fn index(self) -> usize {
+    pub(crate) const fn index(self) -> usize {
         match self {
             Self::ToServer => 0,
             Self::ToClient => 1,
+        }
+    }
+
+    pub(crate) const fn back(self) -> Self {
+        match self {
+            Self::ToServer => Self::ToClient,
+            Self::ToClient => Self::ToServer,
         }
     }
 }
@@ -480,11 +485,7 @@ impl World {
             return;
         }
         *end = End::Down;
-        let back = match from {
-            Way::ToServer => Way::ToClient,
-            Way::ToClient => Way::ToServer,
-        };
-        state.drop_bytes(back);
+        state.drop_bytes(from.back());
         let lost = silent || (!self.healed && self.scenario.on(Fault::Reset) && self.net_rng.chance(20));
         if lost && !self.healed {
             if self.scenario.on(Fault::Reset) {

@@ -79,6 +79,10 @@ plants! {
     CursorOffByOne = "cursor-off-by-one";
     /// Two answers of a batch go to each other's connection.
     AnswersSwapped = "answers-swapped";
+    /// What is written to a stream whose window is full is lost.
+    StreamLosesBytes = "stream-loses-bytes";
+    /// The first message of a session that moved, or came back early, is taken for the one before it.
+    MoveForgets = "moved-message-forgotten";
 }
 
 impl fmt::Display for Plant {
@@ -109,6 +113,9 @@ pub(crate) struct PlantedStore {
     seen: BTreeSet<(DeviceId, ClientMsgId)>,
     /// What the next push of an inbox says of the one before it.
     hidden: BTreeMap<Uin, u64>,
+    /// Devices that came in while they were in.
+    moved: BTreeSet<DeviceId>,
+    last: BTreeMap<DeviceId, Outcome>,
     count: u64,
 }
 
@@ -119,7 +126,7 @@ impl ServerDisk {
 
     pub(crate) fn write(&mut self, txns: &[Txn]) -> Vec<Result<Outcome, StoreError>> {
         let changed: Vec<Txn> = txns.iter().map(|txn| self.planted.change(txn)).collect();
-        let mut results = self.store.write(&changed);
+        let mut results = self.write_but_forgotten(&changed);
         for outcome in results.iter_mut().flatten() {
             self.planted.lie(outcome);
         }
@@ -135,12 +142,42 @@ impl ServerDisk {
         results
     }
 
+    /// Messages that are taken for others are answered and not written.
+    fn write_but_forgotten(&mut self, txns: &[Txn]) -> Vec<Result<Outcome, StoreError>> {
+        if self.planted.plant != Some(Plant::MoveForgets) {
+            return self.store.write(txns);
+        }
+        let mut results = Vec::new();
+        for txn in txns {
+            let Txn::Append(append) = txn else {
+                results.extend(self.store.write(std::slice::from_ref(txn)));
+                continue;
+            };
+            let last = self.planted.last.get(&append.device).cloned();
+            if let (Some(last), true) = (last, self.planted.moved.remove(&append.device)) {
+                results.push(Ok(last));
+                continue;
+            }
+            let wrote = self.store.write(std::slice::from_ref(txn));
+            if let Some(Ok(outcome @ Outcome::Appended { duplicate: false, .. })) = wrote.first() {
+                self.planted.last.insert(append.device, outcome.clone());
+            }
+            results.extend(wrote);
+        }
+        results
+    }
+
     pub(crate) fn ignores_sync_errors(&self) -> bool {
         self.planted.plant == Some(Plant::SyncErrorIgnored)
     }
 }
 
 impl PlantedStore {
+    /// A device came in while it was in.
+    pub(crate) fn moved(&mut self, device: DeviceId) {
+        self.moved.insert(device);
+    }
+
     fn change(&mut self, txn: &Txn) -> Txn {
         let mut txn = txn.clone();
         match (&mut txn, self.plant) {

@@ -49,9 +49,12 @@ pub(crate) struct Scenario {
 impl Scenario {
     pub(crate) fn draw(seed: u64, plan: Plan, without: FaultSet) -> Self {
         let mut r = rng(seed, "scenario");
-        // Every class is drawn, known or not: leaving one out does not disturb the others.
+        // Every class is drawn, known or not: leaving one out does not disturb the others. Those of TCP came later and
+        // have dice of their own: they did not change what a seed meant before.
+        let mut t = rng(seed, "tcp");
         let faults = Fault::ALL.iter().fold(FaultSet::NONE, |set, fault| {
-            let on = r.chance(ON) && fault.in_plan(plan) && !without.contains(*fault);
+            let dice = if *fault >= Fault::HalfOpen { &mut t } else { &mut r };
+            let on = dice.chance(ON) && fault.in_plan(plan) && !without.contains(*fault);
             if on { set.with(*fault) } else { set }
         });
         let on = |fault| faults.contains(fault);
@@ -97,6 +100,9 @@ impl Scenario {
             Fault::Freeze,
             Fault::SlowHost,
             Fault::Loss,
+            Fault::HalfOpen,
+            Fault::UdpDown,
+            Fault::TcpDown,
         ];
         !(again && late.into_iter().any(|fault| self.on(fault)))
     }

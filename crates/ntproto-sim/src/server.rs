@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use ntproto_core::crypto::CryptoProvider;
-use ntproto_core::crypto::identity::{ServerKey, ServerKeys};
+use ntproto_core::crypto::identity::{Certificate, DeviceKeys, ServerKey, ServerKeys};
 use ntproto_core::ids::DeviceId;
 use ntproto_core::rng::Rng;
 use ntproto_core::session::ticket::{TicketKey, TicketSealer};
@@ -256,10 +256,18 @@ fn copy(key: &TicketKey) -> TicketKey {
 }
 
 impl Server {
-    pub(crate) fn new(provider: &'static dyn CryptoProvider, rng: &mut Rng) -> Self {
+    pub(crate) fn new(provider: &'static dyn CryptoProvider, rng: &mut Rng, operator: &DeviceKeys) -> Self {
+        let key = ServerKey::generate(rng, provider, 1);
+        let certificate = Certificate {
+            static_key: *key.public(),
+            key_id: key.id(),
+            not_before: UnixMillis(0),
+            not_after: UnixMillis(u64::MAX),
+        };
+        let certificate = certificate.sign(provider, operator.signing_secret());
         Self {
             disk: ServerDisk::default(),
-            keys: Arc::new(ServerKeys::new(ServerKey::generate(rng, provider, 1), None)),
+            keys: Arc::new(ServerKeys::new(key, None).with_certificate(certificate)),
             ticket_keys: None,
             reset_key: rng.array(),
             wall_offset_ms: 0,

@@ -22,6 +22,14 @@ pub struct Stats {
     pub connections: u64,
     /// Sessions granted to early data.
     pub early: u64,
+    /// TCP connections that the server took.
+    pub streams: u64,
+    /// Sessions that moved from QUIC to TCP.
+    pub moves_to_tcp: u64,
+    /// Sessions that moved from TCP to QUIC.
+    pub moves_to_quic: u64,
+    /// Sessions that began with the server's certificate: handshake B.
+    pub certified: u64,
     /// Datagrams sent.
     pub datagrams: u64,
     /// Of these, lost.
@@ -78,6 +86,10 @@ impl Table {
         sum.shown += stats.shown;
         sum.connections += stats.connections;
         sum.early += stats.early;
+        sum.streams += stats.streams;
+        sum.moves_to_tcp += stats.moves_to_tcp;
+        sum.moves_to_quic += stats.moves_to_quic;
+        sum.certified += stats.certified;
         sum.datagrams += stats.datagrams;
         sum.datagrams_lost += stats.datagrams_lost;
         sum.bytes += stats.bytes;
@@ -120,6 +132,10 @@ impl Table {
         sum.shown += other.shown;
         sum.connections += other.connections;
         sum.early += other.early;
+        sum.streams += other.streams;
+        sum.moves_to_tcp += other.moves_to_tcp;
+        sum.moves_to_quic += other.moves_to_quic;
+        sum.certified += other.certified;
         sum.datagrams += other.datagrams;
         sum.datagrams_lost += other.datagrams_lost;
         sum.bytes += other.bytes;
@@ -173,6 +189,7 @@ impl Table {
              server power cuts: {}, of them {} between write and fsync, of {} messages\n\
              device power cuts: {}, of them {} between write and fsync\n\
              connections: {}, granted to early data: {}, frames sealed: {}, altered: {}; datagrams: {}, lost: {}\n\
+             over TCP: {} connections, {} sessions by handshake B; moved to TCP: {}, to QUIC: {}\n\
              virtual time: {:.1} h; slowest rest after the faults: {:.1} s; {:.0} events a seed\n",
             self.runs,
             self.runs as f64 / took.as_secs_f64().max(1e-9),
@@ -193,6 +210,10 @@ impl Table {
             sum.flips,
             sum.datagrams,
             sum.datagrams_lost,
+            sum.streams,
+            sum.certified,
+            sum.moves_to_tcp,
+            sum.moves_to_quic,
             sum.virtual_ms as f64 / 3_600_000.0,
             self.slowest_heal_ms as f64 / 1000.0,
             each(sum.events),

@@ -31,6 +31,8 @@ const fn strikes(fault: Fault) -> (u64, u64) {
         Fault::Thief | Fault::Replay | Fault::Rebind => (2, 6),
         Fault::Renewal => (2, 10),
         Fault::Quit => (1, 6),
+        Fault::HalfOpen => (2, 6),
+        Fault::UdpDown | Fault::TcpDown => (1, 3),
         _ => (0, 0),
     }
 }
@@ -77,6 +79,18 @@ impl World {
         let now = self.schedule.now();
         let d = self.victim();
         match fault {
+            Fault::Reset if self.quic.is_some() => {
+                if !self.break_wire() {
+                    self.strike_again(fault);
+                }
+            }
+            Fault::HalfOpen => {
+                if !self.silence_wire() {
+                    self.strike_again(fault);
+                }
+            }
+            Fault::UdpDown => self.wires.no_udp = self.within(3_000, 60_000),
+            Fault::TcpDown => self.wires.no_tcp = self.within(1_000, 40_000),
             Fault::Reset => self.strike_reset(false),
             Fault::Truncate => self.strike_reset(true),
             Fault::OneWay => {
@@ -164,6 +178,12 @@ impl World {
         }
         let _ = now;
         Ok(())
+    }
+
+    /// There is nobody to strike now.
+    fn strike_again(&mut self, fault: Fault) {
+        let soon = self.schedule.now().plus_ms(self.rng.between(100, 2_000));
+        self.schedule.at(soon, Ev::Strike { fault });
     }
 
     fn strike_reset(&mut self, truncate: bool) {

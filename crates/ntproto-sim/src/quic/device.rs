@@ -3,14 +3,17 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use ntproto_core::client::{self, Client, ClientConfig, Input, Misuse, RequestId, Saved};
+use ntproto_core::binding::TransportId;
+use ntproto_core::client::{self, Client, ClientConfig, Down, Input, Misuse, RequestId, Saved};
+use ntproto_core::endpoint::{Closed, PeerError};
 use ntproto_core::time::Now;
 use ntproto_net::{Machine as _, Step};
 use ntproto_quic::EndpointConfig;
-use ntproto_sdk::driver::{CallId, Command, Driver, Effect, Server, Transports};
+use ntproto_sdk::driver::{CallId, Command, Driver, Effect, Server};
 
 use super::Link;
 use super::link::FULL_FOR_MS;
+use super::wire::{Host, Wires};
 use crate::ledger::Check;
 use crate::schedule::Time;
 use crate::world::{Ev, MAX_OUTPUTS, World};
@@ -28,12 +31,17 @@ pub(crate) struct DriverHost {
 impl DriverHost {
     pub(crate) fn new(
         link: &mut Link,
+        wires: &Wires,
         d: usize,
-        config: ClientConfig,
+        mut config: ClientConfig,
         saved: Saved,
         seed: [u8; 32],
         now: Now,
     ) -> Self {
+        let (habit, operator_key) = (wires.habits[d], *wires.operator.signing_public());
+        config.operator = Some(operator_key);
+        config.server_speaks_first = habit.speaks_first;
+        config.transports = habit.transports.offered();
         let server = Link::server();
         let server = Server {
             host: "sim.test".into(),
@@ -46,9 +54,9 @@ impl DriverHost {
             },
             tls: link.tls.of_device(),
             static_key: config.server_static,
-            operator_key: [0; 32],
-            transports: Transports::RequireQuic,
-            speaks_first: false,
+            operator_key,
+            transports: habit.transports,
+            speaks_first: habit.speaks_first,
             quic: EndpointConfig::client(),
         };
         Self {
@@ -123,7 +131,7 @@ impl World {
                     let from = host.address;
                     self.transmit(from, &transmit);
                 }
-                Step::Stream(..) => return Err("this plan has no TCP".into()),
+                Step::Stream(id, step) => self.stream_step(Host::Device(d, boot), id, step)?,
                 Step::Effect(Effect::Event(event)) => {
                     if stopped {
                         return Err(format!("device {d} stopped, and goes on with {event:.60?}"));
@@ -172,5 +180,31 @@ impl World {
             host.driver.command(now, Command::Resolved(id, addresses));
         }
         self.drain_driver(d)
+    }
+}
+
+impl World {
+    /// Counts what a device came in over, and whether its session moved there.
+    pub(crate) fn count_transport(&mut self, d: usize, before: Option<TransportId>, now: TransportId) {
+        match (before, now) {
+            (Some(TransportId::Quic), TransportId::Tcp) => self.stats.moves_to_tcp += 1,
+            (Some(TransportId::Tcp), TransportId::Quic) => self.stats.moves_to_quic += 1,
+            _ => {}
+        }
+        if now == TransportId::Tcp && self.wires.habits[d].speaks_first {
+            self.stats.certified += 1;
+        }
+    }
+
+    /// A connection of a device ended: that a peer broke the protocol must be somebody's doing.
+    pub(crate) fn nobody_is_at_fault(&self, d: usize, why: Down) -> Check {
+        match why {
+            // Who gives up while the other's answer is on its way says so in the clear, to one who has keys by then.
+            Down::Closed(Closed::PeerError(PeerError::Forged)) => Ok(()),
+            Down::Closed(Closed::PeerError(error)) if self.quic.is_some() && !self.wires.tampered[d] => {
+                Err(format!("device {d} was told nonsense on a good connection, or told it: {error:?}"))
+            }
+            _ => Ok(()),
+        }
     }
 }

@@ -93,9 +93,19 @@ impl Link {
     /// An address nobody had before, for a device.
     pub(crate) fn address(&mut self, d: usize) -> SocketAddr {
         let port = 1024 + (self.owners.len() % 60_000) as u16;
-        let address = SocketAddr::from(([10, 0, (d >> 8) as u8, d as u8], port));
+        let address = Self::home(d, port);
         self.owners.insert(address, d);
         address
+    }
+
+    /// An address of a device.
+    pub(crate) fn home(d: usize, port: u16) -> SocketAddr {
+        SocketAddr::from(([10, 0, (d >> 8) as u8, d as u8], port))
+    }
+
+    /// An address of nobody known.
+    pub(crate) fn stranger(port: u16) -> SocketAddr {
+        SocketAddr::from(([198, 51, 100, port as u8], port))
     }
 
     /// The device that has or had an address.
@@ -151,6 +161,11 @@ impl World {
         {
             let both = self.devices[d].cut_until.iter().all(|until| *until > now);
             self.fired(if both { Fault::Partition } else { Fault::OneWay });
+            self.stats.datagrams_lost += 1;
+            return;
+        }
+        if now < self.wires.no_udp {
+            self.fired(Fault::UdpDown);
             self.stats.datagrams_lost += 1;
             return;
         }
@@ -245,6 +260,9 @@ impl World {
                 self.land(Datagram { from: stranger, to: Link::server(), data: datagram.data.clone() }, at);
             }
         }
+        for _ in 0..self.rng.between(0, 3) {
+            self.tcp_stranger();
+        }
         for _ in 0..self.rng.between(1, 30) {
             let mut data = match heard.is_empty() {
                 false if self.rng.chance(70) => self.rng.pick(&heard).data.clone(),
@@ -276,6 +294,7 @@ impl World {
         let Some(link) = &mut self.quic else { return };
         let Some(host) = self.devices[d].process.as_mut().and_then(|p| p.machine.driver()) else { return };
         host.address = link.address(d);
+        self.forget_wires(d);
         self.fired(Fault::Rebind);
     }
 }

@@ -8,6 +8,7 @@ use ntproto_server::node::{Effect, Node, NodeEvent};
 
 use super::Link;
 use super::link::FULL_FOR_MS;
+use super::wire::{Dialler, Host};
 use crate::ledger::Check;
 use crate::world::{Ev, MAX_OUTPUTS, World};
 
@@ -43,7 +44,7 @@ impl World {
             let Some(node) = process.core.node() else { return Ok(()) };
             match node.poll(now, (!full).then_some(&mut link.tx)) {
                 Step::Transmit(transmit) => self.transmit(Link::server(), &transmit),
-                Step::Stream(..) => return Err("this plan has no TCP".into()),
+                Step::Stream(id, step) => self.stream_step(Host::Server, id, step)?,
                 Step::Effect(Effect::Store { op, txn, deadline }) => self.server_store(op, txn, deadline)?,
                 // The host keeps what the hub holds when the process ends.
                 Step::Effect(Effect::TicketKeys { .. }) => {}
@@ -89,7 +90,9 @@ impl World {
                 self.trace.add("opened", &[conn.0, u64::from(remote.port())], &[]);
                 self.stats.connections += 1;
                 self.counted.opened(conn.0 as usize);
-                let Some(link) = &mut self.quic else { return Ok(()) };
+                let stranger =
+                    self.wire_of(conn.0).is_some_and(|w| matches!(w.dialler, Dialler::Stranger { .. }));
+                let Some(link) = self.quic.as_mut().filter(|_| !stranger) else { return Ok(()) };
                 let d = link.owner(remote).ok_or_else(|| format!("{remote} completed a handshake"))?;
                 link.peers.insert(conn.0, d);
                 let before = link.early.remove(&conn.0);
