@@ -161,6 +161,8 @@ enum Stirred {
     Tell(StreamInput),
     /// The loop is gone, or the farewell is out.
     End,
+    /// The farewell does not leave.
+    Stuck,
 }
 
 impl<R: Runtime> Task<R> {
@@ -185,8 +187,22 @@ impl<R: Runtime> Task<R> {
         // Small frames wait for nobody. One that can't be set so is slow, not wrong.
         let _ = stream.socket().set_tcp_nodelay(true);
         let (mut work, mut steps) = (Work::default(), pin!(self.steps.clone()));
+        // Set once it is being closed: a peer that does not read is not waited for longer.
+        let mut last: Option<R::Timer> = None;
         loop {
-            match poll_fn(|cx| work.stir(cx, &stream, steps.as_mut())).await {
+            let stirred = poll_fn(|cx| {
+                let stirred = work.stir(cx, &stream, steps.as_mut());
+                if stirred.is_ready() || !work.closing {
+                    return stirred;
+                }
+                let timer = last.get_or_insert_with(|| {
+                    let mut timer = self.runtime.timer();
+                    timer.set(LINGER);
+                    timer
+                });
+                timer.poll(cx).map(|()| Stirred::Stuck)
+            });
+            match stirred.await {
                 Stirred::Tell(input) => {
                     let over = input == StreamInput::Closed;
                     if !self.tell(input).await || over {
@@ -194,7 +210,7 @@ impl<R: Runtime> Task<R> {
                     }
                 }
                 Stirred::End if work.closing => return self.linger(stream).await,
-                Stirred::End => return,
+                Stirred::End | Stirred::Stuck => return,
             }
         }
     }
@@ -209,12 +225,18 @@ impl<R: Runtime> Task<R> {
         let mut timer = self.runtime.timer();
         timer.set(LINGER);
         poll_fn(|cx| {
-            while let Poll::Ready(read) = poll_read(cx, &stream) {
-                if read.map_or(0, |bytes| bytes.len()) == 0 {
-                    return Poll::Ready(());
-                }
+            if timer.poll(cx).is_ready() {
+                return Poll::Ready(());
             }
-            timer.poll(cx)
+            // One read a poll: a peer that goes on sending keeps no thread to itself.
+            match poll_read(cx, &stream) {
+                Poll::Ready(Ok(bytes)) if !bytes.is_empty() => {
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                Poll::Ready(_) => Poll::Ready(()),
+                Poll::Pending => Poll::Pending,
+            }
         })
         .await;
     }

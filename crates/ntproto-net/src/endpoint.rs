@@ -18,6 +18,8 @@ use crate::{ConnId, Event, StreamId, StreamInput, StreamStep};
 pub struct Endpoint {
     quic: ntproto_quic::Endpoint,
     tcp: Tcp,
+    /// Whose turn it is to say something, when both have.
+    tcp_next: bool,
 }
 
 /// What an endpoint has to say.
@@ -39,7 +41,7 @@ impl Endpoint {
     /// operating system.
     #[must_use]
     pub fn new(quic: EndpointConfig, tcp: TcpLimits, base: std::time::Instant, seed: [u8; 32]) -> Self {
-        Self { quic: ntproto_quic::Endpoint::new(quic, base, seed), tcp: Tcp::new(tcp) }
+        Self { quic: ntproto_quic::Endpoint::new(quic, base, seed), tcp: Tcp::new(tcp), tcp_next: false }
     }
 
     /// Datagrams came in.
@@ -107,9 +109,18 @@ impl Endpoint {
         if let Some(event) = self.tcp.events.pop_front() {
             return Output::Event(event);
         }
+        // By turns, so that a busy QUIC leaves room for TCP.
+        if std::mem::take(&mut self.tcp_next)
+            && let Some((stream, step)) = self.tcp.next_step()
+        {
+            return Output::Stream(stream, step);
+        }
         let at = match self.quic.poll_output(now, tx) {
             ntproto_quic::Output::Event(event) => return Output::Event(event.into()),
-            ntproto_quic::Output::Transmit(transmit) => return Output::Transmit(transmit),
+            ntproto_quic::Output::Transmit(transmit) => {
+                self.tcp_next = true;
+                return Output::Transmit(transmit);
+            }
             ntproto_quic::Output::Wait { at, .. } => at,
         };
         match self.tcp.next_step() {

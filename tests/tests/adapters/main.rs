@@ -49,7 +49,8 @@ macro_rules! alike {
     ($run:path, $($argument:expr),*) => {{
         let on_tokio = Tokio::block_on($run(Tokio::default(), $($argument),*));
         let on_smol = Smol::block_on($run(Smol::default(), $($argument),*));
-        assert_eq!(on_tokio, on_smol);
+        let differ = on_tokio.iter().zip(&on_smol).position(|(a, b)| a != b);
+        assert!(on_tokio == on_smol, "at {differ:?}: {:?}", differ.map(|at| (&on_tokio[at], &on_smol[at])));
         on_tokio
     }};
 }
@@ -80,4 +81,9 @@ fn people_see_the_same_over_either_transport() {
 #[test]
 fn a_server_that_has_ended_gives_its_port_back() {
     alike!(people::restarted, 1);
+}
+
+#[test]
+fn a_peer_that_does_not_read_holds_no_connection_for_ever() {
+    assert_eq!(alike!(toy::stuck, 0), ["it ended"]);
 }

@@ -45,8 +45,9 @@ struct Side {
     /// What the peer says this turn, as far as it has come.
     heard: Vec<u8>,
     effects: Vec<Told>,
-    /// The first to speak dials before it does.
+    /// The first to speak dials before it does, and waits for a greeting: by then both are connected.
     dials: bool,
+    greeted: bool,
 }
 
 /// What a side tells its host.
@@ -70,6 +71,7 @@ impl Side {
             heard: Vec::new(),
             effects: Vec::new(),
             dials,
+            greeted: !dials,
         }
     }
 
@@ -151,6 +153,7 @@ impl Machine for Side {
     fn accept(&mut self, _: Now, _: SocketAddr) -> Option<StreamId> {
         self.line("accepts");
         self.stream = Some(StreamId(7));
+        self.steps.push((StreamId(7), StreamStep::Write(b"!"[..].into())));
         self.steps.push((StreamId(7), StreamStep::Read));
         self.stream
     }
@@ -160,6 +163,11 @@ impl Machine for Side {
             StreamInput::Connected => {
                 self.line("is connected");
                 self.stream = Some(stream);
+                self.steps.push((stream, StreamStep::Read));
+            }
+            StreamInput::Bytes(bytes) if !self.greeted => {
+                assert_eq!(bytes, "!");
+                self.greeted = true;
                 self.steps.push((stream, StreamStep::Read));
                 self.speak(now);
             }
@@ -266,4 +274,58 @@ pub(crate) async fn run(host: impl Host, seed: u64) -> Vec<String> {
     };
     in_time(&host, both).await;
     [lines_a, lines_b].concat()
+}
+
+/// A machine that writes more than anybody takes to whoever connects, and hangs up.
+struct Stuck {
+    steps: Vec<StreamStep>,
+}
+
+impl Machine for Stuck {
+    type Command = ();
+    type Effect = ();
+
+    fn datagram(&mut self, _: Now, _: Received<'_>) {}
+
+    fn accept(&mut self, _: Now, _: SocketAddr) -> Option<StreamId> {
+        self.steps = vec![StreamStep::Close, StreamStep::Write(vec![7; 64 << 20].into())];
+        Some(StreamId(1))
+    }
+
+    fn timeout(&mut self, _: Now) {}
+
+    fn command(&mut self, _: Now, (): ()) {}
+
+    fn commands_closed(&mut self, _: Now) {}
+
+    fn poll(&mut self, _: Now, _: Option<&mut TxBuf>) -> Step<()> {
+        self.steps.pop().map_or(Step::Wait(None), |step| Step::Stream(StreamId(1), step))
+    }
+}
+
+/// A peer that connects, reads nothing, and looks after a while whether it was given up.
+pub(crate) async fn stuck(host: impl Host, _seed: u64) -> Vec<&'static str> {
+    let (udp, tcp) = ntproto_drive::bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let address = tcp.local_addr().unwrap();
+    let clock = Clock::start();
+    let mut machine = Stuck { steps: Vec::new() };
+    let (_keep, commands) = bounded(1);
+    let peer = host.unblock(move || {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        // Longer than a close may take.
+        std::thread::sleep(Duration::from_millis(2_500));
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let all = std::io::copy(&mut stream, &mut std::io::sink());
+        // What was under way, and then the end: in order, or with an error. Not all of it.
+        assert!(all.is_err() || all.is_ok_and(|n| n < 64 << 20));
+        "it ended"
+    });
+    let sockets = Sockets { udp: &udp, tcp: Some(tcp) };
+    let mut run = std::pin::pin!(drive(host.clone(), &mut machine, sockets, &clock, commands, |()| {}));
+    let mut peer = std::pin::pin!(peer);
+    let ended = std::future::poll_fn(|cx| {
+        assert!(run.as_mut().poll(cx).is_pending(), "the loop goes on");
+        peer.as_mut().poll(cx)
+    });
+    vec![in_time(&host, ended).await.unwrap()]
 }

@@ -160,9 +160,11 @@ impl Session {
         (self.key_doubted && can_ask).then_some(TransportId::Tcp)
     }
 
-    /// The server did not understand the handshake: its key may be another.
-    pub(super) const fn doubt_key(&mut self) {
-        self.key_doubted = true;
+    /// An attempt ended without a session. `misunderstood`: the server did not understand the handshake, so its key
+    /// may be another, and it is asked for it. That it said so is not authenticated: when asking comes to nothing too,
+    /// the key we know is used again.
+    pub(super) const fn failed(&mut self, misunderstood: bool) {
+        self.key_doubted = misunderstood && !self.key_doubted;
     }
 
     /// The server showed a certificate of this key.

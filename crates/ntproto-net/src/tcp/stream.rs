@@ -14,6 +14,9 @@ use crate::StreamStep;
 /// holds the others back only beyond it.
 pub const WINDOW: usize = 512 * 1024;
 
+/// What a held piece costs beside its bytes: its place in the queue and its allocation.
+const PIECE_COST: usize = 64;
+
 /// Where a connection came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -105,10 +108,11 @@ impl Stream {
                 // A frame of a channel that TCP does not carry: CONTROL's reader refuses it.
                 let channel = if channel == Channel::Media { Channel::Control } else { channel };
                 let piece = match piece {
-                    Piece::Borrowed(part) => bytes.slice_ref(part),
-                    held @ Piece::Held(_) => Bytes::copy_from_slice(&held),
+                    // A small part would keep all of a large read alive for as long as nobody reads it.
+                    Piece::Borrowed(part) if part.len() >= bytes.len() / 2 => bytes.slice_ref(part),
+                    part => Bytes::copy_from_slice(&part),
                 };
-                self.held_len += piece.len();
+                self.held_len += piece.len() + PIECE_COST;
                 self.held[channel.index()].push_back(piece);
                 readable = readable.with(channel);
             }
@@ -230,8 +234,11 @@ impl Stream {
         while done < max
             && let Some(mut chunk) = held.pop_front()
         {
+            // What is left of one that is cut goes on costing its place.
             if chunk.len() > max - done {
                 held.push_front(chunk.split_off(max - done));
+            } else {
+                self.held_len -= PIECE_COST;
             }
             done += chunk.len();
             self.held_len -= chunk.len();

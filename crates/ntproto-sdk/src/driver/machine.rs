@@ -30,8 +30,12 @@ pub struct Driver {
     server: Server,
     dial: Dial,
     scout: Scout,
-    /// What worked on this network.
+    /// What carried a session on this network.
     worked: Option<TransportId>,
+    /// Whether the connection in use has carried one.
+    carried: bool,
+    /// A TCP connection came up and no session with it: there are networks that accept any. QUIC has a turn of its own.
+    tcp_failed: bool,
     /// The connection that won, from Connected to Closed or Disconnect.
     conn: Option<ConnId>,
     pipe: Pipe,
@@ -74,6 +78,8 @@ impl Driver {
             dial: Dial::new(now.mono),
             scout: Scout::default(),
             worked: None,
+            carried: false,
+            tcp_failed: false,
             conn: None,
             pipe: Pipe::default(),
             probe: Probe::new(now.mono),
@@ -145,9 +151,16 @@ impl Driver {
                 self.effects.push_back(Effect::Store(op, txn));
             }
             client::Output::Event(event) => {
-                if let ClientEvent::Stopped(_) = event {
-                    self.stopped = true;
-                    self.hang_up(now, ErrorCode::Normal);
+                match event {
+                    ClientEvent::Stopped(_) => {
+                        self.stopped = true;
+                        self.hang_up(now, ErrorCode::Normal);
+                    }
+                    ClientEvent::Online { .. } => {
+                        self.worked = self.conn.map(ConnId::transport);
+                        (self.carried, self.tcp_failed) = (true, false);
+                    }
+                    _ => {}
                 }
                 self.effects.push_back(Effect::Event(event));
             }
@@ -206,12 +219,14 @@ impl Driver {
     // ── the connection ──────────────────────────────────────────────────────────────────────────
 
     /// How to reach the server. `only`: the client wants this one.
-    const fn plan(&self, only: Option<TransportId>) -> Plan {
+    fn plan(&mut self, only: Option<TransportId>) -> Plan {
+        let tcp_failed = std::mem::take(&mut self.tcp_failed);
         match (self.server.transports, only, self.worked) {
             //= spec: liveness-5
             (Transports::RequireQuic, ..) => Plan::Only(TransportId::Quic),
             (Transports::RequireTcp, ..) => Plan::Only(TransportId::Tcp),
             (Transports::Any, Some(transport), _) => Plan::Only(transport),
+            (Transports::Any, None, _) if tcp_failed => Plan::Only(TransportId::Quic),
             (Transports::Any, None, Some(TransportId::Tcp)) => Plan::Even,
             (Transports::Any, None, _) => Plan::Race,
         }
@@ -222,11 +237,16 @@ impl Driver {
         self.conn = Some(conn);
         self.pipe = Pipe::default();
         self.probe.heard(now.mono);
-        self.worked = Some(conn.transport());
+        self.carried = false;
         if self.server.transports == Transports::Any {
             self.scout.begin(now.mono, conn.transport());
         }
         self.effects.push_back(Effect::Reached);
+    }
+
+    /// A connection is over.
+    fn judge(&mut self, conn: ConnId) {
+        self.tcp_failed |= conn.transport() == TransportId::Tcp && !self.carried;
     }
 
     /// The session moves to the connection that the scout has found.
@@ -259,6 +279,7 @@ impl Driver {
         self.dial.cancel(now, &mut self.net, None);
         self.scout.recall(now, &mut self.net);
         if let Some(conn) = self.conn.take() {
+            self.judge(conn);
             self.net.with(now, conn, |c| c.close(code as u32, b""));
         }
     }
@@ -316,6 +337,7 @@ impl Driver {
             Event::Closed { conn, .. } if self.scout.is(conn) => self.scout.failed(now.mono),
             Event::Closed { conn, reason } if self.settled() == Some(conn) => {
                 self.conn = None;
+                self.judge(conn);
                 self.scout.recall(now, &mut self.net);
                 self.effects.push_back(Effect::Lost(reason));
                 self.tell(now, client::Input::Disconnected);

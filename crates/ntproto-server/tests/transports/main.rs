@@ -186,6 +186,33 @@ async fn a_client_that_requires_quic_stays_away_then() {
     server.shutdown().await.unwrap();
 }
 
+/// A network that accepts any TCP connection, and whose UDP is slow to come: TCP is always up first, and never works.
+#[tokio::test]
+async fn a_network_that_accepts_any_tcp_does_not_keep_a_client_from_quic() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(config(dir.path())).await.unwrap();
+    let proxy = Proxy::start(&server.connect_string);
+    proxy.drop_udp(true);
+    proxy.hollow_tcp();
+    let connect = proxy.connect_string(&server.connect_string);
+    let wish = Wish {
+        connect: &connect,
+        code: server.invitation.clone(),
+        seed: 1,
+        transports: Transports::Any,
+        speaks_first: false,
+    };
+    let alice = client(wish).await;
+    while proxy.tcp_connections() == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    proxy.drop_udp(false);
+    timeout(PATIENCE, alice.online()).await.unwrap().unwrap();
+    assert_eq!(transport(&alice), TransportId::Quic);
+    alice.close().await;
+    server.shutdown().await.unwrap();
+}
+
 /// UDP is cut in the middle of a conversation, then TCP is: every message arrives once, in order.
 #[tokio::test]
 async fn a_conversation_survives_the_loss_of_udp() {
@@ -272,6 +299,19 @@ async fn strangers_on_the_port_get_an_error_frame_and_the_end() {
         stream.read_exact(&mut challenge).unwrap();
     })
     .await;
+    server.shutdown().await.unwrap();
+}
+
+/// A stranger that sends half a header and waits is told that its time is over.
+#[tokio::test]
+async fn half_a_header_and_silence_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(config(dir.path())).await.unwrap();
+    let address = server.local_addr;
+    let got = blocking(move || answer(address, b"NTHD\x01\0")).await;
+    let Ok(Decoded::Frame { payload, .. }) = decode(&got, 4096) else { panic!("{got:02x?}") };
+    let error = <ntproto_proto::v2::Error as prost::Message>::decode(payload).unwrap();
+    assert_eq!(error.code, ErrorCode::Timeout as u32);
     server.shutdown().await.unwrap();
 }
 

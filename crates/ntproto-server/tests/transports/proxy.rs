@@ -18,6 +18,7 @@ pub(crate) struct Proxy {
 #[derive(Default)]
 struct Shared {
     drop_udp: AtomicBool,
+    hollow_tcp: AtomicBool,
     tcp_connections: AtomicUsize,
     /// Both ends of everything forwarded over TCP.
     streams: Mutex<Vec<TcpStream>>,
@@ -49,6 +50,11 @@ impl Proxy {
     /// From now on datagrams are dropped, both ways, or not.
     pub(crate) fn drop_udp(&self, drop: bool) {
         self.shared.drop_udp.store(drop, SeqCst);
+    }
+
+    /// From now on TCP connections are accepted, whoever asks, and lead nowhere: as on some networks.
+    pub(crate) fn hollow_tcp(&self) {
+        self.shared.hollow_tcp.store(true, SeqCst);
     }
 
     /// Ends every TCP connection there is.
@@ -96,8 +102,11 @@ fn forward_udp(front: &Arc<UdpSocket>, server: SocketAddr, shared: &Arc<Shared>)
 
 fn forward_tcp(front: &TcpListener, server: SocketAddr, shared: &Shared) {
     for client in front.incoming() {
-        let (Ok(client), Ok(server)) = (client, TcpStream::connect(server)) else { continue };
         shared.tcp_connections.fetch_add(1, SeqCst);
+        if shared.hollow_tcp.load(SeqCst) {
+            continue;
+        }
+        let (Ok(client), Ok(server)) = (client, TcpStream::connect(server)) else { continue };
         let ends = [client.try_clone().unwrap(), server.try_clone().unwrap()];
         shared.streams.lock().unwrap().extend(ends);
         let (client2, server2) = (client.try_clone().unwrap(), server.try_clone().unwrap());

@@ -151,8 +151,8 @@ impl Client {
         let sealed = self.online;
         self.offline();
         let Link::Up(endpoint) = core::mem::replace(&mut self.link, Link::None) else { return };
-        if !sealed && why == Closed::Peer(Some(ErrorCode::Handshake)) {
-            self.session.doubt_key();
+        if !sealed {
+            self.session.failed(why == Closed::Peer(Some(ErrorCode::Handshake)));
         }
         let stopped = match why {
             //= spec: frames-11
@@ -191,6 +191,7 @@ impl Client {
     }
 
     pub(super) fn down(&mut self, now: Now, why: Down) {
+        self.session.failed(false);
         let retry_in = self.backoff.next(&mut self.rng);
         self.link = Link::Backoff(now.mono + retry_in);
         self.event(ClientEvent::Offline { why, retry_in });

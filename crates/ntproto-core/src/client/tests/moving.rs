@@ -96,3 +96,45 @@ fn without_tcp_a_changed_key_stays_unknown() {
     assert!(w.connects >= 2);
     assert_eq!(w.only, None, "the application wants QUIC and nothing else");
 }
+
+/// That the key is another is said by nobody in particular: when asking for it comes to nothing, the one we know is
+/// used again, over any transport.
+#[test]
+fn a_doubt_that_leads_nowhere_is_given_up() {
+    let mut config = config();
+    config.operator = Some([1; 32]);
+    config.transports = Vec::from([TransportId::Quic, TransportId::Tcp]);
+    let mut w = World::of(config, Saved::default());
+    w.keys = Arc::new(ServerKeys::new(ServerKey::generate(&mut Rng::new([51; 32]), &RUSTCRYPTO, 2), None));
+    let mut asked = Vec::new();
+    w.call(Command::Start).unwrap();
+    for _ in 0..6 {
+        asked.push(w.only);
+        w.binding = if w.only.is_some() { Binding::TCP } else { BINDING };
+        let before = w.connects;
+        while w.connects == before {
+            w.binding = Binding::TCP;
+            w.later(1_000);
+        }
+    }
+    assert!(asked.windows(2).all(|pair| pair[0] != pair[1]), "by turns: {asked:?}");
+
+    // Nor does a transport that can't be had keep the doubt alive.
+    let mut w = World::of(
+        ClientConfig {
+            operator: Some([1; 32]),
+            transports: Vec::from([TransportId::Quic, TransportId::Tcp]),
+            ..self::config()
+        },
+        Saved::default(),
+    );
+    w.keys = Arc::new(ServerKeys::new(ServerKey::generate(&mut Rng::new([51; 32]), &RUSTCRYPTO, 2), None));
+    w.call(Command::Start).unwrap();
+    w.unreachable = true;
+    w.later(2_000);
+    assert_eq!(w.only, Some(TransportId::Tcp));
+    w.client.handle(w.now(), Input::Disconnected);
+    w.run();
+    w.later(4_000);
+    assert_eq!(w.only, None);
+}

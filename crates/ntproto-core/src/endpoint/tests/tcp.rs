@@ -192,6 +192,69 @@ fn a_challenge_is_answered_once() {
     assert!(matches!(first.server_closed()[..], [Closed::PeerError(_)]));
 }
 
+/// A server's side of a handshake, recorded and played to another client.
+#[test]
+fn a_recorded_server_gets_no_session() {
+    let mut first = certified();
+    first.run();
+    first.let_in();
+    let recorded = first.wire[&(false, Channel::Control)].clone();
+    let mut second = certified();
+    second.rng = Rng::new([99; 32]);
+    let device = DeviceKeys::generate(&mut second.rng, &RUSTCRYPTO);
+    let config = client::Config {
+        provider: &RUSTCRYPTO,
+        server: ServerIdentity::Certified(*operator().signing_public()),
+        binding: Binding::TCP,
+        heartbeat: INTERVAL,
+    };
+    second.client = ClientEndpoint::new(at(0), config, &device, request(), &mut second.rng).unwrap();
+    second.client_sends();
+    second.client.handle(second.now, Input::Bytes { channel: Channel::Control, data: &recorded });
+    second.client_sends();
+    assert_eq!(second.client_closed().len(), 1);
+    assert!(matches!(second.client_events[..], [client::Event::Closed(Closed::PeerError(_))]));
+}
+
+/// Records as deep, and as many, as a message has room for: in a challenge, and in what claims to be a first message.
+#[test]
+fn bombs_inside_messages_are_refused() {
+    let nested = |depth: usize| {
+        let mut bytes: Vec<u8> = Vec::new();
+        for _ in 0..depth {
+            let len = bytes.len() as u32;
+            bytes = [&[3, 0x30][..], &len.to_le_bytes(), &bytes].concat();
+        }
+        bytes
+    };
+    let siblings: Vec<u8> = [1, 0x30, 0, 0, 0, 0].repeat(600);
+    for bomb in [nested(600), siblings] {
+        let mut pair = certified();
+        pair.client_sends();
+        let message = [&[9; 64][..], &bomb].concat();
+        let data = [&nthd::header(message.len() as u32)[..], &message].concat();
+        pair.client.handle(pair.now, Input::Bytes { channel: Channel::Control, data: &data });
+        pair.client_sends();
+        assert_eq!(pair.client_closed(), [Closed::PeerError(PeerError::Handshake)]);
+        let (pair, _) = server_hears(&data);
+        assert_eq!(pair.server_closed(), [Closed::PeerError(PeerError::Handshake)]);
+    }
+}
+
+#[test]
+fn a_wrong_checksum_ends_a_session() {
+    let mut pair = certified();
+    pair.run();
+    pair.let_in();
+    pair.client.call(pair.now, client::Command::RefreshTicket).unwrap();
+    for (channel, mut data) in pair.client_sends() {
+        *data.last_mut().unwrap() ^= 1;
+        pair.server.handle(pair.now, Input::Bytes { channel, data: &data });
+    }
+    pair.server_sends();
+    assert_eq!(pair.server_closed(), [Closed::PeerError(PeerError::Frame(FrameError::Checksum))]);
+}
+
 #[test]
 fn a_second_hello_and_frames_of_quics_handshake_are_refused() {
     let (pair, _) = server_hears(&[nthd::header(0), nthd::header(0)].concat());
