@@ -235,10 +235,13 @@ impl Report {
             self.sessions.iter().map(|(transport, n)| format!("{} over {transport}", grouped(*n))).collect();
         let cuts = match self.udp_cuts {
             0 => String::new(),
+            1 => "; UDP cut once".into(),
             n => format!("; UDP cut {n} times"),
         };
-        let all = grouped(self.sessions.values().sum());
-        row("sessions", &all, &format!("{} on {}{cuts}", carried.join(", "), self.runtime));
+        if !carried.is_empty() {
+            let all = grouped(self.sessions.values().sum());
+            row("sessions", &all, &format!("{} on {}{cuts}", carried.join(", "), self.runtime));
+        }
         row("sent", &grouped(self.sent), "handed to a client, which has them on its disk");
         row("acknowledged", &grouped(self.acknowledged), "on the server's disk");
         row("delivered", &grouped(self.delivered), "in the ledger of the recipient");

@@ -166,6 +166,9 @@ impl Demo {
 
     /// The first client comes back to messages of the second one.
     async fn come_back(&self) -> Result<Back, Failure> {
+        if let Some(proxy) = &self.proxy {
+            proxy.cut_udp(false);
+        }
         let [sleeper, sender] = [0, 1].map(|index| &self.clients[index].home);
         Back::measure(self.server.address(), sleeper, sender, self.setup.link.runtime).await
     }
