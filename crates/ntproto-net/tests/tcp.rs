@@ -193,6 +193,17 @@ fn a_dial_succeeds_fails_or_runs_out_of_time() {
 }
 
 #[test]
+fn a_dial_that_was_not_asked_for_yet_leaves_nothing_behind() {
+    let mut endpoint = endpoint(TcpLimits::default());
+    let conn = endpoint.connect_tcp(at(0), peer());
+    endpoint.with(at(0), conn, |c| c.close(0, b""));
+    let (events, steps) = drain(&mut endpoint, at(0));
+    assert!(matches!(&events[..], [Event::Closed { reason: Closed::Tcp(TcpClosed::Local { .. }), .. }]));
+    assert_eq!(steps, [], "the host never heard of it");
+    assert!(endpoint.is_flushed());
+}
+
+#[test]
 fn the_gate_counts_a_connection_until_it_settles_or_ends() {
     let limits = TcpLimits { max_half_open: 2, ..TcpLimits::default() };
     let mut endpoint = endpoint(limits);

@@ -189,8 +189,11 @@ impl Tcp {
             match stream.next_step() {
                 Some(StreamStep::Close) => {
                     self.stirred.pop_front();
+                    let known = stream.is_known();
                     self.streams.remove(&id);
-                    return Some((id, StreamStep::Close));
+                    if known {
+                        return Some((id, StreamStep::Close));
+                    }
                 }
                 Some(step) => return Some((id, step)),
                 None => {

@@ -47,6 +47,8 @@ pub struct Stream {
     remote: SocketAddr,
     direction: Direction,
     phase: Phase,
+    /// The host has it, or was asked for it.
+    known: bool,
     demux: Demux,
     /// Bytes not read yet, by channel.
     held: [VecDeque<Bytes>; Channel::STREAMS.len()],
@@ -72,6 +74,7 @@ impl Stream {
             remote,
             direction,
             phase: if accepted { Phase::Open } else { Phase::New },
+            known: accepted,
             demux: Demux::default(),
             held: Default::default(),
             held_len: 0,
@@ -135,6 +138,7 @@ impl Stream {
         match self.phase {
             Phase::New => {
                 self.phase = Phase::Dialling;
+                self.known = true;
                 Some(StreamStep::Dial(self.remote))
             }
             Phase::Dialling => None,
@@ -159,6 +163,11 @@ impl Stream {
 
     pub(crate) fn is_dialling(&self) -> bool {
         matches!(self.phase, Phase::New | Phase::Dialling)
+    }
+
+    /// Whether the host has ever heard of it.
+    pub(crate) const fn is_known(&self) -> bool {
+        self.known
     }
 
     pub(crate) const fn is_closing(&self) -> bool {
