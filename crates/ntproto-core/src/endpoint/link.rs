@@ -119,6 +119,7 @@ impl Link {
         let opener = self.openers.get_mut(header.channel.index()).ok_or(PeerError::Unexpected)?;
         let mut plain = Bytes::from(opener.open_copy(header, payload)?);
         self.heartbeat.heard();
+        //= spec: tcp-12
         if phase == Phase::Open && !core::mem::replace(&mut self.opened, true) {
             events.extend(E::confirmed());
         }
@@ -174,11 +175,6 @@ impl Link {
             _ => return Err(PeerError::Malformed),
         }
         Ok(Heard::Nothing)
-    }
-
-    /// The peer is known to hold the keys: no frame need show it.
-    pub(super) const fn confirm(&mut self) {
-        self.opened = true;
     }
 
     /// Uses up the numbers of a channel but one.

@@ -267,17 +267,12 @@ impl ServerEndpoint {
                     self.seal(now, &split);
                 }
             }
-            // After a challenge both sides have keys, and the device has proven that it is no replay.
+            // After a challenge both sides have keys.
             _ => {
                 //= spec: tcp-10
                 let link = self.base.keys().ok_or(Misuse::State)?;
-                let granted = matches!(response.answer, Some(v2::auth_response::Answer::Grant(_)));
                 link.push_control(FrameType::AuthResp, response.encode_to_vec())
                     .map_err(|_| Misuse::QueueFull)?;
-                if granted {
-                    link.confirm();
-                    self.base.events.extend(Event::confirmed());
-                }
             }
         }
         Ok(())

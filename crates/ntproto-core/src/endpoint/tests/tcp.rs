@@ -74,7 +74,18 @@ fn a_client_that_was_shown_a_certificate_tells_its_key() {
         panic!()
     };
     assert_eq!(key, keys().current().public());
-    // The answer belongs to this very challenge, so the session needs no first frame to be confirmed.
+}
+
+/// An answer may be late: who made it may have gone, and come back on another connection that it must not end.
+//= proof: tcp-12
+#[test]
+fn after_a_challenge_too_the_first_frame_confirms() {
+    let mut pair = certified();
+    pair.run();
+    pair.let_in();
+    assert_eq!(pair.confirmed, 0, "somebody answered, and nobody has heard the grant yet");
+    pair.client.call(pair.now, client::Command::RefreshTicket).unwrap();
+    pair.run();
     assert_eq!(pair.confirmed, 1);
 }
 
