@@ -10,7 +10,7 @@ const WITHIN: u64 = 2_000;
 /// Byte streams there are not TCP's.
 const NOT_IN_STREAMS: [Plant; 1] = [Plant::StreamLosesBytes];
 /// Over QUIC and TCP: a run takes longer, and nobody forges frames or steals credentials there.
-const WITHIN_QUIC: u64 = 300;
+const WITHIN_QUIC: u64 = 1_000;
 const NOT_IN_QUIC: [Plant; 2] = [Plant::TagIgnored, Plant::RevocationForgotten];
 
 fn hunt(plan: Plan, within: u64, but: &[Plant]) {

@@ -52,6 +52,7 @@ impl World {
             let Host::Device(d, boot) = host else { return Err("the server dials".into()) };
             let port = self.quic.as_mut().map_or(0, |link| link.address(d).port());
             let n = self.wires.add(Dialler::Device(d, boot), port, Some(id));
+            self.trace.add("dial", &[n as u64, d as u64, id.0], &[]);
             self.dial(n, remote == Link::server());
             return Ok(());
         }
@@ -62,6 +63,8 @@ impl World {
         let wire = &mut self.wires.all[n];
         match step {
             StreamStep::Close => {
+                self.trace.add("hang up", &[n as u64, way.index() as u64], &[]);
+                let wire = &mut self.wires.all[n];
                 let pending = std::mem::take(&mut wire.lane(way.back()).out);
                 self.wires.let_go(n, way);
                 let own = self.wires.all[n].lane(way.back());
@@ -344,6 +347,7 @@ impl World {
             self.wires.let_go(n, way);
             return Ok(());
         }
+        self.trace.add("over", &[n as u64, way.index() as u64], &[]);
         let told = self.tell(n, way, StreamInput::Closed);
         self.wires.let_go(n, way);
         told?;
