@@ -2,6 +2,7 @@
 
 use arbitrary::Arbitrary;
 use ntproto_core::ids::{ConversationId, Uin};
+use ntproto_core::session::records;
 use ntproto_core::wire::channel::Channel;
 use ntproto_core::wire::frame::{self, Flags, FrameType};
 use ntproto_core::wire::packet::{Kind, Packet, PacketId};
@@ -140,6 +141,11 @@ impl Body<'_> {
 impl AuthRequest<'_> {
     /// As protobuf.
     pub fn encode(&self) -> Vec<u8> {
+        self.message().encode_to_vec()
+    }
+
+    /// The message itself.
+    pub fn message(&self) -> v2::AuthRequest {
         use auth_request::Credential as C;
         let secret = bytes::Bytes::copy_from_slice(self.secret);
         let code = bytes::Bytes::copy_from_slice(&[self.credential; 16]);
@@ -168,7 +174,6 @@ impl AuthRequest<'_> {
                 request_id,
             }),
         }
-        .encode_to_vec()
     }
 }
 
@@ -276,6 +281,83 @@ pub fn noise_request_of(device: u8, ephemeral: u8, payload: &[u8]) -> Vec<u8> {
 /// A second handshake message.
 pub fn noise_response(payload: &[u8]) -> Vec<u8> {
     [&[0xe2; 32][..], payload, &[0; 16]].concat()
+}
+
+/// A challenge of handshake B, by a server with this static key.
+pub fn noise_challenge(server: &[u8; 32], payload: &[u8]) -> Vec<u8> {
+    [&[0xe3; 32][..], server, payload].concat()
+}
+
+/// The answer to a challenge, by a device of its own with an ephemeral of its own.
+pub fn noise_answer(device: u8, ephemeral: u8, payload: &[u8]) -> Vec<u8> {
+    [&[ephemeral; 32][..], &[device; 32], &[0; 16], payload, &[0; 16]].concat()
+}
+
+/// A challenge's payload, mostly legal.
+#[derive(Arbitrary, Debug)]
+pub struct Challenge<'a> {
+    token: u8,
+    /// The key that the certificate names, if not the server's.
+    key: Option<u8>,
+    not_before: u8,
+    not_after: u8,
+    /// Instead of a certificate's body.
+    body: Option<&'a [u8]>,
+    versions: Vec<&'a str>,
+    version_known: bool,
+    transports: Vec<&'a str>,
+}
+
+impl Challenge<'_> {
+    /// As TLV3 records; as they come where the rules forbid them. Times are hours, a client's clock shows 100.
+    pub fn encode(&self, server: &[u8; 32]) -> Vec<u8> {
+        let body = v2::ServerCertificateBody {
+            static_key: self.key.map_or(*server, |key| [key; 32]).to_vec().into(),
+            key_id: 1,
+            not_before_ms: u64::from(self.not_before) * HOUR_MS,
+            not_after_ms: u64::from(self.not_after) * HOUR_MS,
+        };
+        let body = self.body.map_or_else(|| body.encode_to_vec(), <[u8]>::to_vec);
+        let mut versions: Vec<String> = self.versions.iter().map(|v| (*v).to_owned()).collect();
+        if self.version_known {
+            versions.push("2.4.1".into());
+        }
+        let challenge = records::Challenge {
+            token: [self.token; 32],
+            certificate: v2::ServerCertificate { body: body.into(), signature: vec![0; 64].into() },
+            versions,
+            transports: self.transports.iter().map(|t| (*t).to_owned()).collect(),
+        };
+        records::write_challenge(&challenge).unwrap_or_default()
+    }
+}
+
+/// An hour.
+pub const HOUR_MS: u64 = 3_600_000;
+
+/// Something done to bytes.
+#[derive(Arbitrary, Debug)]
+pub struct Change<'a> {
+    at: u16,
+    by: u8,
+    insert: &'a [u8],
+    keep: Option<u16>,
+}
+
+impl Change<'_> {
+    /// The bytes, changed.
+    pub fn apply(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut out = bytes.to_vec();
+        let at = usize::from(self.at) % (out.len() + 1);
+        if let Some(byte) = out.get_mut(at) {
+            *byte ^= self.by;
+        }
+        out.splice(at..at, self.insert.iter().copied());
+        if let Some(keep) = self.keep {
+            out.truncate(usize::from(keep));
+        }
+        out
+    }
 }
 
 /// Numbers the frames it makes.
