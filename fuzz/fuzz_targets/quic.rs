@@ -13,12 +13,11 @@ use libfuzzer_sys::fuzz_target;
 use ntproto_core::time::{Instant, Now, UnixMillis};
 use ntproto_core::tx::TxBuf;
 use ntproto_core::wire::channel::Channel;
-use ntproto_quic::tls::default_provider;
+use ntproto_fuzz::tls::tls;
 use ntproto_quic::{
-    ALPN, ClientSessions, ClientTls, ConnId, EarlyData, Endpoint, EndpointConfig, Event, Input, Limits,
-    Output, Pin, Received, ServerTls, SessionMemory, TX_LIMIT, Trust,
+    ClientSessions, ClientTls, ConnId, EarlyData, Endpoint, EndpointConfig, Event, Input, Limits, Output,
+    Received, SessionMemory, TX_LIMIT,
 };
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 #[derive(Arbitrary, Debug)]
 enum Op<'a> {
@@ -53,25 +52,6 @@ const SERVER: usize = 0;
 const CLIENT: usize = 1;
 /// 2026-06-01, inside the validity of the certificate.
 const UNIX: u64 = 1_780_272_000_000;
-
-struct Tls {
-    server: ServerTls,
-    client: ClientTls,
-}
-
-fn tls() -> &'static Tls {
-    static TLS: OnceLock<Tls> = OnceLock::new();
-    TLS.get_or_init(|| {
-        let key = rcgen::KeyPair::generate().expect("a key");
-        let params = rcgen::CertificateParams::new(vec!["fuzz.test".into()]).expect("a name");
-        let cert = params.self_signed(&key).expect("a certificate").der().clone();
-        let pin = Pin::of(&cert).expect("a pin");
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let server = ServerTls::new(default_provider(), vec![cert], key, &[ALPN]).expect("a server");
-        let client = ClientTls::new(default_provider(), Trust::Pinned(vec![pin]), &[ALPN]).expect("a client");
-        Tls { server, client }
-    })
-}
 
 /// One endpoint and what it has said.
 struct Host {

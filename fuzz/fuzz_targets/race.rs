@@ -22,15 +22,12 @@ use ntproto_core::tx::TxBuf;
 use ntproto_core::wire::nthd;
 use ntproto_fuzz::STUB;
 use ntproto_fuzz::peer::{self, Change, Content, HOUR_MS, Peer, Sent, noise_challenge, noise_response};
+use ntproto_fuzz::tls::tls;
 use ntproto_net::{Machine as _, Step, StreamId, StreamInput, StreamStep};
 use ntproto_proto::v2;
-use ntproto_quic::tls::default_provider;
-use ntproto_quic::{
-    ALPN, ClientSessions, ClientTls, EndpointConfig, Pin, Received, ServerTls, SessionMemory, TX_LIMIT, Trust,
-};
+use ntproto_quic::{ClientSessions, EndpointConfig, Received, SessionMemory, TX_LIMIT};
 use ntproto_sdk::driver::{CallId, Command, Driver, Effect, Server, Transports};
 use prost::Message as _;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
@@ -129,25 +126,6 @@ const MAX_STEPS: usize = 20_000;
 const MAX_TIMERS: usize = 500;
 /// A client's clock at the start.
 const UNIX_MS: u64 = 100 * HOUR_MS;
-
-struct Tls {
-    server: ServerTls,
-    client: ClientTls,
-}
-
-fn tls() -> &'static Tls {
-    static TLS: OnceLock<Tls> = OnceLock::new();
-    TLS.get_or_init(|| {
-        let key = rcgen::KeyPair::generate().expect("a key");
-        let params = rcgen::CertificateParams::new(vec!["fuzz.test".into()]).expect("a name");
-        let cert = params.self_signed(&key).expect("a certificate").der().clone();
-        let pin = Pin::of(&cert).expect("a pin");
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let server = ServerTls::new(default_provider(), vec![cert], key, &[ALPN]).expect("a server");
-        let client = ClientTls::new(default_provider(), Trust::Pinned(vec![pin]), &[ALPN]).expect("a client");
-        Tls { server, client }
-    })
-}
 
 fn address(n: u8) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, n], 443))

@@ -1,10 +1,11 @@
-//! What the targets share: cryptography that is none, and a peer that speaks with it.
+//! What the targets share: cryptography that is none, and a peer that speaks with it, a TLS certificate.
 //!
 //! With [`STUB`] every tag and signature is right, so the fuzzer gets behind authentication and the code
 //! there meets every content a broken or hostile but authenticated peer could send.
 #![forbid(unsafe_code)]
 
 pub mod peer;
+pub mod tls;
 
 use ntproto_core::crypto::secret::Secret;
 use ntproto_core::crypto::{AeadKey, AgreementKey, CryptoError, CryptoProvider};

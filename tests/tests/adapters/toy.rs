@@ -304,7 +304,7 @@ impl Machine for Stuck {
 }
 
 /// A peer that connects, reads nothing, and looks after a while whether it was given up.
-pub(crate) async fn stuck(host: impl Host, _seed: u64) -> Vec<&'static str> {
+pub(crate) async fn stuck(host: impl Host) -> Vec<&'static str> {
     let (udp, tcp) = ntproto_drive::bind(([127, 0, 0, 1], 0).into()).unwrap();
     let address = tcp.local_addr().unwrap();
     let clock = Clock::start();

@@ -6,11 +6,13 @@
 //! | [`records`] | the same messages as they travel on TCP |
 //! | [`ticket`] | tickets the server seals for itself |
 //!
+//! Handshake A; the one in which the server speaks first stands in [`handshake`]:
+//!
 //! ```text
 //! client  Initiator::start ── AUTH_REQ ──▶ Responder::receive   server
 //!              │                                 │ claims: may this device in?
 //!              │                                 ▼
-//!         finish ◀────────── AUTH_RESP ──── Reply::answer  
+//!         finish ◀────────── AUTH_RESP ──── Reply::answer
 //!              └── grant, k1 k2 h                └── k1 k2 h
 //! ```
 

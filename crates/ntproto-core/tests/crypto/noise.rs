@@ -21,7 +21,16 @@ const INITIATOR_E: [u8; 32] = [0x33; 32];
 const RESPONDER_E: [u8; 32] = [0x44; 32];
 
 fn builder<'a>(prologue: &'a [u8], s: &'a [u8; 32], e: &'a [u8; 32]) -> Builder<'a> {
-    Builder::new(PATTERN.parse().unwrap())
+    builder_of(PATTERN, prologue, s, e)
+}
+
+pub(crate) fn builder_of<'a>(
+    pattern: &str,
+    prologue: &'a [u8],
+    s: &'a [u8; 32],
+    e: &'a [u8; 32],
+) -> Builder<'a> {
+    Builder::new(pattern.parse().unwrap())
         .prologue(prologue)
         .unwrap()
         .local_private_key(s)

@@ -9,7 +9,7 @@ use ntproto_core::crypto::secret::Secret;
 use snow::Builder;
 
 use crate::PROVIDERS;
-use crate::noise::{read, transport_agrees, write};
+use crate::noise::{builder_of, read, transport_agrees, write};
 
 const PATTERN: &str = "Noise_IX_25519_AESGCM_SHA256";
 const PROLOGUES: [&[u8]; 3] = [b"NTHD\x01\0\0\0\0\0\0\0", b"", &[0xa5; 100]];
@@ -22,12 +22,7 @@ const SERVER_E: [u8; 32] = [0x33; 32];
 const CLIENT_E: [u8; 32] = [0x44; 32];
 
 fn builder<'a>(prologue: &'a [u8], s: &'a [u8; 32], e: &'a [u8; 32]) -> Builder<'a> {
-    Builder::new(PATTERN.parse().unwrap())
-        .prologue(prologue)
-        .unwrap()
-        .local_private_key(s)
-        .unwrap()
-        .fixed_ephemeral_key_for_testing_only(e)
+    builder_of(PATTERN, prologue, s, e)
 }
 
 #[test]

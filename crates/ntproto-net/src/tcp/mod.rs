@@ -19,15 +19,13 @@ use std::time::Duration;
 
 use ntproto_core::binding::Binding;
 use ntproto_core::time::{Instant, Now};
-use ntproto_quic::EarlyData;
+use ntproto_quic::{ALPN, EarlyData};
 
 use crate::event::{Closed, Event, TcpClosed};
 use crate::{ConnId, StreamId, StreamInput, StreamStep};
 use gate::{Gate, TcpLimits};
 use stream::{Direction, Stream};
 
-/// The protocol name, as QUIC's ALPN has it: TCP speaks nothing else yet.
-const ALPN: &[u8] = b"ntp/2";
 /// A connection that was dialled must be up within this.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -84,6 +82,7 @@ impl Tcp {
     }
 
     fn opened(&mut self, id: StreamId, remote: SocketAddr) {
+        // TCP speaks nothing else yet.
         let (alpn, binding) = (ALPN.to_vec(), Binding::TCP);
         let early = EarlyData::Unused;
         self.events.push_back(Event::Connected { conn: id.into(), alpn, binding, remote, early });
@@ -122,8 +121,9 @@ impl Tcp {
     /// Visits a connection that is not over.
     pub(crate) fn with<R>(&mut self, id: StreamId, visit: impl FnOnce(&mut Stream) -> R) -> Option<R> {
         let stream = self.streams.get_mut(&id).filter(|stream| !stream.is_closing())?;
+        let half_open = stream.is_half_open();
         let result = visit(stream);
-        if stream.take_settled() {
+        if half_open && !stream.is_half_open() {
             self.gate.settled();
         }
         if let Some(code) = stream.close_code() {
@@ -139,7 +139,8 @@ impl Tcp {
         if let Direction::Dialled { until } = stream.direction() {
             self.dials.remove(&(until, id));
         }
-        if stream.take_half_open() {
+        if stream.is_half_open() {
+            stream.settle();
             self.gate.settled();
         }
         if stream.tell_end() {

@@ -62,7 +62,6 @@ pub struct Stream {
     blocked: ChannelSet,
     /// The gate counts it.
     half_open: bool,
-    settled: bool,
     told_end: bool,
     queued: bool,
 }
@@ -83,7 +82,6 @@ impl Stream {
             writing: false,
             blocked: ChannelSet::NONE,
             half_open: accepted,
-            settled: false,
             told_end: false,
             queued: false,
         }
@@ -181,13 +179,8 @@ impl Stream {
         }
     }
 
-    pub(crate) fn take_half_open(&mut self) -> bool {
-        std::mem::take(&mut self.half_open)
-    }
-
-    /// Whether it was settled in the last visit.
-    pub(crate) fn take_settled(&mut self) -> bool {
-        std::mem::take(&mut self.settled)
+    pub(crate) const fn is_half_open(&self) -> bool {
+        self.half_open
     }
 
     /// `true` the first time.
@@ -213,8 +206,8 @@ impl Stream {
     }
 
     /// The peer has proven who it is: it no longer counts as half-open.
-    pub fn settle(&mut self) {
-        self.settled |= std::mem::take(&mut self.half_open);
+    pub const fn settle(&mut self) {
+        self.half_open = false;
     }
 
     /// See [`Conn::write`](crate::Conn::write).

@@ -457,6 +457,8 @@ impl Machine for Driver {
                     && self.net.with(now, conn, |c| c.path_changed()) == Some(false)
                 {
                     self.hang_up(now, ErrorCode::Normal);
+                    // What became of it says nothing of the network there is now.
+                    self.tcp_failed = false;
                     self.tell(now, client::Input::Disconnected);
                 }
                 self.client.handle(now, client::Input::NetworkChanged);

@@ -53,6 +53,13 @@ async fn client(wish: Wish<'_>) -> Client {
     connect(options).await.unwrap()
 }
 
+/// The first to come, through a network.
+async fn first_through(network: &Proxy, server: &Running, transports: Transports) -> Client {
+    let connect = network.connect_string(&server.connect_string);
+    let code = server.invitation.clone();
+    client(Wish { connect: &connect, code, seed: 1, transports, speaks_first: false }).await
+}
+
 /// A server and two people on it, the first by `transports`, the second by QUIC, straight.
 struct World {
     server: Running,
@@ -168,15 +175,7 @@ async fn a_client_that_requires_quic_stays_away_then() {
     let server = Server::start(config(dir.path())).await.unwrap();
     let proxy = Proxy::start(&server.connect_string);
     proxy.drop_udp(true);
-    let connect = proxy.connect_string(&server.connect_string);
-    let wish = Wish {
-        connect: &connect,
-        code: server.invitation.clone(),
-        seed: 1,
-        transports: Transports::RequireQuic,
-        speaks_first: false,
-    };
-    let alice = client(wish).await;
+    let alice = first_through(&proxy, &server, Transports::RequireQuic).await;
     assert!(timeout(Duration::from_secs(4), alice.online()).await.is_err());
     assert_eq!(proxy.tcp_connections(), 0, "it did not even try");
     proxy.drop_udp(false);
@@ -194,15 +193,7 @@ async fn a_network_that_accepts_any_tcp_does_not_keep_a_client_from_quic() {
     let proxy = Proxy::start(&server.connect_string);
     proxy.drop_udp(true);
     proxy.hollow_tcp();
-    let connect = proxy.connect_string(&server.connect_string);
-    let wish = Wish {
-        connect: &connect,
-        code: server.invitation.clone(),
-        seed: 1,
-        transports: Transports::Any,
-        speaks_first: false,
-    };
-    let alice = client(wish).await;
+    let alice = first_through(&proxy, &server, Transports::Any).await;
     while proxy.tcp_connections() == 0 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -106,14 +106,13 @@ fn a_doubt_that_leads_nowhere_is_given_up() {
     config.transports = Vec::from([TransportId::Quic, TransportId::Tcp]);
     let mut w = World::of(config, Saved::default());
     w.keys = Arc::new(ServerKeys::new(ServerKey::generate(&mut Rng::new([51; 32]), &RUSTCRYPTO, 2), None));
+    w.binding = Binding::TCP;
     let mut asked = Vec::new();
     w.call(Command::Start).unwrap();
     for _ in 0..6 {
         asked.push(w.only);
-        w.binding = if w.only.is_some() { Binding::TCP } else { BINDING };
         let before = w.connects;
         while w.connects == before {
-            w.binding = Binding::TCP;
             w.later(1_000);
         }
     }

@@ -10,6 +10,7 @@ use ntproto_proto::v2::AuthRequest;
 
 use super::claims::check;
 use super::{AuthClaims, Carriage, HandshakeError, MAX_AUTH_PAYLOAD, VERSIONS, choose_version, fresh};
+use crate::binding::TransportId;
 use crate::crypto::identity::{Certificate, DeviceKeys, ServerKeys};
 use crate::crypto::noise::ix::{ANSWER_OVERHEAD, Initiator, ResponderStart};
 use crate::crypto::schedule::NoiseSplit;
@@ -68,7 +69,7 @@ impl Challenge {
             token: ephemeral.token,
             certificate,
             versions: VERSIONS.iter().map(|v| String::from(*v)).collect(),
-            transports: Vec::from(["quic".into(), "tcp".into()]),
+            transports: [TransportId::Quic, TransportId::Tcp].map(|t| t.name().into()).into(),
         })?;
         //= spec: tcp-7
         let prologue = nthd::header(0);
