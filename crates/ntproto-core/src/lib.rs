@@ -17,6 +17,7 @@
 //! | [`dispatch`] | packet id → handler |
 //! | [`endpoint`] | one authenticated connection over any transport |
 //! | [`text`] | what people paste |
+//! | [`model`] | what client and server agree on about people and groups |
 //! | [`client`] | endpoint, reconnect, outbox, inbox: what an application embeds |
 //! | `journal` | (debug builds only) a run written down, and its exact replay |
 #![no_std]
@@ -38,6 +39,7 @@ pub mod ids;
 #[cfg(debug_assertions)]
 pub mod journal;
 pub mod liveness;
+pub mod model;
 pub mod rng;
 pub mod session;
 pub mod text;
