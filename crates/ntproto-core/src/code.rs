@@ -93,6 +93,20 @@ codes! {
     Unavailable = 72, "UNAVAILABLE";
     /// The client gave this id up before it was stored.
     Cancelled = 73, "CANCELLED";
+    /// The version compared is not the current one: read again.
+    Stale = 74, "STALE";
+    /// It was there: dissolved, recalled or deleted.
+    Gone = 75, "GONE";
+    /// The owner of a group can't leave it: hand it over, or dissolve it.
+    LastOwner = 76, "LAST_OWNER";
+    /// May not send in this group now.
+    Muted = 77, "MUTED";
+    /// As many as there may be.
+    TooMany = 78, "TOO_MANY";
+    /// The time in which it could be done is over.
+    TooLate = 79, "TOO_LATE";
+    /// A name or text that may not be shown as it is.
+    BadName = 80, "BAD_NAME";
 }
 
 impl core::fmt::Display for ErrorCode {
