@@ -96,6 +96,7 @@ impl Body<'_> {
                     client_msg_id: vec![*id; if *id == 0xff { 3 } else { 16 }].into(),
                     body: body.to_vec().into(),
                     resolve_only: *resolve_only,
+                    ..Default::default()
                 };
                 (Some(PacketId::SEND), request.encode_to_vec())
             }
@@ -118,6 +119,7 @@ impl Body<'_> {
                 let mark = |(to, seq): &(u8, u16)| v2::Watermark {
                     conversation: conversation(*to),
                     delivered_seq: (*seq).into(),
+                    ..Default::default()
                 };
                 let request = v2::DeliveredRequest { watermarks: marks.iter().map(mark).collect() };
                 (Some(PacketId::DELIVERED), request.encode_to_vec())

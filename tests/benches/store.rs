@@ -92,7 +92,15 @@ fn pages(folder: &Path) -> f64 {
     rate(50, || {
         let uin = devices[turn % devices.len()].uin;
         let epoch = Some([0; 16]);
-        let page = Txn::SyncPage { uin, epoch, cursor, limit: 50, max_bytes: 1 << 20 };
+        let page = Txn::SyncPage {
+            uin,
+            epoch,
+            cursor,
+            limit: 50,
+            max_bytes: 1 << 20,
+            max_lag: u64::MAX,
+            place: false,
+        };
         match store.commit(&[page]).pop() {
             Some(Ok(Outcome::Page { next, has_more, .. })) => {
                 cursor = if has_more { next } else { 0 };

@@ -17,6 +17,16 @@ fn hex(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     bytes.iter().try_for_each(|b| write!(f, "{b:02x}"))
 }
 
+/// A group, numbered by the server from 1. Zero is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupId(pub u64);
+
+impl fmt::Display for GroupId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 macro_rules! id16 {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -58,7 +68,8 @@ id16! {
     ClientMsgId
 }
 id16! {
-    /// A conversation. A direct one is its two members, lower number first, big-endian.
+    /// A conversation. A direct one is its two members, lower number first, big-endian; a group's is eight zero bytes
+    /// and the group's id.
     ConversationId
 }
 
@@ -86,5 +97,27 @@ impl ConversationId {
         let low = u64::from_be_bytes(low.try_into().ok()?);
         let high = u64::from_be_bytes(high.try_into().ok()?);
         (low != 0 && low < high).then_some((Uin(low), Uin(high)))
+    }
+
+    /// The conversation of a group.
+    ///
+    /// ```
+    /// use ntproto_core::ids::{ConversationId, GroupId};
+    /// let id = ConversationId::of_group(GroupId(7));
+    /// assert_eq!((id.group(), id.members()), (Some(GroupId(7)), None));
+    /// ```
+    #[must_use]
+    pub fn of_group(group: GroupId) -> Self {
+        let mut id = [0; 16];
+        id[8..].copy_from_slice(&group.0.to_be_bytes());
+        Self(id)
+    }
+
+    /// The group whose conversation it is; `None` when it is no group's.
+    #[must_use]
+    pub fn group(self) -> Option<GroupId> {
+        let (zero, id) = self.0.split_at(8);
+        let id = u64::from_be_bytes(id.try_into().ok()?);
+        (zero == [0; 8] && id != 0).then_some(GroupId(id))
     }
 }

@@ -23,6 +23,8 @@ pub struct HubConfig {
     pub sync_page: u32,
     /// Bytes in one page of an inbox: it fits a channel's queue with room to spare.
     pub sync_page_bytes: u32,
+    /// A cursor further behind than so many changes is told to start anew, from a snapshot.
+    pub max_lag: u64,
     /// Watermarks in one DELIVERED: one transaction writes an entry for each.
     pub max_watermarks: usize,
     /// Accounts one invitation may create.
@@ -69,6 +71,7 @@ impl Default for HubConfig {
             max_body: MAX_BODY,
             sync_page: 256,
             sync_page_bytes: 128 * 1_024,
+            max_lag: 10_000,
             max_watermarks: 256,
             max_invitation_uses: MAX_INVITATION_USES,
             max_invitation_lifetime: MAX_INVITATION_LIFETIME,

@@ -7,19 +7,18 @@ use core::ops::Deref;
 use bytes::Bytes;
 use ntproto_core::code::ErrorCode;
 use ntproto_core::dispatch::{Outcome as Answer, Refusal};
-use ntproto_core::ids::{DeviceId, Uin};
+use ntproto_core::ids::{DeviceId, GroupId, Uin};
 use ntproto_core::journal::{self, Journal, Machine, Malformed, Reader, Writer};
 use ntproto_core::time::{Now, UnixMillis};
 use ntproto_core::tx::TxBuf;
 use ntproto_core::wire::channel::Channel;
 use ntproto_core::wire::packet::PacketId;
-use ntproto_proto::v2;
 use prost::Message;
 
 use crate::api::{AskId, Command, ConnId, Input, Misuse, Output, Push};
 use crate::hub::Hub;
 use crate::store::txn::{Boot, DeviceInfo, InboxPlace, ReceiptPlaced};
-use crate::store::{OpId, Outcome, StoreError, Txn};
+use crate::store::{Acted, OpId, Outcome, Placed, StoreError, Txn};
 
 /// A hub that writes down what it is given, and a digest of what it gives. Used in a hub's place; what
 /// only looks at a hub goes to the hub itself.
@@ -274,13 +273,15 @@ fn write_outcome(outcome: &Outcome, to: &mut Writer) {
             to.u8(4);
             write_device(device, to);
         }
-        Outcome::Appended { conv_seq, stored, duplicate, entries } => {
+        Outcome::Appended { conv_seq, stored, duplicate, entries, target_seq, dirty } => {
             to.u8(5);
             to.u64(*conv_seq);
             to.u64(stored.0);
             to.flag(*duplicate);
             to.u64(entries.len() as u64);
             entries.iter().for_each(|place| write_place(place, to));
+            to.u64(*target_seq);
+            to.flag(*dirty);
         }
         Outcome::Cancelled => to.u8(6),
         Outcome::Page { epoch, deltas, next, has_more } => {
@@ -317,6 +318,15 @@ fn write_outcome(outcome: &Outcome, to: &mut Writer) {
             to.u8(12);
             to.u64(*above);
         }
+        Outcome::Acted(acted) => {
+            to.u8(13);
+            write_acted(acted, to);
+        }
+        Outcome::Groups(groups) => {
+            to.u8(14);
+            to.u64(groups.len() as u64);
+            groups.iter().for_each(|group| to.u64(group.0));
+        }
     }
 }
 
@@ -332,11 +342,13 @@ fn read_outcome(from: &mut Reader<'_>) -> Result<Outcome, Malformed> {
             stored: time(from)?,
             duplicate: from.flag()?,
             entries: list(from, read_place)?,
+            target_seq: from.u64()?,
+            dirty: from.flag()?,
         },
         6 => Outcome::Cancelled,
         7 => Outcome::Page {
             epoch: from.sized()?,
-            deltas: list(from, |from| v2::Delta::decode(from.blob()?).map_err(|_| Malformed))?,
+            deltas: list(from, message)?,
             next: from.u64()?,
             has_more: from.flag()?,
         },
@@ -344,15 +356,55 @@ fn read_outcome(from: &mut Reader<'_>) -> Result<Outcome, Malformed> {
         9 => Outcome::Delivered {
             receipts: list(from, |from| {
                 let place = read_place(from)?;
-                let receipt = v2::Receipt::decode(from.blob()?).map_err(|_| Malformed)?;
-                Ok(ReceiptPlaced { place, receipt })
+                Ok(ReceiptPlaced { place, receipt: message(from)? })
             })?,
         },
         10 => Outcome::Devices(list(from, read_device)?),
         11 => Outcome::Revoked { generation: from.u64()? },
         12 => Outcome::Restored { above: from.u64()? },
+        13 => Outcome::Acted(read_acted(from)?),
+        14 => Outcome::Groups(list(from, |from| Ok(GroupId(from.u64()?)))?),
         _ => return Err(Malformed),
     })
+}
+
+fn write_acted(acted: &Acted, to: &mut Writer) {
+    to.blob(&acted.answer);
+    to.u64(acted.places.len() as u64);
+    for Placed { place, packet } in &acted.places {
+        write_place(place, to);
+        to.blob(&packet.encode_to_vec());
+    }
+    to.flag(acted.delta.is_some());
+    to.blob(&acted.delta.as_ref().map(Message::encode_to_vec).unwrap_or_default());
+    to.u64(acted.presence.len() as u64);
+    acted.presence.iter().for_each(|presence| to.blob(&presence.encode_to_vec()));
+    to.flag(acted.revoked.is_some());
+    let (uin, device) = acted.revoked.unwrap_or((Uin(0), DeviceId([0; 16])));
+    to.u64(uin.0);
+    to.blob(&device.0);
+}
+
+fn read_acted(from: &mut Reader<'_>) -> Result<Acted, Malformed> {
+    Ok(Acted {
+        answer: Bytes::copy_from_slice(from.blob()?),
+        places: list(from, |from| Ok(Placed { place: read_place(from)?, packet: message(from)? }))?,
+        delta: {
+            let some = from.flag()?;
+            let delta = message(from)?;
+            some.then_some(delta)
+        },
+        presence: list(from, message)?,
+        revoked: {
+            let some = from.flag()?;
+            let device = (Uin(from.u64()?), DeviceId(from.sized()?));
+            some.then_some(device)
+        },
+    })
+}
+
+fn message<M: Message + Default>(from: &mut Reader<'_>) -> Result<M, Malformed> {
+    M::decode(from.blob()?).map_err(|_| Malformed)
 }
 
 fn write_device(device: &DeviceInfo, to: &mut Writer) {
@@ -366,6 +418,7 @@ fn write_device(device: &DeviceInfo, to: &mut Writer) {
     to.u64(device.revoked.map_or(0, |at| at.0));
     to.u64(device.generation);
     to.flag(device.may_invite);
+    to.flag(device.admin);
 }
 
 fn read_device(from: &mut Reader<'_>) -> Result<DeviceInfo, Malformed> {
@@ -383,6 +436,7 @@ fn read_device(from: &mut Reader<'_>) -> Result<DeviceInfo, Malformed> {
         },
         generation: from.u64()?,
         may_invite: from.flag()?,
+        admin: from.flag()?,
     })
 }
 
@@ -416,7 +470,7 @@ fn list<'a, T>(
     Ok(all)
 }
 
-const ERRORS: [StoreError; 17] = [
+const ERRORS: [StoreError; 25] = [
     StoreError::NotFound,
     StoreError::Forbidden,
     StoreError::Conflict,
@@ -434,6 +488,14 @@ const ERRORS: [StoreError; 17] = [
     StoreError::Full,
     StoreError::Unavailable,
     StoreError::Corrupt,
+    StoreError::Stale,
+    StoreError::Gone,
+    StoreError::LastOwner,
+    StoreError::Muted,
+    StoreError::TooMany,
+    StoreError::TooLate,
+    StoreError::BadRequest,
+    StoreError::BadName,
 ];
 
 const fn number(error: StoreError) -> u8 {

@@ -21,7 +21,7 @@ use crate::config::{DEFAULT_INVITATION_LIFETIME, RETRY_AFTER, UNAVAILABLE_RETRY}
 use crate::conn::Session;
 use crate::hub::{Hub, Op};
 use crate::line::Wait;
-use crate::store::txn::{Append, DeviceInfo, InboxPlace, ReceiptPlaced};
+use crate::store::txn::{Append, Change, DeviceInfo, InboxPlace, ReceiptPlaced};
 use crate::store::{Outcome, StoreError, Txn};
 
 /// Why a request is refused before the store is asked, and a word about it.
@@ -208,7 +208,7 @@ impl Hub {
             (_, Err(error)) => self.refused_by_store(now, to, error),
             (_, Ok(Outcome::Cancelled)) => self.refused_by_store(now, to, StoreError::Cancelled),
             //= spec: messages-4
-            (What::Send(append), Ok(Outcome::Appended { conv_seq, stored, duplicate, entries })) => {
+            (What::Send(append), Ok(Outcome::Appended { conv_seq, stored, duplicate, entries, .. })) => {
                 self.sent(now, to, append, (conv_seq, stored, duplicate), &entries);
             }
             (What::Delivered, Ok(Outcome::Delivered { receipts })) => {
@@ -269,6 +269,7 @@ impl Hub {
             client_msg_id: Bytes::copy_from_slice(&append.client_msg_id.0),
             stored_ms: stored.0,
             body: append.body,
+            ..Default::default()
         };
         let change = change(EventType::Message, &message);
         for place in entries {
@@ -365,6 +366,7 @@ fn read_send(hub: &mut Hub, now: UnixMillis, session: &Session, body: Bytes) -> 
         conversation,
         client_msg_id,
         after: None,
+        action: Change::Message,
         body_hash: hub.keys.provider.sha256(&[&request.body]),
         //= spec: messages-3
         body: request.body,
@@ -402,6 +404,8 @@ fn page(hub: &Hub, session: &Session, request: &v2::SyncRequest) -> Read {
         cursor: request.cursor,
         limit: request.limit.clamp(1, hub.config.sync_page),
         max_bytes: hub.config.sync_page_bytes,
+        max_lag: hub.config.max_lag,
+        place: false,
     };
     Ok((What::Sync, txn))
 }
@@ -442,6 +446,9 @@ fn read_invite(hub: &mut Hub, now: UnixMillis, session: &Session, body: Bytes) -
         uses: request.uses,
         expires,
         may_invite: request.may_invite,
+        admin: false,
+        account: None,
+        audit: None,
     };
     Ok((What::Invite(code, expires), txn))
 }
@@ -457,5 +464,6 @@ fn listed(device: DeviceInfo, own: DeviceId) -> v2::Device {
         created_ms: device.created.0,
         revoked: device.revoked.is_some(),
         current: device.id == own,
+        admin: device.admin,
     }
 }

@@ -10,7 +10,7 @@ use ntproto_core::time::UnixMillis;
 use ntproto_core::wire::event::EventType;
 use ntproto_hub::store::memory::MemoryStore;
 use ntproto_hub::store::txn::{
-    Append, Boot, DeviceInfo, DeviceKey, EnrolVia, InboxPlace, NewDevice, ReceiptPlaced,
+    Append, Boot, Change, DeviceInfo, DeviceKey, EnrolVia, InboxPlace, NewDevice, ReceiptPlaced,
 };
 use ntproto_hub::store::{Outcome, Store, StoreError, Txn};
 use ntproto_proto::v2;
@@ -81,7 +81,7 @@ impl Model {
                 self.floor = self.floor.min(at.0);
                 Ok(Outcome::ClockFloor { floor: UnixMillis(self.floor) })
             }
-            Txn::CreateInvitation { by, code_hash, uses, expires, may_invite } => {
+            Txn::CreateInvitation { by, code_hash, uses, expires, may_invite, .. } => {
                 if by.is_some_and(|uin| self.account(uin) != Some(true)) {
                     return Err(StoreError::Forbidden);
                 }
@@ -100,7 +100,7 @@ impl Model {
                 found.cloned().map(Outcome::Device).ok_or(StoreError::NotFound)
             }
             Txn::Append(append) => self.append(append),
-            Txn::SyncPage { uin, epoch, cursor, limit, max_bytes } => {
+            Txn::SyncPage { uin, epoch, cursor, limit, max_bytes, .. } => {
                 Ok(self.page(*uin, *epoch, *cursor, *limit, *max_bytes))
             }
             Txn::Delivered { uin, watermarks } => self.delivered(*uin, watermarks),
@@ -196,7 +196,14 @@ impl Model {
                     return Err(StoreError::Conflict);
                 }
                 let (conv_seq, stored) = (*seq, *at);
-                return Ok(Outcome::Appended { conv_seq, stored, duplicate: true, entries: vec![*place] });
+                return Ok(Outcome::Appended {
+                    conv_seq,
+                    stored,
+                    duplicate: true,
+                    entries: vec![*place],
+                    target_seq: 0,
+                    dirty: false,
+                });
             }
             (None, true) => {
                 self.sent.insert(key, Sent::Cancelled);
@@ -225,13 +232,21 @@ impl Model {
             client_msg_id: Bytes::copy_from_slice(&append.client_msg_id.0),
             stored_ms: append.now.0,
             body: append.body.clone(),
+            ..Default::default()
         });
         let other = if append.sender == a { b } else { a };
         let place = self.place(append.sender, line.clone());
         let entries = vec![place, self.place(other, line)];
         let (hash, conversation) = (append.body_hash, append.conversation);
         self.sent.insert(key, Sent::Stored { hash, conversation, seq: conv_seq, at: append.now, place });
-        Ok(Outcome::Appended { conv_seq, stored: append.now, duplicate: false, entries })
+        Ok(Outcome::Appended {
+            conv_seq,
+            stored: append.now,
+            duplicate: false,
+            entries,
+            target_seq: 0,
+            dirty: false,
+        })
     }
 
     fn receipt(&self, conversation: ConversationId, member: Uin) -> v2::Receipt {
@@ -336,7 +351,7 @@ fn txn() -> impl Strategy<Value = Txn> {
         1 => time().prop_map(|at| Txn::Rest { at }),
         1 => (prop::option::of(uin()), 0..3_u8, 0..3_u32, time(), any::<bool>()).prop_map(
             |(by, code, uses, expires, may_invite)| {
-                Txn::CreateInvitation { by, code_hash: [code; 32], uses, expires, may_invite }
+                Txn::CreateInvitation { by, code_hash: [code; 32], uses, expires, may_invite, admin: false, account: None, audit: None }
             }
         ),
         4 => (via(), new_device(), time()).prop_map(|(via, device, now)| Txn::Enrol { via, device, now }),
@@ -358,6 +373,7 @@ fn txn() -> impl Strategy<Value = Txn> {
                     conversation,
                     client_msg_id: ClientMsgId([id; 16]),
                     after: after.map(|n| ClientMsgId([n; 16])),
+                    action: Change::Message,
                     body_hash: [body; 32],
                     body: Bytes::from(vec![body; 10]),
                     now,
@@ -367,7 +383,7 @@ fn txn() -> impl Strategy<Value = Txn> {
         6 => (uin(), prop::option::weighted(0.9, Just(())), 0..12_u64, 0..6_u32, 0..600_u32).prop_map(
             |(uin, epoch, cursor, limit, max_bytes)| {
                 // The epoch is filled in when it is known.
-                Txn::SyncPage { uin, epoch: epoch.map(|()| [0; 16]), cursor, limit, max_bytes }
+                Txn::SyncPage { uin, epoch: epoch.map(|()| [0; 16]), cursor, limit, max_bytes, max_lag: u64::MAX, place: true }
             }
         ),
         6 => (uin(), prop::collection::vec((conversation(), 0..8_u64), 0..4))

@@ -3,10 +3,11 @@
 
 use core::fmt;
 
-use crate::store::LogEntry;
+use crate::store::{self, LogEntry};
 use crate::v2::auth_request::Credential;
 use crate::v2::{
-    AuthRequest, DeviceLink, DeviceLinkBody, InviteResponse, SendRequest, StoredMessage, SyncPacket, Ticket,
+    AuthRequest, DeviceLink, DeviceLinkBody, Friend, FriendRequestRequest, InviteResponse, SendRequest,
+    StoredMessage, SyncPacket, Ticket,
 };
 
 /// Bytes that `Debug` shows the number of, and nothing else.
@@ -45,10 +46,35 @@ redacted! {
     DeviceLink { | body signature }
     DeviceLinkBody { uin device_id expires_ms | nonce }
     InviteResponse { expires_ms | code }
-    SendRequest { conversation client_msg_id resolve_only | body }
-    StoredMessage { conversation conv_seq sender sender_device client_msg_id stored_ms | body }
+    SendRequest { conversation client_msg_id resolve_only action target_seq target_id | body }
+    StoredMessage {
+        conversation conv_seq sender sender_device client_msg_id stored_ms action target_seq edited_seq recalled_seq
+        | body
+    }
     SyncPacket { event_type | payload }
-    LogEntry { sender sender_device client_msg_id stored_ms | body }
+    LogEntry {
+        sender sender_device client_msg_id stored_ms action target_seq edited_seq recalled_seq edits | body
+    }
+}
+
+/// As [`redacted`], of texts.
+macro_rules! unwritten {
+    ($($name:path { $($shown:ident)* | $($hidden:ident)* })*) => {$(
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($name))
+                    $(.field(stringify!($shown), &self.$shown))*
+                    $(.field(stringify!($hidden), &Hidden(self.$hidden.as_bytes())))*
+                    .finish()
+            }
+        }
+    )*};
+}
+
+unwritten! {
+    Friend { uin state blocked since_ms version | remark message extra }
+    FriendRequestRequest { uin | message }
+    store::Friend { state blocked since_ms version | remark message extra }
 }
 
 impl fmt::Debug for Credential {

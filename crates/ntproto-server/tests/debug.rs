@@ -10,7 +10,7 @@ use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
 use ntproto_core::time::UnixMillis;
 use ntproto_core::wire::channel::Channel;
 use ntproto_core::wire::packet::{Kind, Packet, PacketId};
-use ntproto_hub::store::txn::{Append, OpId};
+use ntproto_hub::store::txn::{Append, Change, OpId};
 use ntproto_hub::store::{Outcome, Txn};
 use ntproto_proto::v2::{self, auth_request, auth_response};
 use ntproto_proto::{Hidden, store};
@@ -97,6 +97,7 @@ fn machines_hide_them_too() {
         conversation,
         client_msg_id,
         after: None,
+        action: Change::Message,
         body_hash: [0; 32],
         body: secret(),
         now: UnixMillis(1),

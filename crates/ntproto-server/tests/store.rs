@@ -11,7 +11,7 @@ use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId};
 use ntproto_core::rng::Rng;
 use ntproto_core::time::UnixMillis;
 use ntproto_hub::store::conformance::{self, Disk};
-use ntproto_hub::store::txn::{Append, DeviceInfo, EnrolVia, NewDevice};
+use ntproto_hub::store::txn::{Append, Change, DeviceInfo, EnrolVia, NewDevice};
 use ntproto_hub::store::{Outcome, Store, StoreError, Txn};
 use ntproto_server::store::OpenError;
 use ntproto_server::store::redb::RedbStore;
@@ -273,6 +273,7 @@ fn append(from: &DeviceInfo, to: &DeviceInfo, n: u64, size: usize) -> Txn {
         conversation: ConversationId::direct(from.uin, to.uin),
         client_msg_id: ClientMsgId(id),
         after: None,
+        action: Change::Message,
         body_hash: [n as u8; 32],
         body: Bytes::from(vec![n as u8; size]),
         now: UnixMillis(n),

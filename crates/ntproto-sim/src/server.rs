@@ -348,7 +348,16 @@ impl Server {
 
     /// Makes an invitation, as an operator does before the server starts.
     pub(crate) fn invite(&mut self, code_hash: [u8; 32], expires: UnixMillis) -> Check {
-        let txn = Txn::CreateInvitation { by: None, code_hash, uses: 1, expires, may_invite: true };
+        let txn = Txn::CreateInvitation {
+            by: None,
+            code_hash,
+            uses: 1,
+            expires,
+            may_invite: true,
+            admin: false,
+            account: None,
+            audit: None,
+        };
         match self.disk.store.commit(&[txn]).pop() {
             Some(Ok(Outcome::Done)) => Ok(()),
             other => Err(format!("no invitation: {other:?}")),

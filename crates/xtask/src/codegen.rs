@@ -4,19 +4,29 @@ use std::fs;
 use std::path::Path;
 
 /// The schema files, relative to `proto/`.
-const SCHEMAS: [&str; 3] =
-    ["ntproto/v2/handshake.proto", "ntproto/v2/messages.proto", "ntproto/v2/store.proto"];
+const SCHEMAS: [&str; 7] = [
+    "ntproto/v2/admin.proto",
+    "ntproto/v2/groups.proto",
+    "ntproto/v2/handshake.proto",
+    "ntproto/v2/messages.proto",
+    "ntproto/v2/people.proto",
+    "ntproto/v2/presence.proto",
+    "ntproto/v2/store.proto",
+];
 
 /// What carries credentials or what people wrote: `ntproto-proto` has a `Debug` for each that shows sizes only.
-const REDACTED: [&str; 9] = [
+const REDACTED: [&str; 12] = [
     ".ntproto.v2.AuthRequest",
     ".ntproto.v2.DeviceLink",
     ".ntproto.v2.DeviceLinkBody",
+    ".ntproto.v2.Friend",
+    ".ntproto.v2.FriendRequestRequest",
     ".ntproto.v2.InviteResponse",
     ".ntproto.v2.SendRequest",
     ".ntproto.v2.StoredMessage",
     ".ntproto.v2.SyncPacket",
     ".ntproto.v2.Ticket",
+    ".ntproto.store.v1.Friend",
     ".ntproto.store.v1.LogEntry",
 ];
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId};
 use ntproto_core::time::UnixMillis;
-use ntproto_hub::store::txn::{Append, DeviceInfo, EnrolVia, NewDevice};
+use ntproto_hub::store::txn::{Append, Change, DeviceInfo, EnrolVia, NewDevice};
 use ntproto_hub::store::{Outcome, Store, Txn};
 
 /// Bytes of a message.
@@ -42,6 +42,7 @@ pub fn append(devices: &[DeviceInfo], n: u64) -> Txn {
         conversation: ConversationId::direct(from.uin, to.uin),
         client_msg_id: ClientMsgId(id),
         after: None,
+        action: Change::Message,
         body_hash: [1; 32],
         body: Bytes::from_static(&[7; BODY]),
         now: UnixMillis(n),

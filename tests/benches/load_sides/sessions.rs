@@ -171,6 +171,7 @@ impl<'a> Sessions<'a> {
             client_msg_id: Bytes::copy_from_slice(&self.rng.array::<16>()),
             body: vec![7; body].into(),
             resolve_only: false,
+            ..Default::default()
         };
         let session = self.sessions.get_mut(&conn).unwrap();
         session.count += 1;

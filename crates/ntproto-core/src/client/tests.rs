@@ -77,6 +77,7 @@ fn stored(conv_seq: u64, sender: Uin, device: [u8; 16], id: [u8; 16]) -> v2::Syn
         client_msg_id: Bytes::copy_from_slice(&id),
         stored_ms: T0,
         body: Bytes::from(alloc::format!("message {conv_seq}")),
+        ..Default::default()
     };
     v2::SyncPacket { event_type: EventType::Message as u32, payload: message.encode_to_vec().into() }
 }

@@ -9,6 +9,18 @@ pub enum EventType {
     Message = 1,
     /// A `Receipt`.
     Receipt = 2,
+    /// A `Friend`: a record of one's own.
+    Friend = 3,
+    /// A `GroupState`.
+    Group = 4,
+    /// A `Gap`.
+    Gap = 5,
+    /// A `User`: one's own profile.
+    Profile = 6,
+    /// A `StoredMessage` that edits an earlier one.
+    Edit = 7,
+    /// A `StoredMessage` that takes an earlier one back.
+    Recall = 8,
 }
 
 impl EventType {
@@ -18,6 +30,12 @@ impl EventType {
         match n {
             1 => Some(Self::Message),
             2 => Some(Self::Receipt),
+            3 => Some(Self::Friend),
+            4 => Some(Self::Group),
+            5 => Some(Self::Gap),
+            6 => Some(Self::Profile),
+            7 => Some(Self::Edit),
+            8 => Some(Self::Recall),
             _ => None,
         }
     }

@@ -22,21 +22,120 @@ pub const TRACE_LEN: usize = 25;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PacketId(pub u16);
 
-impl PacketId {
+macro_rules! packets {
+    ($($(#[$doc:meta])* $name:ident = $value:literal;)*) => {
+        impl PacketId {
+            $($(#[$doc])* pub const $name: Self = Self($value);)*
+
+            /// Every packet of ours.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// Its name in the specification, if it is one of ours.
+            #[must_use]
+            pub const fn name(self) -> Option<&'static str> {
+                match self {
+                    $(Self::$name => Some(stringify!($name)),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+packets! {
     /// SendRequest → SendResponse.
-    pub const SEND: Self = Self(0x0101);
+    SEND = 0x0101;
     /// Push: Notify.
-    pub const NOTIFY: Self = Self(0x0102);
+    NOTIFY = 0x0102;
     /// DeliveredRequest → DeliveredResponse.
-    pub const DELIVERED: Self = Self(0x0103);
+    DELIVERED = 0x0103;
+    /// TypingRequest → TypingResponse; pushed as TypingPush.
+    TYPING = 0x0105;
+    /// MarksRequest → MarksResponse.
+    MARKS = 0x0106;
     /// SyncRequest → SyncResponse, on the sync channel.
-    pub const SYNC: Self = Self(0x0201);
+    SYNC = 0x0201;
+    /// HistoryRequest → HistoryResponse, on the sync channel.
+    HISTORY = 0x0202;
+    /// SnapshotRequest → SnapshotResponse, on the sync channel.
+    SNAPSHOT = 0x0203;
+    /// Push: Dirty.
+    DIRTY = 0x0204;
     /// DevicesRequest → DevicesResponse.
-    pub const DEVICES: Self = Self(0x0301);
+    DEVICES = 0x0301;
     /// RevokeDeviceRequest → RevokeDeviceResponse.
-    pub const REVOKE_DEVICE: Self = Self(0x0302);
+    REVOKE_DEVICE = 0x0302;
     /// InviteRequest → InviteResponse.
-    pub const INVITE: Self = Self(0x0303);
+    INVITE = 0x0303;
+    /// AdminAccountsRequest → AdminAccountsResponse.
+    ADMIN_ACCOUNTS = 0x0401;
+    /// AdminDevicesRequest → DevicesResponse.
+    ADMIN_DEVICES = 0x0402;
+    /// AdminInviteRequest → InviteResponse.
+    ADMIN_INVITE = 0x0403;
+    /// AdminRevokeRequest → RevokeDeviceResponse.
+    ADMIN_REVOKE = 0x0404;
+    /// AdminGroupsRequest → AdminGroupsResponse.
+    ADMIN_GROUPS = 0x0405;
+    /// AdminStatsRequest → AdminStatsResponse.
+    ADMIN_STATS = 0x0406;
+    /// AdminBackupRequest → AdminBackupResponse.
+    ADMIN_BACKUP = 0x0407;
+    /// AdminVerifyRequest → AdminVerifyResponse.
+    ADMIN_VERIFY = 0x0408;
+    /// AdminAuditRequest → AdminAuditResponse.
+    ADMIN_AUDIT = 0x0409;
+    /// ProfileSetRequest → ProfileSetResponse.
+    PROFILE_SET = 0x0501;
+    /// ProfilesRequest → ProfilesResponse.
+    PROFILES = 0x0502;
+    /// FriendRequestRequest → FriendResponse.
+    FRIEND_REQUEST = 0x0503;
+    /// FriendAnswerRequest → FriendResponse.
+    FRIEND_ANSWER = 0x0504;
+    /// FriendUpdateRequest → FriendResponse.
+    FRIEND_UPDATE = 0x0505;
+    /// FriendDeleteRequest → FriendResponse.
+    FRIEND_DELETE = 0x0506;
+    /// FriendsRequest → FriendsResponse.
+    FRIENDS = 0x0507;
+    /// GroupCreateRequest → GroupResponse.
+    GROUP_CREATE = 0x0601;
+    /// GroupGetRequest → GroupGetResponse.
+    GROUP_GET = 0x0602;
+    /// GroupUpdateRequest → GroupResponse.
+    GROUP_UPDATE = 0x0603;
+    /// GroupInviteRequest → GroupResponse.
+    GROUP_INVITE = 0x0604;
+    /// GroupRequest → GroupResponse.
+    GROUP_JOIN = 0x0605;
+    /// GroupRequest → GroupResponse.
+    GROUP_LEAVE = 0x0606;
+    /// GroupRemoveRequest → GroupResponse.
+    GROUP_REMOVE = 0x0607;
+    /// GroupRequest → GroupResponse.
+    GROUP_DISSOLVE = 0x0608;
+    /// GroupRoleRequest → GroupResponse.
+    GROUP_ROLE = 0x0609;
+    /// GroupMuteRequest → GroupResponse.
+    GROUP_MUTE = 0x060a;
+    /// GroupMembersRequest → GroupMembersResponse.
+    GROUP_MEMBERS = 0x060b;
+    /// GroupChangesRequest → GroupChangesResponse.
+    GROUP_CHANGES = 0x060c;
+    /// GroupsRequest → GroupsResponse.
+    GROUPS = 0x060d;
+    /// Push: GroupDelta.
+    GROUP_DELTA = 0x060e;
+    /// PresenceSetRequest → PresenceSetResponse.
+    PRESENCE_SET = 0x0701;
+    /// PresenceSubscribeRequest → PresenceSubscribeResponse.
+    PRESENCE_SUBSCRIBE = 0x0702;
+    /// Push: PresencePush.
+    PRESENCE = 0x0703;
+}
+
+impl PacketId {
     /// The first id that is for applications; all above it are too.
     pub const APPLICATION: Self = Self(0x8000);
 
@@ -49,21 +148,6 @@ impl PacketId {
     #[must_use]
     pub const fn is_application(self) -> bool {
         self.0 >= Self::APPLICATION.0
-    }
-
-    /// Its name in the specification, if it is one of ours.
-    #[must_use]
-    pub const fn name(self) -> Option<&'static str> {
-        Some(match self {
-            Self::SEND => "SEND",
-            Self::NOTIFY => "NOTIFY",
-            Self::DELIVERED => "DELIVERED",
-            Self::SYNC => "SYNC",
-            Self::DEVICES => "DEVICES",
-            Self::REVOKE_DEVICE => "REVOKE_DEVICE",
-            Self::INVITE => "INVITE",
-            _ => return None,
-        })
     }
 }
 

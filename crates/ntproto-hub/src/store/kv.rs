@@ -57,6 +57,28 @@ tables! {
     Marks = "marks";
     /// Account, conversation, member → position of that member's receipt in the account's inbox.
     ReceiptAt = "receipt_at";
+    /// Account, kind, key → position of what stands once in the account's inbox: a friend record, a group.
+    Latest = "latest";
+    /// Account, conversation → nothing: where the account has messages.
+    Conversations = "conversations";
+    /// Account, other account → `Friend`.
+    Friends = "friends";
+    /// Group → `Group`.
+    Groups = "groups";
+    /// Group, account → `Member`.
+    Members = "members";
+    /// Group, slot → account. Slots are dense.
+    MemberSlots = "member_slots";
+    /// Account, group → nothing.
+    MemberOf = "member_of";
+    /// Group, version → `GroupChange`. The newest are kept.
+    GroupChanges = "group_changes";
+    /// Account, request → the group it made.
+    GroupRequests = "group_requests";
+    /// Account → `PresenceRecord`.
+    Presence = "presence";
+    /// Number → `AuditEntry`.
+    Audit = "audit";
 }
 
 impl Table {

@@ -8,6 +8,7 @@
 //! | module | is |
 //! | --- | --- |
 //! | [`txn`] | the closed list of transactions and their answers |
+//! | [`act`] | those of them that are requests of accounts |
 //! | [`mod@execute`] | what each of them means, written once |
 //! | [`kv`], `keys` | the ordered tables they are written against |
 //! | [`migrate`] | the format of a store and how an older one is brought forward |
@@ -16,6 +17,7 @@
 
 use alloc::vec::Vec;
 
+pub mod act;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod execute;
@@ -25,6 +27,7 @@ pub mod memory;
 pub mod migrate;
 pub mod txn;
 
+pub use act::{Act, Acted, Actor, Placed};
 pub use txn::{OpId, Outcome, StoreError, Txn};
 
 /// Keeps what the hub must not lose.

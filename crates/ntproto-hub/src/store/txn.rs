@@ -6,9 +6,11 @@ use core::fmt;
 
 use bytes::Bytes;
 use ntproto_core::code::ErrorCode;
-use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
+use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, GroupId, Uin};
 use ntproto_core::time::UnixMillis;
 use ntproto_proto::{Hidden, v2};
+
+use super::act::{Act, Acted, Actor};
 
 /// Names one transaction between the hub's `Store` output and its completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,7 +18,7 @@ pub struct OpId(pub u64);
 
 /// One transaction. The store runs it atomically: it answers an [`Outcome`], or refuses and has
 /// written nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Txn {
     /// The first transaction after opening. Names the store on its first use, and moves the clock floor
     /// ahead of the time the server may use from now on. Answers [`Outcome::Booted`].
@@ -56,6 +58,12 @@ pub enum Txn {
         expires: UnixMillis,
         /// Whether those accounts may invite.
         may_invite: bool,
+        /// Whether the device that uses it is an administrator's.
+        admin: bool,
+        /// The account it adds a device to; `None`: it makes one.
+        account: Option<Uin>,
+        /// The administrator who makes it, for the audit log. Then `by` need not be allowed to invite.
+        audit: Option<Actor>,
     },
     /// Adds a device, with or without a new account. The same keys again answer the device that
     /// exists: an answer that was lost costs no second use. Answers [`Outcome::Enrolled`].
@@ -87,6 +95,10 @@ pub enum Txn {
         limit: u32,
         /// At most so many bytes, as the page encodes them, though never less than one delta.
         max_bytes: u32,
+        /// A cursor further behind than so many entries gets [`Outcome::TooLong`] with the end as `next`.
+        max_lag: u64,
+        /// First put what is new in large groups into the inbox. Without it, the page only reads.
+        place: bool,
     },
     /// Raises a member's delivered watermarks and tells the other members. Answers
     /// [`Outcome::Delivered`].
@@ -110,6 +122,29 @@ pub enum Txn {
         /// Server time.
         now: UnixMillis,
     },
+    /// A request of an account. Answers [`Outcome::Acted`].
+    Act {
+        /// Who asks.
+        by: Actor,
+        /// What.
+        act: Act,
+    },
+    /// The groups an account is in. Answers [`Outcome::Groups`].
+    GroupsOf {
+        /// The account.
+        uin: Uin,
+    },
+    /// What connections mean for presence. Answers [`Outcome::Acted`] with the accounts that changed.
+    Presence {
+        /// Devices that are connected still: their leases run on.
+        renew: Vec<(Uin, DeviceId)>,
+        /// Devices whose connection ended: an Online one is Away.
+        left: Vec<(Uin, DeviceId)>,
+        /// Accounts whose leases are looked at.
+        expire: Vec<Uin>,
+        /// Server time.
+        now: UnixMillis,
+    },
 }
 
 /// What [`Txn::Append`] stores.
@@ -126,7 +161,9 @@ pub struct Append {
     /// The message this device sent before it, when its outcome was not known yet. If that one was not
     /// stored, this one is refused: it must not overtake it.
     pub after: Option<ClientMsgId>,
-    /// SHA-256 of the body.
+    /// Whether it is a message, or changes one.
+    pub action: Change,
+    /// SHA-256 of the action and the body.
     pub body_hash: [u8; 32],
     /// Opaque.
     pub body: Bytes,
@@ -145,11 +182,32 @@ impl fmt::Debug for Append {
             .field("conversation", &self.conversation)
             .field("client_msg_id", &self.client_msg_id)
             .field("after", &self.after)
+            .field("action", &self.action)
             .field("body", &Hidden(&self.body))
             .field("now", &self.now)
             .field("resolve_only", &self.resolve_only)
             .finish()
     }
+}
+
+/// What an entry of a log does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It is a message.
+    Message,
+    /// It gives an earlier message another body.
+    Edit(Target),
+    /// It takes an earlier message back.
+    Recall(Target),
+}
+
+/// The message an edit or a recall is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// By its number.
+    Seq(u64),
+    /// By the key this device sent it with.
+    Sent(ClientMsgId),
 }
 
 /// What entitles a device to enrol.
@@ -202,7 +260,9 @@ impl Txn {
     #[must_use]
     pub const fn is_read(&self) -> bool {
         match self {
-            Self::LookupDevice { .. } | Self::SyncPage { .. } | Self::Devices { .. } => true,
+            Self::LookupDevice { .. } | Self::Devices { .. } | Self::GroupsOf { .. } => true,
+            Self::Act { act, .. } => act.is_read(),
+            Self::SyncPage { place, .. } => !*place,
             Self::Boot { .. }
             | Self::SetClockFloor { .. }
             | Self::Rest { .. }
@@ -210,6 +270,7 @@ impl Txn {
             | Self::CreateInvitation { .. }
             | Self::Enrol { .. }
             | Self::Append(_)
+            | Self::Presence { .. }
             | Self::Delivered { .. }
             | Self::RevokeDevice { .. } => false,
         }
@@ -223,13 +284,18 @@ impl Txn {
                 Self::Append(append) => append.body.len(),
                 Self::Delivered { watermarks, .. } => watermarks.len() * size_of::<(ConversationId, u64)>(),
                 Self::Enrol { device, .. } => device.name.len(),
+                Self::Act { act, .. } => act.weight(),
+                Self::Presence { renew, left, expire, .. } => {
+                    (renew.len() + left.len()) * size_of::<(Uin, DeviceId)>()
+                        + expire.len() * size_of::<Uin>()
+                }
                 _ => 0,
             }
     }
 }
 
 /// The answer to a [`Txn`] that was not refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// To [`Txn::Boot`].
     Booted(Boot),
@@ -259,6 +325,10 @@ pub enum Outcome {
         duplicate: bool,
         /// Its place in the sender's inbox, and, unless it is a duplicate, in every other member's.
         entries: Vec<InboxPlace>,
+        /// The number of the message that an edit or a recall is about; 0 for a message.
+        target_seq: u64,
+        /// The group is too large for a pointer in every inbox: its members are told to sync. Only the sender has one.
+        dirty: bool,
     },
     /// To [`Txn::Append`] with `resolve_only`: the key was never used, and never will be.
     Cancelled,
@@ -292,6 +362,10 @@ pub enum Outcome {
         /// The generation tickets must have from now on.
         generation: u64,
     },
+    /// To [`Txn::Act`] and [`Txn::Presence`].
+    Acted(Acted),
+    /// To [`Txn::GroupsOf`], in order.
+    Groups(Vec<GroupId>),
 }
 
 /// What a store says of itself when it is opened.
@@ -326,6 +400,8 @@ pub struct DeviceInfo {
     pub generation: u64,
     /// Whether its account may invite.
     pub may_invite: bool,
+    /// Whether it is an administrator's.
+    pub admin: bool,
 }
 
 /// Where something stands in an inbox.
@@ -377,6 +453,22 @@ pub enum StoreError {
     KeysInUse,
     /// The account has as many devices as it may.
     TooManyDevices,
+    /// The version compared is not the current one.
+    Stale,
+    /// It was there, and is no more.
+    Gone,
+    /// The owner of a group can't leave it.
+    LastOwner,
+    /// May not send in this group now.
+    Muted,
+    /// As many as there may be.
+    TooMany,
+    /// The time in which it could be done is over.
+    TooLate,
+    /// A request that makes no sense.
+    BadRequest,
+    /// A text that may not be shown as it is.
+    BadName,
     /// The deadline passed before the store came to it.
     Expired,
     /// The disk is full: free some space. Nothing that was acknowledged is lost.
@@ -410,6 +502,14 @@ impl StoreError {
             | Self::LinkExpired
             | Self::LinkUsed
             | Self::KeysInUse => ErrorCode::BadCredential,
+            Self::Stale => ErrorCode::Stale,
+            Self::Gone => ErrorCode::Gone,
+            Self::LastOwner => ErrorCode::LastOwner,
+            Self::Muted => ErrorCode::Muted,
+            Self::TooMany => ErrorCode::TooMany,
+            Self::TooLate => ErrorCode::TooLate,
+            Self::BadRequest => ErrorCode::BadRequest,
+            Self::BadName => ErrorCode::BadName,
             Self::OutOfOrder => ErrorCode::RetryAfter,
             Self::Expired => ErrorCode::DeadlineExceeded,
             Self::Full | Self::Unavailable => ErrorCode::Unavailable,
@@ -434,6 +534,14 @@ impl fmt::Display for StoreError {
             Self::LinkUsed => "the device link was used before",
             Self::KeysInUse => "the device's keys belong to another device",
             Self::TooManyDevices => "the account has too many devices",
+            Self::Stale => "the version is not the current one: read again",
+            Self::Gone => "it is no more",
+            Self::LastOwner => "the owner can't leave: hand the group over, or dissolve it",
+            Self::Muted => "may not send in this group now",
+            Self::TooMany => "there are as many as there may be",
+            Self::TooLate => "the time for it is over",
+            Self::BadRequest => "the request makes no sense",
+            Self::BadName => "a text that may not be shown as it is",
             Self::Expired => "the deadline passed",
             Self::Full => "the disk is full; free some space (nothing acknowledged is lost)",
             Self::Unavailable => "the store failed and must be opened again",

@@ -29,7 +29,19 @@ fn invited(bench: &mut Bench, may_invite: bool) -> Credential {
     let code = [7; 16];
     let (op, code_hash) = (ntproto_hub::store::OpId(u64::MAX), sha256(&code));
     let expires = UnixMillis(u64::MAX);
-    bench.execute(op, Txn::CreateInvitation { by: None, code_hash, uses: 1, expires, may_invite });
+    bench.execute(
+        op,
+        Txn::CreateInvitation {
+            by: None,
+            code_hash,
+            uses: 1,
+            expires,
+            may_invite,
+            admin: false,
+            account: None,
+            audit: None,
+        },
+    );
     Credential::Invitation(Bytes::copy_from_slice(&code))
 }
 

@@ -24,7 +24,11 @@ fn a_long_run() -> Bench {
     let talk = ConversationId::direct(uin(&first), uin(&second));
     bench.send(a, talk, 1, b"one");
     bench.send(b, talk, 2, b"two");
-    let mark = v2::Watermark { conversation: Bytes::copy_from_slice(&talk.0), delivered_seq: 1 };
+    let mark = v2::Watermark {
+        conversation: Bytes::copy_from_slice(&talk.0),
+        delivered_seq: 1,
+        ..Default::default()
+    };
     let _: v2::DeliveredResponse =
         bench.call(b, PacketId::DELIVERED, &v2::DeliveredRequest { watermarks: vec![mark] }).unwrap();
     let never = v2::SendRequest { resolve_only: true, body: Bytes::new(), ..message(talk, 9, b"") };

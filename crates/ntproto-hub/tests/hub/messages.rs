@@ -91,7 +91,7 @@ fn receipts_reach_the_other_member() {
     }
     let deliver = |bench: &mut Bench, delivered_seq| {
         let conversation = Bytes::copy_from_slice(&to.0);
-        let watermarks = vec![v2::Watermark { conversation, delivered_seq }];
+        let watermarks = vec![v2::Watermark { conversation, delivered_seq, ..Default::default() }];
         let _: v2::DeliveredResponse =
             bench.call(b, PacketId::DELIVERED, &v2::DeliveredRequest { watermarks }).unwrap();
         bench.notified(a)
@@ -111,7 +111,16 @@ fn an_account_that_may_invite_invites() {
     let code_hash =
         ntproto_core::crypto::CryptoProvider::sha256(&ntproto_core::crypto::rustcrypto::RUSTCRYPTO, &[&code]);
     let expires = ntproto_core::time::UnixMillis(u64::MAX);
-    let txn = Txn::CreateInvitation { by: None, code_hash, uses: 1, expires, may_invite: true };
+    let txn = Txn::CreateInvitation {
+        by: None,
+        code_hash,
+        uses: 1,
+        expires,
+        may_invite: true,
+        admin: false,
+        account: None,
+        audit: None,
+    };
     bench.execute(ntproto_hub::store::OpId(u64::MAX), txn);
     let device = bench.device();
     let invitation = v2::auth_request::Credential::Invitation(Bytes::copy_from_slice(&code));
@@ -179,6 +188,7 @@ fn bad_requests() {
         watermarks: vec![v2::Watermark {
             conversation: Bytes::copy_from_slice(conversation),
             delivered_seq: 1,
+            ..Default::default()
         }],
     };
     let many = v2::DeliveredRequest { watermarks: vec![mark(&to.0).watermarks[0].clone(); 257] };

@@ -149,6 +149,7 @@ fn settle(kv: &mut dyn Kv, me: Option<(Uin, DeviceId)>, settled: &Settled) -> Re
         client_msg_id: Bytes::copy_from_slice(id),
         stored_ms: *stored_ms,
         body: entry.body,
+        ..Default::default()
     };
     kv.put(Table::Messages, &record::in_conversation(*conversation, *conv_seq), &message.encode_to_vec())
 }

@@ -298,6 +298,9 @@ impl World {
             uses: 100,
             expires: UnixMillis(UNIX + 86_400_000),
             may_invite: true,
+            admin: false,
+            account: None,
+            audit: None,
         };
         store.commit(&[Txn::Boot { wall: UnixMillis(UNIX), epoch: [9; 16] }, invitation]);
         world.disk = Some(store);

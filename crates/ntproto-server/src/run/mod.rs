@@ -379,6 +379,9 @@ fn invitation(store: &mut RedbStore, rng: &mut Rng, now: UnixMillis) -> Result<E
         uses: 1,
         expires: now + DEFAULT_INVITATION_LIFETIME,
         may_invite: true,
+        admin: false,
+        account: None,
+        audit: None,
     };
     one(store, invitation).map_err(StartError::Boot)?;
     Ok(EnrolCode::Invitation(code))

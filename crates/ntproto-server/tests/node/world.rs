@@ -217,8 +217,17 @@ impl World {
         let code = [code; 16];
         let expires = UnixMillis(self.now().unix.0 + 3_600_000);
         let code_hash = RUSTCRYPTO.sha256(&[&code]);
-        self.commit_one(Txn::CreateInvitation { by: None, code_hash, uses: 1, expires, may_invite: true })
-            .unwrap();
+        self.commit_one(Txn::CreateInvitation {
+            by: None,
+            code_hash,
+            uses: 1,
+            expires,
+            may_invite: true,
+            admin: false,
+            account: None,
+            audit: None,
+        })
+        .unwrap();
         Credential::Invitation(code)
     }
 

@@ -180,6 +180,7 @@ impl Client {
                 .map(|(conversation, seq)| v2::Watermark {
                     conversation: Bytes::copy_from_slice(&conversation.0),
                     delivered_seq: *seq,
+                    ..Default::default()
                 })
                 .collect();
             let body = v2::DeliveredRequest { watermarks }.encode_to_vec();
@@ -201,6 +202,7 @@ impl Client {
                 client_msg_id: Bytes::copy_from_slice(&entry.client_msg_id.0),
                 body: if sending.resolve_only { Bytes::new() } else { entry.body },
                 resolve_only: sending.resolve_only,
+                ..Default::default()
             };
             let waiting = Waiting::Send(entry.order);
             let body = body.encode_to_vec();

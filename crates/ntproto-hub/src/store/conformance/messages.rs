@@ -21,6 +21,8 @@ pub(super) fn order(bench: &mut Bench) {
             stored: NOW,
             duplicate: false,
             entries: vec![place(a.uin, n), place(b.uin, 2 * n - 1)],
+            target_seq: 0,
+            dirty: false,
         };
         assert_eq!(bench.ok(Txn::Append(message(&a, conversation, n as u8, b"from a"))), appended);
         let appended = Outcome::Appended {
@@ -28,6 +30,8 @@ pub(super) fn order(bench: &mut Bench) {
             stored: NOW,
             duplicate: false,
             entries: vec![place(c.uin, n), place(b.uin, 2 * n)],
+            target_seq: 0,
+            dirty: false,
         };
         assert_eq!(bench.ok(Txn::Append(message(&c, other, n as u8, b"from c"))), appended);
     }
@@ -43,6 +47,7 @@ pub(super) fn order(bench: &mut Bench) {
         client_msg_id: Bytes::from_static(&[1; 16]),
         stored_ms: NOW.0,
         body: Bytes::from_static(b"from a"),
+        ..Default::default()
     };
     assert_eq!(inbox[0].1, Packet::Message(first));
 }
@@ -55,8 +60,14 @@ pub(super) fn idempotency(bench: &mut Bench) {
     bench.ok(Txn::Append(send.clone()));
     bench.ok(Txn::Append(message(&a, conversation, 2, b"after")));
     bench.reopen();
-    let again =
-        Outcome::Appended { conv_seq: 2, stored: NOW, duplicate: true, entries: vec![place(a.uin, 2)] };
+    let again = Outcome::Appended {
+        conv_seq: 2,
+        stored: NOW,
+        duplicate: true,
+        entries: vec![place(a.uin, 2)],
+        target_seq: 0,
+        dirty: false,
+    };
     assert_eq!(bench.ok(Txn::Append(Append { now: LATER, ..send.clone() })), again);
     let resolve = Append { resolve_only: true, body: Bytes::new(), body_hash: [0; 32], ..send.clone() };
     assert_eq!(bench.ok(Txn::Append(resolve)), again);
@@ -205,6 +216,8 @@ pub(super) fn restored(bench: &mut Bench) {
         stored: NOW,
         duplicate: false,
         entries: vec![place(a.uin, above + 2), place(b.uin, above + 1)],
+        target_seq: 0,
+        dirty: false,
     };
     assert_eq!(bench.ok(Txn::Append(message(&a, conversation, 3, b"new"))), appended);
     let inbox = bench.inbox(b.uin, SEEN);

@@ -37,7 +37,7 @@ use ntproto_core::wire::event::EventType;
 use ntproto_proto::v2;
 use prost::Message;
 
-use super::txn::{Append, DeviceInfo, EnrolVia, InboxPlace, NewDevice};
+use super::txn::{Append, Change, DeviceInfo, EnrolVia, InboxPlace, NewDevice};
 use super::{Outcome, Store, StoreError, Txn};
 
 mod accounts;
@@ -201,7 +201,16 @@ fn enrol(via: EnrolVia, n: u8) -> Txn {
 }
 
 fn invitation(by: Option<Uin>, n: u8, uses: u32, expires: UnixMillis, may_invite: bool) -> Txn {
-    Txn::CreateInvitation { by, code_hash: [n; 32], uses, expires, may_invite }
+    Txn::CreateInvitation {
+        by,
+        code_hash: [n; 32],
+        uses,
+        expires,
+        may_invite,
+        admin: false,
+        account: None,
+        audit: None,
+    }
 }
 
 fn invited(n: u8) -> EnrolVia {
@@ -226,6 +235,7 @@ fn message(from: &DeviceInfo, conversation: ConversationId, id: u8, body: &'stat
         conversation,
         client_msg_id: ClientMsgId([id; 16]),
         after: None,
+        action: Change::Message,
         body_hash: [body.first().copied().unwrap_or(0); 32],
         body: Bytes::from_static(body),
         now: NOW,
@@ -234,7 +244,7 @@ fn message(from: &DeviceInfo, conversation: ConversationId, id: u8, body: &'stat
 }
 
 fn sync(uin: Uin, epoch: Option<[u8; 16]>, cursor: u64, limit: u32, max_bytes: u32) -> Txn {
-    Txn::SyncPage { uin, epoch, cursor, limit, max_bytes }
+    Txn::SyncPage { uin, epoch, cursor, limit, max_bytes, max_lag: u64::MAX, place: true }
 }
 
 fn place(uin: Uin, position: u64) -> InboxPlace {

@@ -80,7 +80,8 @@ pub(super) fn create_invitation(
     if kv.get(Table::Invitations, code_hash)?.is_some() {
         return Err(StoreError::Conflict);
     }
-    let invitation = record::Invitation { uses_left: uses, expires_ms: expires.0, may_invite };
+    let invitation =
+        record::Invitation { uses_left: uses, expires_ms: expires.0, may_invite, ..Default::default() };
     write(kv, Table::Invitations, code_hash, &invitation)?;
     Ok(Outcome::Done)
 }
@@ -136,6 +137,7 @@ pub(super) fn enrol(
         created_ms: now.0,
         revoked_ms: 0,
         revocation_generation: 0,
+        admin: false,
     };
     write(kv, Table::Devices, &new.id.0, &device)?;
     kv.put(Table::DeviceKeys, &new.static_key, &new.id.0)?;
@@ -170,7 +172,7 @@ fn create_account(
     may_invite: bool,
     now: UnixMillis,
 ) -> Result<record::Account, StoreError> {
-    let account = record::Account { created_ms: now.0, may_invite };
+    let account = record::Account { created_ms: now.0, may_invite, ..Default::default() };
     write(kv, Table::Accounts, &keys::account(uin), &account)?;
     kv.put(Table::Meta, keys::NEXT_UIN, &uin.0.saturating_add(1).to_be_bytes())?;
     Ok(account)
@@ -227,6 +229,7 @@ fn info(id: DeviceId, device: record::Device, account: &record::Account) -> Resu
         revoked: (device.revoked_ms != 0).then_some(UnixMillis(device.revoked_ms)),
         generation: device.revocation_generation,
         may_invite: account.may_invite,
+        admin: device.admin,
     })
 }
 

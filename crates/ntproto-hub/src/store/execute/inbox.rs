@@ -96,6 +96,7 @@ fn packet(kv: &dyn Kv, line: record::InboxEntry) -> Result<v2::SyncPacket, Store
                 client_msg_id: entry.client_msg_id,
                 stored_ms: entry.stored_ms,
                 body: entry.body,
+                ..Default::default()
             };
             Ok(sync_packet(EventType::Message, &message))
         }
@@ -105,6 +106,7 @@ fn packet(kv: &dyn Kv, line: record::InboxEntry) -> Result<v2::SyncPacket, Store
             let marks = read(kv, Table::Marks, &keys::marks(conversation, member))?.unwrap_or_default();
             Ok(sync_packet(EventType::Receipt, &messages::receipt(conversation, member, marks)))
         }
+        Entry::Friend(_) | Entry::Group(_) | Entry::Gap(_) | Entry::Profile(_) => Err(StoreError::Corrupt),
     }
 }
 

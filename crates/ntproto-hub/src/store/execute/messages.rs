@@ -57,6 +57,7 @@ pub(super) fn append(kv: &mut dyn Kv, append: &Append) -> Result<Outcome, StoreE
         client_msg_id: Bytes::copy_from_slice(&append.client_msg_id.0),
         stored_ms: append.now.0,
         body: append.body.clone(),
+        ..Default::default()
     };
     write(kv, Table::Log, &keys::log(append.conversation, conv_seq), &entry)?;
     let pointer = record::Pointer { conversation: bytes_of(append.conversation), conv_seq };
@@ -74,7 +75,14 @@ pub(super) fn append(kv: &mut dyn Kv, append: &Append) -> Result<Outcome, StoreE
         cancelled: false,
     };
     write(kv, Table::Sent, &sent_key, &sent)?;
-    Ok(Outcome::Appended { conv_seq, stored: append.now, duplicate: false, entries: places.to_vec() })
+    Ok(Outcome::Appended {
+        conv_seq,
+        stored: append.now,
+        duplicate: false,
+        entries: places.to_vec(),
+        target_seq: 0,
+        dirty: false,
+    })
 }
 
 /// The answer to an idempotency key that was seen before.
@@ -93,6 +101,8 @@ fn answer_again(append: &Append, sent: &record::Sent) -> Result<Outcome, StoreEr
         duplicate: true,
         entries: [InboxPlace { uin: append.sender, position: sent.position, previous: sent.previous }]
             .to_vec(),
+        target_seq: 0,
+        dirty: false,
     })
 }
 

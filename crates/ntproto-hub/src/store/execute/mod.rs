@@ -18,8 +18,11 @@ use super::kv::{Kv, Table};
 use super::txn::{Outcome, StoreError, Txn};
 
 mod accounts;
+mod acts;
+mod groups;
 mod inbox;
 mod messages;
+mod presence;
 mod restored;
 
 pub use accounts::{BOOT_LEAD, CLOCK_LEAD, FIRST_UIN, MAX_DEVICES, MAX_LIVE_DEVICES};
@@ -36,18 +39,23 @@ pub fn execute(txn: &Txn, kv: &mut dyn Kv) -> Result<Outcome, StoreError> {
         Txn::SetClockFloor { at } => accounts::set_clock_floor(kv, *at),
         Txn::Rest { at } => accounts::rest(kv, *at),
         Txn::Restored { wall } => restored::restored(kv, *wall),
-        Txn::CreateInvitation { by, code_hash, uses, expires, may_invite } => {
+        Txn::CreateInvitation { by, code_hash, uses, expires, may_invite, .. } => {
             accounts::create_invitation(kv, *by, code_hash, *uses, *expires, *may_invite)
         }
         Txn::Enrol { via, device, now } => accounts::enrol(kv, via, device, *now),
         Txn::LookupDevice { key } => accounts::lookup_device(kv, key),
         Txn::Append(append) => messages::append(kv, append),
-        Txn::SyncPage { uin, epoch, cursor, limit, max_bytes } => {
+        Txn::SyncPage { uin, epoch, cursor, limit, max_bytes, .. } => {
             inbox::sync_page(kv, *uin, epoch.as_ref(), *cursor, *limit, *max_bytes)
         }
         Txn::Delivered { uin, watermarks } => messages::delivered(kv, *uin, watermarks),
         Txn::Devices { uin } => accounts::devices(kv, *uin),
         Txn::RevokeDevice { uin, device_id, now } => accounts::revoke_device(kv, *uin, *device_id, *now),
+        Txn::Act { by, act } => acts::act(kv, by, act).map(Outcome::Acted),
+        Txn::GroupsOf { uin } => groups::groups_of(kv, *uin).map(Outcome::Groups),
+        Txn::Presence { renew, left, expire, now } => {
+            presence::connections(kv, renew, left, expire, *now).map(Outcome::Acted)
+        }
     }
 }
 
