@@ -173,6 +173,7 @@ impl Model {
             revoked: None,
             generation: 0,
             may_invite,
+            ..Default::default()
         };
         self.devices.push(device.clone());
         Ok(Outcome::Enrolled(device))

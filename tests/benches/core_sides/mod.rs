@@ -13,5 +13,6 @@ pub fn message(size: usize) -> v2::SendRequest {
         client_msg_id: Bytes::from_static(&[2; 16]),
         body: vec![7; size].into(),
         resolve_only: false,
+        ..Default::default()
     }
 }

@@ -43,6 +43,7 @@ fn send() -> Vec<u8> {
         client_msg_id: Bytes::from_static(&[0xab; 16]),
         body: Bytes::from_static("héllo\nthere".as_bytes()),
         resolve_only: false,
+        ..Default::default()
     };
     let push = v2::Notify {
         position: 12,

@@ -450,6 +450,7 @@ pub(crate) fn message(to: ConversationId, id: u8, body: &[u8]) -> v2::SendReques
         client_msg_id: Bytes::copy_from_slice(&[id; 16]),
         body: Bytes::copy_from_slice(body),
         resolve_only: false,
+        ..Default::default()
     }
 }
 
