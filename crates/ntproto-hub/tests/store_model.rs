@@ -118,7 +118,9 @@ impl Model {
                 }
                 Ok(Outcome::Revoked { generation: device.generation })
             }
-            Txn::Restored { .. } => unreachable!("it is not drawn: the conformance suite has its case"),
+            Txn::Restored { .. } | Txn::Act { .. } | Txn::GroupsOf { .. } | Txn::Presence { .. } => {
+                unreachable!("it is not drawn: the conformance suite has its case")
+            }
         }
     }
 
@@ -173,7 +175,7 @@ impl Model {
             revoked: None,
             generation: 0,
             may_invite,
-            ..Default::default()
+            admin: false,
         };
         self.devices.push(device.clone());
         Ok(Outcome::Enrolled(device))

@@ -66,6 +66,7 @@ fn message(conversation: ConversationId, conv_seq: u64, sender: Uin) -> v2::Stor
         client_msg_id: Bytes::from_static(&[3; 16]),
         stored_ms: 1000 + conv_seq,
         body: Bytes::from(format!("number {conv_seq}")),
+        ..Default::default()
     }
 }
 
