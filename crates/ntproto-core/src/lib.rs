@@ -18,6 +18,7 @@
 //! | [`endpoint`] | one authenticated connection over any transport |
 //! | [`text`] | what people paste |
 //! | [`model`] | what client and server agree on about people and groups |
+//! | [`presence`] | who is there |
 //! | [`client`] | endpoint, reconnect, outbox, inbox: what an application embeds |
 //! | `journal` | (debug builds only) a run written down, and its exact replay |
 #![no_std]
@@ -40,6 +41,7 @@ pub mod ids;
 pub mod journal;
 pub mod liveness;
 pub mod model;
+pub mod presence;
 pub mod rng;
 pub mod session;
 pub mod text;
