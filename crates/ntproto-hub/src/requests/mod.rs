@@ -1,4 +1,12 @@
 //! Packets to transactions, outcomes to answers.
+//!
+//! | file | packets |
+//! | --- | --- |
+//! | `messages` | SEND, DELIVERED, SYNC |
+//! | `account` | DEVICES, REVOKE_DEVICE, INVITE |
+
+mod account;
+mod messages;
 
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -8,7 +16,7 @@ use bytes::Bytes;
 use ntproto_core::code::ErrorCode;
 use ntproto_core::dispatch::Table;
 use ntproto_core::endpoint::rules::Phase;
-use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
+use ntproto_core::ids::{DeviceId, Uin};
 use ntproto_core::time::{Now, UnixMillis};
 use ntproto_core::wire::channel::Channel;
 use ntproto_core::wire::event::EventType;
@@ -17,11 +25,11 @@ use ntproto_proto::v2;
 use prost::Message;
 
 use crate::api::ConnId;
-use crate::config::{DEFAULT_INVITATION_LIFETIME, RETRY_AFTER, UNAVAILABLE_RETRY};
+use crate::config::{RETRY_AFTER, UNAVAILABLE_RETRY};
 use crate::conn::Session;
 use crate::hub::{Hub, Op};
 use crate::line::Wait;
-use crate::store::txn::{Append, Change, DeviceInfo, InboxPlace, ReceiptPlaced};
+use crate::store::txn::Append;
 use crate::store::{Outcome, StoreError, Txn};
 
 /// Why a request is refused before the store is asked, and a word about it.
@@ -43,12 +51,12 @@ pub(crate) fn handlers() -> Table<Handler> {
     let mut add = |id, channel, read| {
         table.replace(id, Handler { channel, read });
     };
-    add(PacketId::SEND, Channel::Message, read_send);
-    add(PacketId::DELIVERED, Channel::Message, read_delivered);
-    add(PacketId::SYNC, Channel::Sync, read_sync);
-    add(PacketId::DEVICES, Channel::Message, read_devices);
-    add(PacketId::REVOKE_DEVICE, Channel::Message, read_revoke);
-    add(PacketId::INVITE, Channel::Message, read_invite);
+    add(PacketId::SEND, Channel::Message, messages::read_send);
+    add(PacketId::DELIVERED, Channel::Message, messages::read_delivered);
+    add(PacketId::SYNC, Channel::Sync, messages::read_sync);
+    add(PacketId::DEVICES, Channel::Message, account::read_devices);
+    add(PacketId::REVOKE_DEVICE, Channel::Message, account::read_revoke);
+    add(PacketId::INVITE, Channel::Message, account::read_invite);
     table
 }
 
@@ -165,7 +173,7 @@ impl Hub {
     ) {
         let Some(v2::EarlyStart { sync: Some(sync), request_id: number }) = asked else { return };
         let to = Asker { conn, channel: Channel::Sync, id: PacketId::SYNC, number: *number };
-        let (what, txn) = match page(self, session, sync) {
+        let (what, txn) = match messages::page(self, session, sync) {
             Ok(read) => read,
             Err(why) => return self.fail(now, to, why),
         };
@@ -226,7 +234,7 @@ impl Hub {
                 self.answer(now, to, &page);
             }
             (What::Devices(own), Ok(Outcome::Devices(devices))) => {
-                let devices = devices.into_iter().map(|device| listed(device, own)).collect();
+                let devices = devices.into_iter().map(|device| account::listed(device, own)).collect();
                 self.answer(now, to, &v2::DevicesResponse { devices });
             }
             (What::Revoke(uin, device), Ok(Outcome::Revoked { .. })) => {
@@ -238,52 +246,6 @@ impl Hub {
                 self.answer(now, to, &v2::InviteResponse { code, expires_ms: expires.0 });
             }
             (_, Ok(_)) => self.fail(now, to, (ErrorCode::Internal, "the store answered something else")),
-        }
-    }
-
-    fn sent(
-        &mut self,
-        now: Now,
-        to: Asker,
-        append: Append,
-        (conv_seq, stored, duplicate): (u64, UnixMillis, bool),
-        entries: &[InboxPlace],
-    ) {
-        let own = entries.iter().find(|place| place.uin == append.sender);
-        let answer = v2::SendResponse {
-            conv_seq,
-            stored_ms: stored.0,
-            position: own.map_or(0, |place| place.position),
-            previous: own.map_or(0, |place| place.previous),
-            duplicate,
-        };
-        self.answer(now, to, &answer);
-        if duplicate || entries.iter().all(|place| self.online.of(place.uin).is_empty()) {
-            return;
-        }
-        let message = v2::StoredMessage {
-            conversation: Bytes::copy_from_slice(&append.conversation.0),
-            conv_seq,
-            sender: append.sender.0,
-            sender_device: Bytes::copy_from_slice(&append.device.0),
-            client_msg_id: Bytes::copy_from_slice(&append.client_msg_id.0),
-            stored_ms: stored.0,
-            body: append.body,
-            ..Default::default()
-        };
-        let change = change(EventType::Message, &message);
-        for place in entries {
-            // The asker has its place by the answer. Another connection of its device, made since,
-            // has it by nothing else.
-            self.notify(now, place, &change, Some(to.conn));
-        }
-    }
-
-    fn tell_receipts(&mut self, now: Now, receipts: &[ReceiptPlaced]) {
-        for ReceiptPlaced { place, receipt } in receipts {
-            if !self.online.of(place.uin).is_empty() {
-                self.notify(now, place, &change(EventType::Receipt, receipt), None);
-            }
         }
     }
 
@@ -340,130 +302,7 @@ fn read<M: Message + Default>(body: Bytes) -> Result<M, Refused> {
     M::decode(body).map_err(|_| (ErrorCode::BadRequest, "the body can't be decoded"))
 }
 
-/// A conversation that the session's account is a member of.
-fn conversation(session: &Session, id: &[u8]) -> Result<ConversationId, Refused> {
-    let id = ConversationId::from_slice(id).ok_or((ErrorCode::BadRequest, "a conversation has 16 bytes"))?;
-    match id.members() {
-        Some((a, b)) if a == session.uin || b == session.uin => Ok(id),
-        //= spec: messages-2
-        Some(_) => Err((ErrorCode::Forbidden, "not a member of this conversation")),
-        None => Err((ErrorCode::NotFound, "no such conversation")),
-    }
-}
-
-fn read_send(hub: &mut Hub, now: UnixMillis, session: &Session, body: Bytes) -> Read {
-    let request: v2::SendRequest = read(body)?;
-    let conversation = conversation(session, &request.conversation)?;
-    let client_msg_id = ClientMsgId::from_slice(&request.client_msg_id)
-        .ok_or((ErrorCode::BadRequest, "a client_msg_id has 16 bytes"))?;
-    if request.body.len() > hub.config.max_body {
-        return Err((ErrorCode::TooLarge, "the body is too large"));
-    }
-    let append = Append {
-        //= spec: messages-1
-        sender: session.uin,
-        device: session.device,
-        conversation,
-        client_msg_id,
-        after: None,
-        action: Change::Message,
-        body_hash: hub.keys.provider.sha256(&[&request.body]),
-        //= spec: messages-3
-        body: request.body,
-        now,
-        resolve_only: request.resolve_only,
-    };
-    Ok((What::Send(append.clone()), Txn::Append(append)))
-}
-
-fn read_delivered(hub: &mut Hub, _: UnixMillis, session: &Session, body: Bytes) -> Read {
-    let request: v2::DeliveredRequest = read(body)?;
-    if request.watermarks.len() > hub.config.max_watermarks {
-        return Err((ErrorCode::TooLarge, "too many watermarks"));
-    }
-    let watermarks = request
-        .watermarks
-        .iter()
-        .map(|mark| Ok((conversation(session, &mark.conversation)?, mark.delivered_seq)))
-        .collect::<Result<Vec<_>, Refused>>()?;
-    Ok((What::Delivered, Txn::Delivered { uin: session.uin, watermarks }))
-}
-
-fn read_sync(hub: &mut Hub, _: UnixMillis, session: &Session, body: Bytes) -> Read {
-    page(hub, session, &read(body)?)
-}
-
-fn page(hub: &Hub, session: &Session, request: &v2::SyncRequest) -> Read {
-    let epoch = match &request.epoch[..] {
-        [] => None,
-        epoch => Some(epoch.try_into().map_err(|_| (ErrorCode::BadRequest, "an epoch has 16 bytes"))?),
-    };
-    let txn = Txn::SyncPage {
-        uin: session.uin,
-        epoch,
-        cursor: request.cursor,
-        limit: request.limit.clamp(1, hub.config.sync_page),
-        max_bytes: hub.config.sync_page_bytes,
-        max_lag: hub.config.max_lag,
-        place: false,
-    };
-    Ok((What::Sync, txn))
-}
-
-fn read_devices(_: &mut Hub, _: UnixMillis, session: &Session, body: Bytes) -> Read {
-    let _: v2::DevicesRequest = read(body)?;
-    Ok((What::Devices(session.device), Txn::Devices { uin: session.uin }))
-}
-
-fn read_revoke(_: &mut Hub, now: UnixMillis, session: &Session, body: Bytes) -> Read {
-    let request: v2::RevokeDeviceRequest = read(body)?;
-    let device_id = DeviceId::from_slice(&request.device_id)
-        .ok_or((ErrorCode::BadRequest, "a device id has 16 bytes"))?;
-    let uin = session.uin;
-    Ok((What::Revoke(uin, device_id), Txn::RevokeDevice { uin, device_id, now }))
-}
-
-fn read_invite(hub: &mut Hub, now: UnixMillis, session: &Session, body: Bytes) -> Read {
-    let request: v2::InviteRequest = read(body)?;
-    if !session.may_invite {
-        return Err((ErrorCode::Forbidden, "this account may not invite"));
-    }
-    if request.uses == 0 || request.uses > hub.config.max_invitation_uses {
-        return Err((ErrorCode::BadRequest, "an invitation has too few or too many uses"));
-    }
-    let lifetime = match Duration::from_millis(request.lifetime_ms) {
-        Duration::ZERO => DEFAULT_INVITATION_LIFETIME,
-        lifetime if lifetime > hub.config.max_invitation_lifetime => {
-            return Err((ErrorCode::BadRequest, "an invitation does not last so long"));
-        }
-        lifetime => lifetime,
-    };
-    let code: [u8; 16] = hub.rng.array();
-    let expires = now + lifetime;
-    let txn = Txn::CreateInvitation {
-        by: Some(session.uin),
-        code_hash: hub.keys.provider.sha256(&[&code]),
-        uses: request.uses,
-        expires,
-        may_invite: request.may_invite,
-        admin: false,
-        account: None,
-        audit: None,
-    };
-    Ok((What::Invite(code, expires), txn))
-}
-
+/// A change as it travels.
 fn change(event: EventType, body: &impl Message) -> v2::SyncPacket {
     v2::SyncPacket { event_type: event as u32, payload: body.encode_to_vec().into() }
-}
-
-fn listed(device: DeviceInfo, own: DeviceId) -> v2::Device {
-    v2::Device {
-        device_id: Bytes::copy_from_slice(&device.id.0),
-        name: device.name,
-        created_ms: device.created.0,
-        revoked: device.revoked.is_some(),
-        current: device.id == own,
-        admin: device.admin,
-    }
 }
