@@ -111,10 +111,10 @@ pub const MAX_UNCONFIRMED: usize = 4;
 pub const FAREWELL: Duration = Duration::from_secs(2);
 /// What a client that asked too much is told to wait.
 pub const RETRY_AFTER: Duration = Duration::from_millis(200);
-/// Messages wait so long for an earlier one of their connection that was told to come again: longer than
-/// any such wait and a slow round trip, and not for ever, because the client may have given that one up.
+/// Messages wait so long for an earlier one of their conversation after it was to come again: longer than a slow
+/// round trip, and not for ever, because the client may have given that one up.
 pub const HOLD_ORDER: Duration = Duration::from_secs(5);
-/// Messages of a connection whose order is kept. A client has far fewer under way.
+/// Messages of a connection whose order is kept, of all conversations. A client has far fewer under way.
 pub const MAX_LINE: usize = 1024;
 /// What a client is told to wait when the store fails.
 pub const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);

@@ -74,7 +74,7 @@ pub(crate) struct Conn {
     /// Its requests before the application, and their bytes.
     pub(crate) asks: usize,
     pub(crate) ask_bytes: usize,
-    /// Its messages, in their order.
+    /// Its messages, each conversation in its order.
     pub(crate) line: Line,
     pub(crate) behind: Option<Behind>,
     /// Answers that wait for room in their queue. As many as its requests, and no more bytes than a queue.

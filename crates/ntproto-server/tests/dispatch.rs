@@ -251,7 +251,8 @@ async fn a_panic_and_a_handler_that_never_answers_hold_up_nobody() {
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!((late, refused), (128, 72));
+    // Those that found no room were asked again, as the server told, until their time was over.
+    assert!(late >= 128, "{late} late and {refused} refused");
     until(|| at_work.load(Ordering::SeqCst) == 0).await;
 
     // A client that leaves takes its requests along.

@@ -28,8 +28,8 @@ mod tests;
 mod txn;
 
 pub use machine::Client;
-pub use outbox::{MAX_OUTBOX_BYTES, MAX_OUTBOX_ENTRIES, SEND_WINDOW};
-pub use requests::MAX_REQUESTS;
+pub use outbox::{LANE_WINDOW, MAX_OUTBOX_BYTES, MAX_OUTBOX_ENTRIES, SEND_WINDOW};
+pub use requests::{MAX_REQUEST_BYTES, MAX_REQUESTS};
 pub use session::{ClientConfig, Credential};
 pub use txn::{Apply, ClientTxn, Inbound, OutboxEntry, Saved, SendOutcome, Settled, StoreError};
 
@@ -105,7 +105,8 @@ pub enum Command {
         /// Give up after this; `None`: keep trying across restarts.
         deadline: Option<Duration>,
     },
-    /// Ask the server something. Lost with the connection.
+    /// Ask the server something. Told to come again later, it is asked again by itself while its deadline allows.
+    /// Lost with the connection.
     Request {
         /// The packet id.
         packet: PacketId,

@@ -1,6 +1,9 @@
-//! Messages on their way out: durable first, then sent in order, until the server has answered.
+//! Messages on their way out: durable first, then sent, each conversation in its order, until the server has answered.
+//!
+//! Every conversation has a lane. Lanes take turns, a message each, and one that the server told to wait holds back
+//! nothing but itself.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -14,6 +17,9 @@ pub const MAX_OUTBOX_ENTRIES: usize = 10_000;
 pub const MAX_OUTBOX_BYTES: usize = 16 * 1024 * 1024;
 /// Messages in flight on one connection: enough to keep a link of 100 ms busy.
 pub const SEND_WINDOW: usize = 256;
+/// Of these, messages of one conversation: an eighth is kept for the others, so that one with much to send never
+/// makes them wait for its answers.
+pub const LANE_WINDOW: usize = SEND_WINDOW / 8 * 7;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -52,11 +58,31 @@ pub(super) enum Expiry {
     Unknown(u64, ClientMsgId),
 }
 
+/// The messages of one conversation that are to be sent or in flight. There is none without such a message.
+#[derive(Default)]
+struct Lane {
+    ready: BTreeSet<u64>,
+    in_flight: usize,
+    /// The server told it to wait.
+    paused_until: Option<Instant>,
+    /// It waits for its turn.
+    queued: bool,
+}
+
+impl Lane {
+    fn may_send(&self) -> bool {
+        !self.ready.is_empty() && self.paused_until.is_none() && self.in_flight < LANE_WINDOW
+    }
+}
+
 /// The outbox.
 #[derive(Default)]
 pub(super) struct Outbox {
     entries: BTreeMap<u64, Entry>,
-    ready: BTreeSet<u64>,
+    lanes: BTreeMap<ConversationId, Lane>,
+    /// The lanes that may send, each once, in turn.
+    turns: VecDeque<ConversationId>,
+    pauses: BTreeSet<(Instant, ConversationId)>,
     deadlines: BTreeSet<(Instant, u64)>,
     by_id: BTreeMap<ClientMsgId, u64>,
     bytes: usize,
@@ -70,10 +96,11 @@ impl Outbox {
         for entry in saved {
             let deadline =
                 entry.expires.map(|at| now.mono + Duration::from_millis(at.0.saturating_sub(now.unix.0)));
-            let order = entry.order;
+            let (order, to) = (entry.order, entry.conversation);
             outbox.insert(entry, deadline, State::Ready, true);
-            outbox.ready.insert(order);
+            outbox.lanes.entry(to).or_default().ready.insert(order);
         }
+        outbox.queue_all();
         outbox
     }
 
@@ -103,21 +130,28 @@ impl Outbox {
     pub(super) fn stored(&mut self, order: u64) -> Option<ClientMsgId> {
         let entry = self.entries.get_mut(&order).filter(|e| e.state == State::Storing)?;
         entry.state = State::Ready;
-        self.ready.insert(order);
-        Some(entry.saved.client_msg_id)
+        let (id, to) = (entry.saved.client_msg_id, entry.saved.conversation);
+        self.lanes.entry(to).or_default().ready.insert(order);
+        self.queue(to);
+        Some(id)
     }
 
-    /// The next message to send, in order, while the window has room.
+    /// The next message to send, while the window has room: lanes in turn, each in its order.
     pub(super) fn next(&mut self, now: Now) -> Option<Sending> {
         if self.in_flight >= SEND_WINDOW {
             return None;
         }
+        let to = self.turns.pop_front()?;
+        let lane = self.lanes.get_mut(&to).expect("what waits for its turn is a lane");
         //= spec: messages-13
-        let order = self.ready.pop_first()?;
+        let order = lane.ready.pop_first().expect("a lane in turn has a message");
+        lane.in_flight += 1;
+        lane.queued = false;
+        self.in_flight += 1;
+        self.queue(to);
         let entry = self.entries.get_mut(&order).expect("what is ready is an entry");
         entry.state = State::InFlight;
         entry.maybe_sent = true;
-        self.in_flight += 1;
         let left = entry.deadline.map(|at| at.saturating_since(now.mono).as_millis());
         Some(Sending {
             entry: entry.saved.clone(),
@@ -131,8 +165,76 @@ impl Outbox {
     pub(super) fn again(&mut self, order: u64) {
         if let Some(entry) = self.entries.get_mut(&order).filter(|e| e.state == State::InFlight) {
             entry.state = State::Ready;
+            let to = entry.saved.conversation;
             self.in_flight -= 1;
-            self.ready.insert(order);
+            let lane = self.lanes.entry(to).or_default();
+            lane.in_flight -= 1;
+            lane.ready.insert(order);
+            self.queue(to);
+        }
+    }
+
+    /// It must go out again at `at`, and its conversation waits so long.
+    pub(super) fn again_at(&mut self, order: u64, at: Instant) {
+        let Some(to) = self.conversation(order) else { return };
+        if let Some(lane) = self.lanes.get_mut(&to) {
+            let until = lane.paused_until.map_or(at, |until| until.max(at));
+            if let Some(old) = lane.paused_until.replace(until) {
+                self.pauses.remove(&(old, to));
+            }
+            self.pauses.insert((until, to));
+            self.unqueue(to);
+        }
+        self.again(order);
+    }
+
+    /// When the next lane has waited long enough.
+    pub(super) fn resumes_at(&self) -> Option<Instant> {
+        self.pauses.first().map(|(at, _)| *at)
+    }
+
+    /// Lets those go on that have.
+    pub(super) fn resume(&mut self, now: Instant) {
+        while let Some(&(at, to)) = self.pauses.first()
+            && at <= now
+        {
+            self.pauses.pop_first();
+            if let Some(lane) = self.lanes.get_mut(&to) {
+                lane.paused_until = None;
+            }
+            self.queue(to);
+        }
+    }
+
+    /// Gives a lane its turn if it may send, and drops it when it has nothing left.
+    fn queue(&mut self, to: ConversationId) {
+        let Some(lane) = self.lanes.get_mut(&to) else { return };
+        if lane.ready.is_empty() && lane.in_flight == 0 {
+            if let Some(at) = lane.paused_until {
+                self.pauses.remove(&(at, to));
+            }
+            self.unqueue(to);
+            self.lanes.remove(&to);
+        } else if !lane.may_send() {
+            self.unqueue(to);
+        } else if !lane.queued {
+            lane.queued = true;
+            self.turns.push_back(to);
+        }
+    }
+
+    /// Every lane that may send, by its oldest message.
+    fn queue_all(&mut self) {
+        let mut lanes: Vec<_> =
+            self.lanes.iter().filter_map(|(to, lane)| Some((*lane.ready.first()?, *to))).collect();
+        lanes.sort_unstable();
+        lanes.into_iter().for_each(|(_, to)| self.queue(to));
+    }
+
+    fn unqueue(&mut self, to: ConversationId) {
+        if let Some(lane) = self.lanes.get_mut(&to).filter(|lane| lane.queued) {
+            lane.queued = false;
+            self.turns.retain(|other| *other != to);
         }
     }
 
@@ -150,24 +252,32 @@ impl Outbox {
         for (order, entry) in &mut self.entries {
             if entry.state == State::InFlight {
                 entry.state = State::Ready;
-                self.ready.insert(*order);
+                let lane = self.lanes.entry(entry.saved.conversation).or_default();
+                lane.in_flight -= 1;
+                lane.ready.insert(*order);
             }
         }
         self.in_flight = 0;
+        self.queue_all();
     }
 
     /// The outcome of a message is known. `None` when it was known before.
     pub(super) fn settle(&mut self, order: u64, outcome: SendOutcome) -> Option<Settled> {
         let entry = self.entries.get_mut(&order).filter(|e| e.state != State::Settling)?;
-        if entry.state == State::InFlight {
-            self.in_flight -= 1;
-        }
-        entry.state = State::Settling;
-        self.ready.remove(&order);
+        let was = core::mem::replace(&mut entry.state, State::Settling);
+        let (client_msg_id, to) = (entry.saved.client_msg_id, entry.saved.conversation);
         if let Some(at) = entry.deadline.take() {
             self.deadlines.remove(&(at, order));
         }
-        Some(Settled { order, client_msg_id: entry.saved.client_msg_id, outcome })
+        if let Some(lane) = self.lanes.get_mut(&to) {
+            if was == State::InFlight {
+                self.in_flight -= 1;
+                lane.in_flight -= 1;
+            }
+            lane.ready.remove(&order);
+        }
+        self.queue(to);
+        Some(Settled { order, client_msg_id, outcome })
     }
 
     /// The settled message left the local disk.
@@ -178,7 +288,6 @@ impl Outbox {
             if let Some(at) = entry.deadline {
                 self.deadlines.remove(&(at, order));
             }
-            self.ready.remove(&order);
         }
     }
 
@@ -218,10 +327,5 @@ impl Outbox {
     /// Messages that wait.
     pub(super) fn len(&self) -> usize {
         self.entries.len()
-    }
-
-    /// Whether a message is to be sent now.
-    pub(super) fn has_ready(&self) -> bool {
-        !self.ready.is_empty() && self.in_flight < SEND_WINDOW
     }
 }

@@ -7,6 +7,7 @@ mod early;
 mod ending;
 mod hosts;
 mod journal;
+mod lanes;
 mod moving;
 mod receiving;
 mod sending;

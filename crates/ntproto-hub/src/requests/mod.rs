@@ -130,22 +130,21 @@ impl Hub {
         let weight = txn.weight();
         // What became of a message overtakes nothing.
         let sent = match &what {
-            What::Send(append) if !append.resolve_only => Some(append.client_msg_id),
+            What::Send(append) if !append.resolve_only => Some((append.conversation, append.client_msg_id)),
             _ => None,
         };
         let busy = busy || !self.store_has_room(weight);
         if let Some(conn) = self.conns.get_mut(id) {
             match sent {
-                Some(sent) if busy => conn.line.again(now.mono, sent),
-                Some(sent) => match conn.line.enter(now.mono, sent) {
+                //= spec: messages-12
+                Some((talk, sent)) if busy => conn.line.again(now.mono, talk, sent, RETRY_AFTER),
+                Some((talk, sent)) => match conn.line.enter(now.mono, talk, sent) {
                     Ok(before) => {
                         if let Txn::Append(append) = &mut txn {
                             append.after = before;
                         }
                     }
-                    Err(Wait) => {
-                        return self.fail(now, to, (ErrorCode::RetryAfter, "an earlier message comes first"));
-                    }
+                    Err(Wait(wait)) => return self.defer(now, to, wait, "an earlier message comes first"),
                 },
                 None => {}
             }
@@ -205,10 +204,11 @@ impl Hub {
                 match &result {
                     Err(error) if !error.is_refusal() || *error == StoreError::OutOfOrder => {
                         if !append.resolve_only {
-                            conn.line.again(now.mono, append.client_msg_id);
+                            let wait = store_wait(*error);
+                            conn.line.again(now.mono, append.conversation, append.client_msg_id, wait);
                         }
                     }
-                    _ => conn.line.ended(append.client_msg_id),
+                    _ => conn.line.ended(append.conversation, append.client_msg_id),
                 }
             }
         }
@@ -273,28 +273,43 @@ impl Hub {
             ErrorCode::Unavailable => UNAVAILABLE_RETRY,
             _ => Duration::ZERO,
         };
-        let retry_after_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
-        let error = v2::Error { code: code as u32, detail: detail.into(), retry_after_ms };
+        self.refusal(now, to, code, detail, wait);
+    }
+
+    /// Asks for it again after `wait`.
+    pub(crate) fn defer(&mut self, now: Now, to: Asker, wait: Duration, detail: &str) {
+        self.refusal(now, to, ErrorCode::RetryAfter, detail, wait);
+    }
+
+    fn refusal(&mut self, now: Now, to: Asker, code: ErrorCode, detail: &str, wait: Duration) {
+        let error = v2::Error { code: code as u32, detail: detail.into(), retry_after_ms: millis(wait) };
         self.reply(now, to, Kind::Error(to.number), error.encode_to_vec().into());
     }
 
     fn refused_by_store(&mut self, now: Now, to: Asker, error: StoreError) {
         // What happened to the disk is the operator's business.
         let detail = if error.is_refusal() { error.to_string() } else { "the store failed".into() };
-        let wait = match error {
-            StoreError::OutOfOrder => RETRY_AFTER,
-            error if error.is_refusal() => Duration::ZERO,
-            _ => UNAVAILABLE_RETRY,
-        };
-        let retry_after_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
-        let error = v2::Error { code: error.code() as u32, detail, retry_after_ms };
-        self.reply(now, to, Kind::Error(to.number), error.encode_to_vec().into());
+        self.refusal(now, to, error.code(), &detail, store_wait(error));
     }
 
     pub(crate) fn reply(&mut self, now: Now, to: Asker, kind: Kind, body: Bytes) {
         let packet = Packet { id: to.id, kind, deadline_ms: None, trace: None, body };
         self.send_answer(now, to.conn, to.channel, packet);
     }
+}
+
+/// After how long to ask the store again.
+const fn store_wait(error: StoreError) -> Duration {
+    match error {
+        StoreError::OutOfOrder => RETRY_AFTER,
+        error if error.is_refusal() => Duration::ZERO,
+        _ => UNAVAILABLE_RETRY,
+    }
+}
+
+/// Whole milliseconds that are no less.
+fn millis(wait: Duration) -> u32 {
+    u32::try_from(wait.as_micros().div_ceil(1_000)).unwrap_or(u32::MAX)
 }
 
 fn read<M: Message + Default>(body: Bytes) -> Result<M, Refused> {

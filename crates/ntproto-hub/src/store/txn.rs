@@ -158,8 +158,8 @@ pub struct Append {
     pub conversation: ConversationId,
     /// The device's idempotency key.
     pub client_msg_id: ClientMsgId,
-    /// The message this device sent before it, when its outcome was not known yet. If that one was not
-    /// stored, this one is refused: it must not overtake it.
+    /// The message this device sent to the conversation before it, when its outcome was not known yet. If that one
+    /// was not stored, this one is refused: it must not overtake it.
     pub after: Option<ClientMsgId>,
     /// Whether it is a message, or changes one.
     pub action: Change,

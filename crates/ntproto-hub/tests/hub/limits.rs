@@ -8,7 +8,7 @@ use ntproto_core::endpoint::Closed;
 use ntproto_core::ids::ConversationId;
 use ntproto_core::wire::channel::{Channel, ChannelSet};
 use ntproto_core::wire::packet::PacketId;
-use ntproto_hub::config::SLOW_CONSUMER;
+use ntproto_hub::config::{HOLD_ORDER, RETRY_AFTER, SLOW_CONSUMER};
 use ntproto_hub::{Command, ConnId, HubConfig, HubEvent, Input, Misuse, Stage};
 use ntproto_proto::v2;
 use prost::Message;
@@ -357,11 +357,36 @@ fn a_message_told_to_come_again_is_not_overtaken() {
     bench.run();
     bench.release();
     assert_eq!(code(&mut bench, a, fifth), Some(ErrorCode::RetryAfter));
-    bench.advance(ntproto_hub::config::HOLD_ORDER);
+    bench.advance(RETRY_AFTER + HOLD_ORDER);
     let sixth = ask(&mut bench, a, to, 6, b"small");
     bench.run();
     bench.release();
     assert!(matches!(bench.answer(a, sixth), Some(Ok(_))));
+}
+
+/// Order is promised in each conversation, and none waits for another.
+//= proof: messages-12
+#[test]
+fn a_conversation_that_waits_holds_no_other() {
+    let mut bench = Bench::new(HubConfig { max_request_bytes: 10_000, ..config() });
+    let (a, b, to) = two(&mut bench);
+    let (_, c, grant) = bench.account();
+    let sender = to.members().unwrap().0;
+    let other = ConversationId::direct(sender, uin(&grant));
+    bench.hold = true;
+    ask(&mut bench, a, to, 1, &[0; 6_000]);
+    let large = ask(&mut bench, a, to, 2, &[0; 6_000]);
+    bench.run();
+    bench.release();
+    let third = ask(&mut bench, a, to, 3, b"small");
+    let beside = ask(&mut bench, a, other, 4, b"small");
+    bench.run();
+    bench.release();
+    for number in [large, third] {
+        assert_eq!(code(&mut bench, a, number), Some(ErrorCode::RetryAfter));
+    }
+    assert!(matches!(bench.answer(a, beside), Some(Ok(_))));
+    assert_eq!((bench.notified(b).len(), bench.notified(c).len()), (1, 1));
 }
 
 /// The clock that a server starts with after `lives` of this length, and an end in order or by a crash.

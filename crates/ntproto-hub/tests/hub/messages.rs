@@ -7,6 +7,7 @@ use ntproto_core::code::ErrorCode;
 use ntproto_core::ids::{ConversationId, Uin};
 use ntproto_core::wire::channel::Channel;
 use ntproto_core::wire::packet::{Kind, Packet, PacketId};
+use ntproto_hub::config::{HOLD_ORDER, UNAVAILABLE_RETRY};
 use ntproto_hub::store::{StoreError, Txn};
 use ntproto_hub::{ConnId, Input};
 use ntproto_proto::v2;
@@ -348,7 +349,7 @@ fn a_message_told_to_come_again_is_not_overtaken() {
     let (op, _, _) = bench.held.pop_front().unwrap();
     bench.done(op, Err(StoreError::Full));
     bench.hold = false;
-    bench.advance(Duration::from_secs(5));
+    bench.advance(UNAVAILABLE_RETRY + HOLD_ORDER);
     assert_eq!(bench.send(a, to, 4, b"x").conv_seq, 6);
     assert_eq!(bench.notified(b).len(), 6);
 }

@@ -63,7 +63,7 @@ impl Client {
             return None;
         }
         let sync = self.inbox.next_sync();
-        let request_id = sync.as_ref().map_or(0, |_| self.requests.add(Waiting::FirstPage, None));
+        let request_id = sync.as_ref().map_or(0, |_| self.requests.add(Waiting::FirstPage));
         Some(v2::EarlyStart { sync, request_id })
     }
 
@@ -204,10 +204,8 @@ impl Client {
         self.session.refresh_at = None;
         self.outbox.disconnected();
         self.inbox.disconnected();
-        for waiting in self.requests.clear() {
-            if let Waiting::App(request) = waiting {
-                self.event(ClientEvent::Response { request, result: Err(Failure::Disconnected) });
-            }
+        for request in self.requests.clear() {
+            self.event(ClientEvent::Response { request, result: Err(Failure::Disconnected) });
         }
     }
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::inbox::Inbox;
 use super::outbox::{Expiry, Outbox};
-use super::requests::{Requests, Waiting};
+use super::requests::Requests;
 use super::session::{ClientConfig, Session};
 use super::{
     Apply, ClientEvent, ClientTxn, Command, DEFAULT_DEADLINE, Down, Failure, Input, MAX_BODY, Misuse, OpId,
@@ -38,6 +38,8 @@ const SETTLED_AFTER: Duration = Duration::from_secs(10);
 const FAREWELL: Duration = Duration::from_secs(1);
 /// What is waited when the server says it can't store now and gives no time.
 const UNAVAILABLE_PAUSE: Duration = Duration::from_secs(1);
+/// The longest wait a server can impose.
+const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// The connection, as far as there is one.
 enum Link {
     /// Not started, or over.
@@ -70,7 +72,12 @@ pub struct Client {
     told_stopped: bool,
     backoff: Backoff,
     settled_at: Option<Instant>,
+    /// The server can't store now: nothing is sent to it.
     paused_until: Option<Instant>,
+    /// It told a SYNC to come again then.
+    sync_at: Option<Instant>,
+    /// It told a DELIVERED to come again then.
+    receipts_at: Option<Instant>,
     outbox: Outbox,
     inbox: Inbox,
     requests: Requests,
@@ -109,6 +116,8 @@ impl Client {
             backoff,
             settled_at: None,
             paused_until: None,
+            sync_at: None,
+            receipts_at: None,
             last_order: saved.outbox.iter().map(|e| e.order).fold(saved.last_order, u64::max),
             outbox: Outbox::restore(now, saved.outbox),
             inbox,
@@ -321,6 +330,10 @@ impl Client {
             (self.requests.deadline(), WaitReason::Deadline),
             (self.outbox.deadline().filter(|_| self.stopped.is_none()), WaitReason::Deadline),
             (self.paused_until, WaitReason::RetryAfter),
+            (self.sync_at, WaitReason::RetryAfter),
+            (self.receipts_at, WaitReason::RetryAfter),
+            (self.requests.resumes_at(), WaitReason::RetryAfter),
+            (self.outbox.resumes_at().filter(|_| self.stopped.is_none()), WaitReason::RetryAfter),
         ]
         .into_iter()
         .filter(|(at, _)| at.is_some())
@@ -344,16 +357,18 @@ impl Client {
             self.settled_at = None;
             self.backoff.reset();
         }
-        if passed(self.paused_until) {
-            self.paused_until = None;
+        for pause in [&mut self.paused_until, &mut self.sync_at, &mut self.receipts_at] {
+            *pause = pause.filter(|at| now.mono < *at);
         }
+        self.requests.resume(now.mono);
+        self.outbox.resume(now.mono);
         if self.online && passed(self.session.refresh_at) {
             // One request; if it goes unanswered the server ends the session with its own code.
             self.session.refresh_at = None;
             let _ = self.endpoint_call(now, conn::Command::RefreshTicket);
         }
-        while let Some((request, failure)) = self.requests.expired(now.mono) {
-            self.event(ClientEvent::Response { request, result: Err(failure) });
+        while let Some(request) = self.requests.expired(now.mono) {
+            self.event(ClientEvent::Response { request, result: Err(Failure::DeadlineExceeded) });
         }
         while self.stopped.is_none()
             && let Some(expiry) = self.outbox.expired(now.mono)
@@ -434,14 +449,13 @@ impl Client {
         if !self.online {
             return Err(Misuse::State);
         }
-        if !self.requests.has_room() || !self.room(Channel::Message) {
+        if !self.requests.has_room(body.len()) || !self.room(Channel::Message) {
             return Err(Misuse::TooManyRequests);
         }
         let request = self.next_request();
-        let deadline = deadline.unwrap_or(DEFAULT_DEADLINE);
-        let ms = u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX);
-        let at = Some(now.mono + deadline);
-        self.request(now, Channel::Message, packet, body.to_vec(), Waiting::App(request), at, Some(ms));
+        let deadline = now.mono + deadline.unwrap_or(DEFAULT_DEADLINE);
+        self.requests.ask(request, packet, body, deadline);
+        self.ask_all(now);
         Ok(request)
     }
 

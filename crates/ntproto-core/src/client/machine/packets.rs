@@ -6,18 +6,15 @@ use bytes::Bytes;
 use ntproto_proto::v2;
 use prost::Message as _;
 
-use super::{Client, Link, Op, UNAVAILABLE_PAUSE};
-use crate::client::requests::Waiting;
+use super::{Client, Link, MAX_PAUSE, Op, UNAVAILABLE_PAUSE};
+use crate::client::requests::{Asking, Waiting};
 use crate::client::{ClientEvent, ClientTxn, Failure, SendOutcome};
 use crate::code::ErrorCode;
 use crate::endpoint::{self, client as conn};
 use crate::ids::ClientMsgId;
-use crate::time::{Instant, Now};
+use crate::time::Now;
 use crate::wire::channel::Channel;
 use crate::wire::packet::{Kind, Packet, PacketId};
-
-/// The longest pause a server can impose.
-const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 impl Client {
     pub(super) fn packet(&mut self, now: Now, channel: Channel, packet: Packet) {
@@ -52,9 +49,15 @@ impl Client {
         let first = matches!(waiting, Waiting::FirstPage);
         match (waiting, answer.1) {
             (Waiting::App(request), Ok(body)) => {
+                self.requests.done(request);
                 self.event(ClientEvent::Response { request, result: Ok(body) });
             }
+            //= spec: packets-10
+            (Waiting::App(request), Err(e))
+                if code(&e) == Some(ErrorCode::RetryAfter)
+                    && self.requests.again_at(request, now.mono + asked_wait(&e)) => {}
             (Waiting::App(request), Err(e)) => {
+                self.requests.done(request);
                 self.event(ClientEvent::Response { request, result: Err(refusal(e)) });
             }
             (Waiting::Send(order), Ok(body)) => match v2::SendResponse::decode(body) {
@@ -71,15 +74,22 @@ impl Client {
                 }
             }
             (Waiting::Sync | Waiting::FirstPage, Err(e)) => {
-                self.pause(now, &e);
+                match code(&e) {
+                    Some(ErrorCode::RetryAfter) => self.sync_at = Some(now.mono + asked_wait(&e)),
+                    _ => self.pause(now, &e),
+                }
                 self.inbox.sync_failed();
             }
             (Waiting::Delivered(sent), Ok(_)) => {
                 self.inbox.receipts_sent(&sent);
                 self.store(ClientTxn::ReceiptsSent(sent), Op::Other);
             }
-            (Waiting::Delivered(sent), Err(e)) => match ErrorCode::from_wire(e.code) {
-                Some(ErrorCode::RetryAfter | ErrorCode::Unavailable) => {
+            (Waiting::Delivered(sent), Err(e)) => match code(&e) {
+                Some(ErrorCode::RetryAfter) => {
+                    self.receipts_at = Some(now.mono + asked_wait(&e));
+                    self.inbox.receipts_failed();
+                }
+                Some(ErrorCode::Unavailable) => {
                     self.pause(now, &e);
                     self.inbox.receipts_failed();
                 }
@@ -127,8 +137,10 @@ impl Client {
     }
 
     pub(super) fn send_refused(&mut self, now: Now, order: u64, e: v2::Error) {
-        match ErrorCode::from_wire(e.code) {
-            Some(ErrorCode::RetryAfter | ErrorCode::Unavailable) => {
+        match code(&e) {
+            //= spec: messages-13
+            Some(ErrorCode::RetryAfter) => self.outbox.again_at(order, now.mono + asked_wait(&e)),
+            Some(ErrorCode::Unavailable) => {
                 self.pause(now, &e);
                 self.outbox.again(order);
             }
@@ -141,10 +153,9 @@ impl Client {
         }
     }
 
+    /// The server can't store: nothing is asked of it for a while.
     pub(super) fn pause(&mut self, now: Now, e: &v2::Error) {
-        let asked = Duration::from_millis(e.retry_after_ms.into());
-        let pause = if asked.is_zero() { UNAVAILABLE_PAUSE } else { asked.min(MAX_PAUSE) };
-        self.paused_until = Some(now.mono + pause);
+        self.paused_until = Some(now.mono + asked_wait(e));
     }
 
     /// Sends what can be sent, writes what can be written.
@@ -156,25 +167,26 @@ impl Client {
             //= spec: messages-16
             self.store(ClientTxn::Apply(apply.clone()), Op::Apply(apply));
         }
-        if !self.online || self.paused_until.is_some() {
+        if !self.online {
+            return;
+        }
+        self.ask_all(now);
+        if self.paused_until.is_some() {
             return;
         }
         if self.inbox.is_caught_up() && !self.told_caught_up && !self.applying {
             self.told_caught_up = true;
             self.event(ClientEvent::CaughtUp);
         }
-        if let Some(request) = self.inbox.next_sync() {
-            self.request(
-                now,
-                Channel::Sync,
-                PacketId::SYNC,
-                request.encode_to_vec(),
-                Waiting::Sync,
-                None,
-                None,
-            );
+        if self.sync_at.is_none()
+            && let Some(request) = self.inbox.next_sync()
+        {
+            let body = request.encode_to_vec().into();
+            self.request(now, Channel::Sync, PacketId::SYNC, body, Waiting::Sync, None);
         }
-        if let Some(owed) = self.inbox.next_receipts() {
+        if self.receipts_at.is_none()
+            && let Some(owed) = self.inbox.next_receipts()
+        {
             let watermarks = owed
                 .iter()
                 .map(|(conversation, seq)| v2::Watermark {
@@ -183,19 +195,13 @@ impl Client {
                     ..Default::default()
                 })
                 .collect();
-            let body = v2::DeliveredRequest { watermarks }.encode_to_vec();
-            self.request(
-                now,
-                Channel::Message,
-                PacketId::DELIVERED,
-                body,
-                Waiting::Delivered(owed),
-                None,
-                None,
-            );
+            let body = v2::DeliveredRequest { watermarks }.encode_to_vec().into();
+            let waiting = Waiting::Delivered(owed);
+            self.request(now, Channel::Message, PacketId::DELIVERED, body, waiting, None);
         }
-        while self.outbox.has_ready() && self.room(Channel::Message) {
-            let Some(sending) = self.outbox.next(now) else { break };
+        while self.room(Channel::Message)
+            && let Some(sending) = self.outbox.next(now)
+        {
             let entry = sending.entry;
             let body = v2::SendRequest {
                 conversation: Bytes::copy_from_slice(&entry.conversation.0),
@@ -205,8 +211,18 @@ impl Client {
                 ..Default::default()
             };
             let waiting = Waiting::Send(entry.order);
-            let body = body.encode_to_vec();
-            self.request(now, Channel::Message, PacketId::SEND, body, waiting, None, sending.deadline_ms);
+            let body = body.encode_to_vec().into();
+            self.request(now, Channel::Message, PacketId::SEND, body, waiting, sending.deadline_ms);
+        }
+    }
+
+    /// Sends the application's requests that are to be sent.
+    pub(super) fn ask_all(&mut self, now: Now) {
+        while self.room(Channel::Message)
+            && let Some(asking) = self.requests.next(now.mono)
+        {
+            let Asking { request, packet, body, deadline_ms } = asking;
+            self.request(now, Channel::Message, packet, body, Waiting::App(request), Some(deadline_ms));
         }
     }
 
@@ -215,20 +231,17 @@ impl Client {
     }
 
     /// Sends a request and remembers who awaits its answer; on a full queue it fails as if refused.
-    #[allow(clippy::too_many_arguments)]
     pub(super) fn request(
         &mut self,
         now: Now,
         channel: Channel,
         id: PacketId,
-        body: alloc::vec::Vec<u8>,
+        body: Bytes,
         waiting: Waiting,
-        deadline: Option<Instant>,
         deadline_ms: Option<u32>,
     ) {
-        let request_id = self.requests.add(waiting, deadline);
-        let packet =
-            Packet { id, kind: Kind::Request(request_id), deadline_ms, trace: None, body: body.into() };
+        let request_id = self.requests.add(waiting);
+        let packet = Packet { id, kind: Kind::Request(request_id), deadline_ms, trace: None, body };
         if self.endpoint_call(now, conn::Command::Send(channel, packet)).is_err() {
             match self.requests.take(request_id) {
                 Some(Waiting::Send(order)) => {
@@ -238,6 +251,7 @@ impl Client {
                 Some(Waiting::Sync | Waiting::FirstPage) => self.inbox.sync_failed(),
                 Some(Waiting::Delivered(_)) => self.inbox.receipts_failed(),
                 Some(Waiting::App(request)) => {
+                    self.requests.done(request);
                     self.event(ClientEvent::Response { request, result: Err(Failure::Disconnected) });
                 }
                 None => {}
@@ -247,5 +261,17 @@ impl Client {
 }
 
 fn refusal(e: v2::Error) -> Failure {
-    Failure::Refused(ErrorCode::from_wire(e.code), e.detail)
+    Failure::Refused(code(&e), e.detail)
+}
+
+const fn code(e: &v2::Error) -> Option<ErrorCode> {
+    ErrorCode::from_wire(e.code)
+}
+
+/// How long the server asks to wait, within reason.
+fn asked_wait(e: &v2::Error) -> Duration {
+    match Duration::from_millis(e.retry_after_ms.into()) {
+        Duration::ZERO => UNAVAILABLE_PAUSE,
+        asked => asked.min(MAX_PAUSE),
+    }
 }

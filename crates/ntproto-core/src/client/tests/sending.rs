@@ -187,3 +187,118 @@ fn misuse_changes_nothing() {
     };
     assert_eq!((full, n as usize), (Misuse::OutboxFull, MAX_OUTBOX_BYTES / MAX_BODY));
 }
+
+fn send_to(w: &mut World, n: u8, to: ConversationId) {
+    let client_msg_id = Some(ClientMsgId([n; 16]));
+    let body = Bytes::from_static(b"hi");
+    w.call(Command::Send { conversation: to, client_msg_id, body, deadline: None }).unwrap();
+}
+
+fn sent_ids(w: &World) -> Vec<u8> {
+    w.asked
+        .iter()
+        .filter(|(_, p)| p.id == PacketId::SEND)
+        .map(|(_, p)| v2::SendRequest::decode(p.body.clone()).unwrap().client_msg_id[0])
+        .collect()
+}
+
+//= proof: messages-13
+#[test]
+fn a_conversation_told_to_wait_holds_back_only_itself() {
+    let mut w = World::online();
+    let other = ConversationId::direct(ME, Uin(10_003));
+    w.send(1, None);
+    w.send(2, None);
+    w.refuse(PacketId::SEND, ErrorCode::RetryAfter, 3_000);
+    // The second is told less, and waits as long as the first.
+    w.refuse(PacketId::SEND, ErrorCode::RetryAfter, 200);
+    w.send(3, None);
+    send_to(&mut w, 4, other);
+    assert_eq!(sent_ids(&w), [4]);
+    w.later(2_999);
+    assert_eq!(sent_ids(&w), [4]);
+    w.later(1);
+    assert_eq!(sent_ids(&w), [4, 1, 2, 3]);
+    // A server that can't store anything is asked nothing.
+    w.refuse(PacketId::SEND, ErrorCode::Unavailable, 1_000);
+    send_to(&mut w, 5, other);
+    assert_eq!(sent_ids(&w), [1, 2, 3]);
+    w.later(1_000);
+    assert_eq!(sent_ids(&w), [1, 2, 3, 4, 5]);
+}
+
+/// What waits for the server's sake keeps its time, and nothing else waits with it.
+#[test]
+fn a_page_and_receipts_are_asked_for_again_when_the_server_said() {
+    let mut w = World::online();
+    w.push(1, 0, from_friend(1));
+    w.refuse(PacketId::DELIVERED, ErrorCode::RetryAfter, 2_000);
+    // A gap asks for a page.
+    w.push(5, 4, from_friend(2));
+    w.refuse(PacketId::SYNC, ErrorCode::RetryAfter, 1_000);
+    w.send(1, None);
+    assert_eq!(sent_ids(&w), [1]);
+    let asked = |w: &World, id| w.asked.iter().filter(|(_, p)| p.id == id).count();
+    w.later(999);
+    assert_eq!(asked(&w, PacketId::SYNC), 0);
+    w.later(1);
+    assert_eq!((asked(&w, PacketId::SYNC), asked(&w, PacketId::DELIVERED)), (1, 0));
+    w.later(1_000);
+    assert_eq!((asked(&w, PacketId::SYNC), asked(&w, PacketId::DELIVERED)), (1, 1));
+}
+
+//= proof: packets-10
+#[test]
+fn a_request_is_asked_again_while_its_deadline_allows() {
+    let mut w = World::online();
+    let deadline = Some(Duration::from_secs(3));
+    let ask = || Command::Request { packet: PacketId::DEVICES, body: Bytes::from_static(b"which"), deadline };
+    let again = |w: &World| w.asked.iter().find(|(_, p)| p.id == PacketId::DEVICES).map(|(_, p)| p.clone());
+    let request = w.call(ask()).unwrap();
+    w.refuse(PacketId::DEVICES, ErrorCode::RetryAfter, 1_000);
+    w.later(999);
+    assert!(again(&w).is_none() && !w.took(|e| matches!(e, ClientEvent::Response { .. })));
+    w.later(1);
+    let packet = again(&w).unwrap();
+    assert_eq!((&packet.body[..], packet.deadline_ms), (&b"which"[..], Some(2_000)), "with what is left");
+    w.refuse(PacketId::DEVICES, ErrorCode::RetryAfter, 1_999);
+    w.later(1_999);
+    // Too late for another: the refusal is the outcome, at once.
+    w.refuse(PacketId::DEVICES, ErrorCode::RetryAfter, 1);
+    let refused = Some(ErrorCode::RetryAfter);
+    assert!(w.took(|e| matches!(e, ClientEvent::Response { request: r, result: Err(Failure::Refused(code, _)) } if *r == request && *code == refused)));
+    // One that waits ends with its connection, and an answer in time is an answer.
+    w.events.clear();
+    let lost = w.call(ask()).unwrap();
+    w.refuse(PacketId::DEVICES, ErrorCode::RetryAfter, 1_000);
+    w.cut();
+    assert!(w.took(|e| matches!(e, ClientEvent::Response { request: r, result: Err(Failure::Disconnected) } if *r == lost)));
+    w.later(1_000);
+    w.answer_sync(&[], 0, false);
+    assert!(again(&w).is_none());
+    let request = w.call(ask()).unwrap();
+    w.refuse(PacketId::DEVICES, ErrorCode::RetryAfter, 10);
+    w.later(10);
+    w.answer(PacketId::DEVICES, b"list".to_vec());
+    assert!(w.took(|e| matches!(e, ClientEvent::Response { request: r, result: Ok(b) } if *r == request && &b[..] == b"list")));
+}
+
+#[test]
+fn the_bytes_of_requests_are_bounded() {
+    let mut w = World::online();
+    w.full = true;
+    let body = Bytes::from(alloc::vec![0; MAX_BODY]);
+    let mut asked = 0;
+    let refused = loop {
+        let ask = Command::Request { packet: PacketId(0x8001), body: body.clone(), deadline: None };
+        match w.call(ask) {
+            Ok(_) => asked += 1,
+            Err(why) => break why,
+        }
+        // The server has taken it and does not answer.
+        w.full = false;
+        w.run();
+        w.full = true;
+    };
+    assert_eq!((refused, asked), (Misuse::TooManyRequests, MAX_REQUEST_BYTES / MAX_BODY));
+}
