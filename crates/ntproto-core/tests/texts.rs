@@ -83,7 +83,7 @@ fn ends_and_misuse() {
     let all = [M::State, M::TooLarge, M::OutboxFull, M::TooManyRequests, M::DuplicateId, M::NotMember];
     told_apart(&all);
     assert!(M::TooLarge.to_string().contains(&(MAX_BODY / 1024).to_string()));
-    told_apart(&[StoreError::Full, StoreError::Failed]);
+    told_apart(&[StoreError::Full, StoreError::Failed, StoreError::Damaged]);
     told_apart(&[
         Failure::Refused(Some(ErrorCode::Forbidden), String::new()),
         Failure::Refused(Some(ErrorCode::Forbidden), "why".into()),

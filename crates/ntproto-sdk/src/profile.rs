@@ -5,7 +5,7 @@
 //! enrol        the code to come in with, until enrolled (secret)
 //! keys         the device's secret keys
 //! lock         held while the profile is in use
-//! store.redb   outbox, inbox, history
+//! store.redb   outbox, inbox, history; sealed under a key that comes from `keys`
 //! ```
 
 use std::fmt;
@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 use crate::EnrolCode;
 use crate::Options;
 use crate::driver::{Server, ServerError};
-use crate::store::{OpenError, RedbStore};
+use crate::store::{DeviceKeystore, OpenError, RedbStore};
 use crate::{ConnectString, ConnectStringError};
 
 const CONNECT: &str = "connect";
@@ -143,7 +143,8 @@ impl Profile {
     pub fn options(&self, now: UnixMillis) -> Result<Options, ProfileError> {
         let server = Server::new(&self.connect, now).map_err(ProfileError::Server)?;
         let path = self.dir.join(STORE);
-        let store = RedbStore::open(&path).map_err(|e| ProfileError::Store(path, e))?;
+        let keystore = DeviceKeystore::new(&self.keys, &RUSTCRYPTO);
+        let store = RedbStore::open(&path, &keystore).map_err(|e| ProfileError::Store(path, e))?;
         let mut options = Options::new(server, self.keys.duplicate(), Box::new(store));
         options.enrol = self.enrol.clone().map(Into::into);
         Ok(options)

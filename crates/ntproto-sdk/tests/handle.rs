@@ -11,9 +11,12 @@ use std::time::Duration;
 use common::{Link, World};
 use ntproto_core::client::Misuse;
 use ntproto_core::code::ErrorCode;
+use ntproto_core::crypto::identity::DeviceKeys;
+use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
 use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
+use ntproto_core::rng::Rng;
 use ntproto_core::time::UnixMillis;
-use ntproto_sdk::store::{MemoryStore, RedbStore};
+use ntproto_sdk::store::{DeviceKeystore, MemoryStore, RedbStore};
 use ntproto_sdk::{
     Client, Credential, Ended, Event, Events, EventsTaken, Message, QueryError, RequestError, SendError,
     SendOptions, SendOutcome, State, Stopped,
@@ -247,7 +250,8 @@ fn close_leaves_everything_on_the_disk_and_the_disk_free() {
     let mut world = World::new(8, Link::default());
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store.redb");
-    let open = || Box::new(RedbStore::open(&path).unwrap());
+    let keys = DeviceKeys::generate(&mut Rng::new([5; 32]), &RUSTCRYPTO);
+    let open = || Box::new(RedbStore::open(&path, &DeviceKeystore::new(&keys, &RUSTCRYPTO)).unwrap());
     let (no, a) = world.add_handle(INVITED, open());
     let (_, b) = handle(&mut world);
     let me = world.block_on(a.online()).unwrap();

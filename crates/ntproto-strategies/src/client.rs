@@ -95,8 +95,8 @@ impl OwnedInput {
 /// });
 /// ```
 pub fn input() -> impl Strategy<Value = OwnedInput> {
-    let failure =
-        prop::sample::select(vec![None, None, None, Some(StoreError::Full), Some(StoreError::Failed)]);
+    let failures = [StoreError::Full, StoreError::Failed, StoreError::Damaged].map(Some);
+    let failure = prop::sample::select([&[None; 4][..], &failures].concat());
     let bytes = prop_oneof![
         frames::frame().prop_map(|frame| frame.bytes),
         frames::damaged().prop_map(|frame| frame.bytes),

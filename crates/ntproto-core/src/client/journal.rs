@@ -114,6 +114,7 @@ impl Machine for Client {
                     Ok(()) => 0,
                     Err(StoreError::Full) => 1,
                     Err(StoreError::Failed) => 2,
+                    Err(StoreError::Damaged) => 3,
                 });
             }
             Input::NetworkChanged => to.u8(5),
@@ -141,6 +142,7 @@ impl Machine for Client {
                     0 => Ok(()),
                     1 => Err(StoreError::Full),
                     2 => Err(StoreError::Failed),
+                    3 => Err(StoreError::Damaged),
                     _ => return Err(Malformed),
                 };
                 Input::StoreDone(op, result)

@@ -146,6 +146,8 @@ pub enum StoreError {
     /// Anything else; whether the transaction is on the disk shows when it is opened again, and until
     /// then the store is not written to.
     Failed,
+    /// What the disk holds is not what was written there.
+    Damaged,
 }
 
 impl fmt::Display for StoreError {
@@ -153,6 +155,7 @@ impl fmt::Display for StoreError {
         f.write_str(match self {
             Self::Full => "the disk is full: make room and start again",
             Self::Failed => "the disk failed: check it and start again",
+            Self::Damaged => "the local store is damaged: put it back from a copy, or register anew",
         })
     }
 }

@@ -147,6 +147,7 @@ fn settled_messages_become_history(disk: &mut Disk<'_>) {
         SendOutcome::Failed(Failure::Disconnected),
         SendOutcome::Failed(Failure::Store(StoreError::Full)),
         SendOutcome::Failed(Failure::Store(StoreError::Failed)),
+        SendOutcome::Failed(Failure::Store(StoreError::Damaged)),
     ];
     for (order, outcome) in (1..).zip(outcomes.iter().cloned()) {
         let apply = Apply { settled: vec![settled(order, outcome)], ..Apply::default() };

@@ -71,22 +71,21 @@ pub(super) trait Kv {
 }
 
 /// The name of the format in [`Table::Meta`].
-const FORMAT_KEY: &[u8] = b"format";
+pub(super) const FORMAT_KEY: &[u8] = b"format";
 
 /// Brings a store from one format to the next, in the transaction that also writes the new number.
 pub(super) type Migration = fn(&mut dyn Kv) -> Result<(), StoreError>;
 
-/// Migration `i` leads from format `i` to `i + 1`; format 0 is an empty store.
-pub(super) const MIGRATIONS: &[Migration] = &[|_| Ok(())];
+/// Migration `i` leads from format `i` to `i + 1`; format 0 is an empty store. From format 2 on the values in a file
+/// are sealed: the file's store does that by itself, before any migration.
+pub(super) const MIGRATIONS: &[Migration] = &[|_| Ok(()), |_| Ok(())];
 
 /// After every key there is: the longest has 24 bytes.
 pub(super) const END: &[u8] = &[0xff; 32];
 
-/// Brings a store to the newest format, inside one transaction of it.
-pub(super) fn migrate(kv: &mut dyn Kv, migrations: &[Migration]) -> Result<(), OpenError> {
-    let failed = |_| OpenError::Damaged("its tables can't be read".into());
-    let supported = migrations.len() as u32;
-    let found = match kv.get(Table::Meta, FORMAT_KEY).map_err(failed)? {
+/// The format of a store, if this version can read it.
+pub(super) fn format(kv: &dyn Kv, supported: u32) -> Result<u32, OpenError> {
+    let found = match kv.get(Table::Meta, FORMAT_KEY).map_err(unreadable)? {
         Some(value) => u32::from_be_bytes(value[..].try_into().map_err(|_| OpenError::Foreign)?),
         None => {
             let mut empty = true;
@@ -95,7 +94,7 @@ pub(super) fn migrate(kv: &mut dyn Kv, migrations: &[Migration]) -> Result<(), O
                     empty = false;
                     Ok(false)
                 };
-                kv.scan(*table, &[], END, false, &mut seen).map_err(failed)?;
+                kv.scan(*table, &[], END, false, &mut seen).map_err(unreadable)?;
             }
             if !empty {
                 return Err(OpenError::Foreign);
@@ -103,16 +102,26 @@ pub(super) fn migrate(kv: &mut dyn Kv, migrations: &[Migration]) -> Result<(), O
             0
         }
     };
-    let Some(ahead) = migrations.get(found as usize..) else {
+    if found > supported {
         return Err(OpenError::Newer { found, supported });
-    };
-    for migration in ahead {
-        migration(kv).map_err(failed)?;
+    }
+    Ok(found)
+}
+
+/// Brings a store from the format it was found in to the newest, inside one transaction of it.
+pub(super) fn migrate(kv: &mut dyn Kv, found: u32, migrations: &[Migration]) -> Result<(), OpenError> {
+    let supported = migrations.len() as u32;
+    for migration in &migrations[found as usize..] {
+        migration(kv).map_err(unreadable)?;
     }
     if found != supported {
-        kv.put(Table::Meta, FORMAT_KEY, &supported.to_be_bytes()).map_err(failed)?;
+        kv.put(Table::Meta, FORMAT_KEY, &supported.to_be_bytes()).map_err(unreadable)?;
     }
     Ok(())
+}
+
+pub(super) fn unreadable(_: StoreError) -> OpenError {
+    OpenError::Damaged("its tables can't be read".into())
 }
 
 #[cfg(test)]
@@ -130,13 +139,18 @@ mod tests {
         },
     ];
 
+    fn bring(kv: &mut Tables, migrations: &[Migration]) -> Result<(), OpenError> {
+        let found = format(kv, migrations.len() as u32)?;
+        migrate(kv, found, migrations)
+    }
+
     #[test]
     fn an_older_store_is_brought_forward() {
         let mut kv = Tables::default();
-        migrate(&mut kv, MIGRATIONS).unwrap();
-        migrate(&mut kv, MIGRATIONS).unwrap();
+        bring(&mut kv, &LATER[..1]).unwrap();
+        bring(&mut kv, &LATER[..1]).unwrap();
         kv.put(Table::Meta, b"old", b"x").unwrap();
-        migrate(&mut kv, LATER).unwrap();
+        bring(&mut kv, LATER).unwrap();
         assert_eq!(kv.get(Table::Meta, b"new").unwrap().unwrap(), &b"x"[..]);
         assert_eq!(kv.get(Table::Meta, b"old").unwrap(), None);
     }
@@ -144,10 +158,11 @@ mod tests {
     #[test]
     fn a_newer_or_foreign_store_is_refused() {
         let mut kv = Tables::default();
-        migrate(&mut kv, LATER).unwrap();
-        assert!(matches!(migrate(&mut kv, MIGRATIONS), Err(OpenError::Newer { found: 2, supported: 1 })));
+        bring(&mut kv, LATER).unwrap();
+        let error = bring(&mut kv, &LATER[..1]);
+        assert!(matches!(error, Err(OpenError::Newer { found: 2, supported: 1 })));
         let mut kv = Tables::default();
         kv.put(Table::Heads, b"x", b"y").unwrap();
-        assert!(matches!(migrate(&mut kv, MIGRATIONS), Err(OpenError::Foreign)));
+        assert!(matches!(bring(&mut kv, MIGRATIONS), Err(OpenError::Foreign)));
     }
 }

@@ -66,7 +66,7 @@ impl MemoryStore {
     #[must_use]
     pub fn new() -> Self {
         let mut tables = Tables::default();
-        migrate(&mut tables, MIGRATIONS).expect("an empty store can be brought to any format");
+        migrate(&mut tables, 0, MIGRATIONS).expect("an empty store can be brought to any format");
         Self(Arc::new(Mutex::new(Inner { tables, fail: None })))
     }
 

@@ -1,8 +1,8 @@
 //! What a client keeps on its disk.
 //!
 //! ```text
-//!   ClientTxn ─▶ execute (what each means, once) ─▶ Kv ─┬▶ RedbStore    one file
-//!                                                       └▶ MemoryStore  gone with the process
+//!   ClientTxn ─▶ execute (what each means, once) ─▶ Kv ─┬▶ Sealed ─▶ RedbStore    one file
+//!                                                       └─────────▶ MemoryStore  gone with the process
 //! ```
 //!
 //! A [`ClientStore`] runs whole transactions, many in one durable step, and answers what the application wants
@@ -12,11 +12,13 @@
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod execute;
+mod keystore;
 mod kv;
 mod memory;
 mod query;
 mod record;
 mod redb;
+mod seal;
 mod thread;
 pub mod watched;
 
@@ -27,6 +29,7 @@ use ntproto_core::client::{ClientTxn, Inbound, OutboxEntry, Saved, SendOutcome, 
 use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
 use ntproto_proto::{Hidden, v2};
 
+pub use self::keystore::{DeviceKeystore, Keystore, KeystoreError, StoreId};
 pub use self::memory::MemoryStore;
 pub use self::redb::RedbStore;
 pub use self::thread::{StoreReader, StoreThread};
@@ -194,6 +197,12 @@ pub enum OpenError {
     Io(std::io::Error),
     /// It is damaged.
     Damaged(String),
+    /// It does not open with this key: it is another device's, or damaged.
+    WrongKey,
+    /// Its key can't be had.
+    Keystore(KeystoreError),
+    /// The system gives no random numbers.
+    Entropy(String),
 }
 
 impl fmt::Display for OpenError {
@@ -207,6 +216,9 @@ impl fmt::Display for OpenError {
             Self::Foreign => f.write_str("the store was not written by ntproto"),
             Self::Io(error) => write!(f, "the store can't be opened: {error}"),
             Self::Damaged(what) => write!(f, "the store is damaged: {what}"),
+            Self::WrongKey => f.write_str("the store is sealed with the key of another device, or damaged"),
+            Self::Keystore(error) => error.fmt(f),
+            Self::Entropy(why) => write!(f, "the system gives no random numbers: {why}"),
         }
     }
 }

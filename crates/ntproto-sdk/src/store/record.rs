@@ -8,7 +8,7 @@ use ntproto_core::time::UnixMillis;
 use prost::Message;
 
 /// What is on the disk is not what was written.
-pub(super) const CORRUPT: StoreError = StoreError::Failed;
+pub(super) const CORRUPT: StoreError = StoreError::Damaged;
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct OutboxRecord {
@@ -66,6 +66,7 @@ const DEADLINE: u32 = 2;
 const DISCONNECTED: u32 = 3;
 const STORE_FULL: u32 = 4;
 const STORE_FAILED: u32 = 5;
+const STORE_DAMAGED: u32 = 6;
 
 impl From<&SendOutcome> for OutcomeRecord {
     fn from(outcome: &SendOutcome) -> Self {
@@ -85,6 +86,7 @@ impl From<&SendOutcome> for OutcomeRecord {
                     Failure::Disconnected => (DISCONNECTED, 0, String::new()),
                     Failure::Store(StoreError::Full) => (STORE_FULL, 0, String::new()),
                     Failure::Store(StoreError::Failed) => (STORE_FAILED, 0, String::new()),
+                    Failure::Store(StoreError::Damaged) => (STORE_DAMAGED, 0, String::new()),
                 };
                 Self { failure: Some(kind), code, detail, ..Self::default() }
             }
@@ -106,6 +108,7 @@ impl OutcomeRecord {
                 DISCONNECTED => Failure::Disconnected,
                 STORE_FULL => Failure::Store(StoreError::Full),
                 STORE_FAILED => Failure::Store(StoreError::Failed),
+                STORE_DAMAGED => Failure::Store(StoreError::Damaged),
                 _ => return Err(CORRUPT),
             }),
         })

@@ -1,13 +1,15 @@
 //! The store in one redb file.
 
-use std::fs::OpenOptions;
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use ntproto_core::client::{ClientTxn, Inbound, OutboxEntry, Saved, SendOutcome, StoreError};
+use ntproto_core::crypto::CryptoProvider;
+use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
 use ntproto_core::ids::{ClientMsgId, ConversationId};
 use redb::backends::FileBackend;
 use redb::{
@@ -15,7 +17,9 @@ use redb::{
     StorageBackend, StorageError, TableDefinition, TableError, TransactionError, WriteTransaction,
 };
 
-use super::kv::{Kv, MIGRATIONS, Table, Visit, migrate};
+use super::keystore::Keystore;
+use super::kv::{Kv, Table, Visit};
+use super::seal::{self, Sealed, Vault};
 use super::watched::{Watched, is_full};
 use super::{ClientStore, Mark, OpenError, Place, Stored, execute, query};
 
@@ -28,10 +32,11 @@ const fn definition(table: Table) -> Definition {
     TableDefinition::new(table.name())
 }
 
-/// A client's store in one file. Commits in two phases: what is in it comes from strangers, and one phase would
-/// trust a checksum that they can forge.
+/// A client's store in one file, its values sealed. Commits in two phases: what is in it comes from strangers, and one
+/// phase would trust a checksum that they can forge.
 pub struct RedbStore {
     database: Database,
+    vault: Vault,
     /// An fsync failed: what was written before it may be on the disk, whatever it failed for.
     sync_failed: Arc<AtomicBool>,
     /// Once it failed nothing is written any more: what the disk holds is what was promised.
@@ -39,32 +44,80 @@ pub struct RedbStore {
 }
 
 impl RedbStore {
-    /// Opens the store in `path`, or makes one that only its owner can read.
+    /// Opens the store in `path`, or makes one that only its owner can read. One that was written before values were
+    /// sealed is sealed and moves to a file of its own, as the old one may still hold them open.
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(path).map_err(OpenError::Io)?;
-        Self::over(FileBackend::new(file).map_err(open_error)?)
+    pub fn open(path: &Path, keystore: &dyn Keystore) -> Result<Self, OpenError> {
+        Self::open_with(path, keystore, &RUSTCRYPTO)
+    }
+
+    /// [`open`](Self::open) with primitives of one's own.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open_with(
+        path: &Path,
+        keystore: &dyn Keystore,
+        provider: &'static dyn CryptoProvider,
+    ) -> Result<Self, OpenError> {
+        let store = Self::over(FileBackend::new(file(path)?).map_err(open_error)?, keystore, provider)?;
+        if !store.read_raw(seal::is_stale).map_err(kv_damaged)? {
+            return Ok(store);
+        }
+        store.move_to_new_file(path)?;
+        Self::over(FileBackend::new(file(path)?).map_err(open_error)?, keystore, provider)
     }
 
     /// A store over anything that stores bytes.
-    pub(super) fn over(backend: impl StorageBackend) -> Result<Self, OpenError> {
-        let mut builder = Database::builder();
+    pub(super) fn over(
+        backend: impl StorageBackend,
+        keystore: &dyn Keystore,
+        provider: &'static dyn CryptoProvider,
+    ) -> Result<Self, OpenError> {
         let sync_failed = Arc::<AtomicBool>::default();
-        let backend = Watched::new(backend, Arc::clone(&sync_failed));
-        let database = builder.set_cache_size(CACHE_SIZE).create_with_backend(backend).map_err(open_error)?;
+        let database = database(Watched::new(backend, Arc::clone(&sync_failed)))?;
         let txn = begin(&database).map_err(damaged)?;
-        migrate(&mut Writer::new(&txn).map_err(damaged)?, MIGRATIONS)?;
+        let mut writer = Writer::new(&txn).map_err(damaged)?;
+        let vault = seal::unlock(&mut writer, keystore, provider, seed()?)?;
+        drop(writer);
         txn.commit().map_err(|e| damaged(e.into()))?;
-        Ok(Self { database, sync_failed, failed: None })
+        Ok(Self { database, vault, sync_failed, failed: None })
+    }
+
+    /// Copies what is in it to a new file, which then takes its place: all of it or nothing, whatever happens.
+    fn move_to_new_file(self, path: &Path) -> Result<(), OpenError> {
+        let mut new = path.as_os_str().to_owned();
+        new.push(".new");
+        let new = PathBuf::from(new);
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(OpenError::Io(error)),
+            _ => {}
+        }
+        let copy = database(FileBackend::new(file(&new)?).map_err(open_error)?)?;
+        let txn = begin(&copy).map_err(damaged)?;
+        let mut writer = Writer::new(&txn).map_err(damaged)?;
+        self.read_raw(|kv| seal::copy_all(kv, &mut writer)).map_err(kv_damaged)?;
+        drop(writer);
+        txn.commit().map_err(|e| damaged(e.into()))?;
+        drop((copy, self));
+        fs::rename(&new, path).map_err(OpenError::Io)?;
+        // The rename is durable once the directory is; Windows can't open one.
+        #[cfg(unix)]
+        if let Some(dir) = path.parent() {
+            let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+            File::open(dir).and_then(|dir| dir.sync_all()).map_err(OpenError::Io)?;
+        }
+        Ok(())
     }
 
     fn read<R>(&self, query: impl FnOnce(&dyn Kv) -> Result<R, StoreError>) -> Result<R, StoreError> {
+        self.read_raw(|kv| query(&Sealed::reading(kv, &self.vault)))
+    }
+
+    /// Values as they lie on the disk.
+    fn read_raw<R>(&self, query: impl FnOnce(&dyn Kv) -> Result<R, StoreError>) -> Result<R, StoreError> {
         let txn = self.database.begin_read().map_err(Fault::from)?;
         let mut tables = Vec::with_capacity(Table::ALL.len());
         for table in Table::ALL {
@@ -72,6 +125,34 @@ impl RedbStore {
         }
         query(&Reader(tables))
     }
+}
+
+/// The file, made if need be, for its owner alone.
+fn file(path: &Path) -> Result<File, OpenError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map_err(OpenError::Io)
+}
+
+fn database(backend: impl StorageBackend) -> Result<Database, OpenError> {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_SIZE).create_with_backend(backend).map_err(open_error)
+}
+
+/// From the operating system: nonces and the store's name come of it.
+#[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
+fn seed() -> Result<[u8; 32], OpenError> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| OpenError::Entropy(error.to_string()))?;
+    Ok(seed)
+}
+
+/// Nothing here draws random numbers, and there are no files either.
+#[cfg(all(target_family = "wasm", target_os = "unknown"))]
+fn seed() -> Result<[u8; 32], OpenError> {
+    Err(OpenError::Entropy("this platform has none".into()))
 }
 
 fn open_error(error: DatabaseError) -> OpenError {
@@ -89,6 +170,10 @@ fn damaged(fault: Fault) -> OpenError {
     OpenError::Damaged(fault.text)
 }
 
+fn kv_damaged(error: StoreError) -> OpenError {
+    OpenError::Damaged(error.to_string())
+}
+
 fn begin(database: &Database) -> Result<WriteTransaction, Fault> {
     let mut txn = database.begin_write()?;
     txn.set_two_phase_commit(true);
@@ -97,11 +182,13 @@ fn begin(database: &Database) -> Result<WriteTransaction, Fault> {
     Ok(txn)
 }
 
-fn commit(database: &Database, batch: &[ClientTxn]) -> Result<(), StoreError> {
+fn commit(database: &Database, vault: &Vault, batch: &[ClientTxn]) -> Result<(), StoreError> {
     let txn = begin(database)?;
     {
         let mut writer = Writer::new(&txn)?;
-        batch.iter().try_for_each(|one| execute::execute(&mut writer, one))?;
+        let mut sealed = Sealed::writing(&mut writer, vault);
+        batch.iter().try_for_each(|one| execute::execute(&mut sealed, one))?;
+        seal::keep_count(&mut writer, vault)?;
     }
     txn.commit().map_err(Fault::from)?;
     Ok(())
@@ -116,7 +203,7 @@ impl ClientStore for RedbStore {
         if let Some(failed) = self.failed {
             return Err(failed);
         }
-        commit(&self.database, batch).map_err(|error| {
+        commit(&self.database, &self.vault, batch).map_err(|error| {
             let error = if self.sync_failed.load(Ordering::Acquire) { StoreError::Failed } else { error };
             *self.failed.insert(error)
         })

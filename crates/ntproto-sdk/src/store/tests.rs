@@ -3,15 +3,34 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use ntproto_core::client::{ClientTxn, StoreError};
+use ntproto_core::client::{Apply, ClientTxn, StoreError};
+use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
+use ntproto_core::crypto::secret::Secret;
 use ntproto_core::rng::Rng;
 use ntproto_strategies::client::{outbox_entry as entry, txn};
 use proptest::prelude::*;
 
 use super::*;
 
+/// A keystore that knows one key.
+struct Fixed(u8);
+
+const KEY: Fixed = Fixed(7);
+
+impl Keystore for Fixed {
+    fn data_key(&self, store: &StoreId) -> Result<Secret<32>, KeystoreError> {
+        let mut key = [self.0; 32];
+        key[..16].copy_from_slice(&store.0);
+        Ok(Secret::new(key))
+    }
+}
+
 fn open(path: &std::path::Path) -> RedbStore {
-    RedbStore::open(path).unwrap()
+    RedbStore::open(path, &KEY).unwrap()
+}
+
+fn over(disk: Disk) -> RedbStore {
+    RedbStore::over(disk, &KEY, &RUSTCRYPTO).unwrap()
 }
 
 #[test]
@@ -40,7 +59,7 @@ fn temp() -> (tempfile::TempDir, PathBuf) {
 fn a_file_of_another_kind_is_refused() {
     let (_dir, path) = temp();
     std::fs::write(&path, vec![b'x'; 100_000]).unwrap();
-    let error = RedbStore::open(&path).err().unwrap();
+    let error = RedbStore::open(&path, &KEY).err().unwrap();
     assert!(matches!(error, OpenError::Foreign), "{error:?}");
     assert_eq!(std::fs::read(&path).unwrap(), vec![b'x'; 100_000], "it is left as it was");
 }
@@ -56,7 +75,7 @@ fn a_redb_file_of_another_program_is_refused() {
         .unwrap();
     txn.commit().unwrap();
     drop(database);
-    let error = RedbStore::open(&path).err().unwrap();
+    let error = RedbStore::open(&path, &KEY).err().unwrap();
     assert!(matches!(error, OpenError::Foreign), "{error:?}");
 }
 
@@ -64,15 +83,136 @@ fn a_redb_file_of_another_program_is_refused() {
 fn the_second_to_open_hears_why() {
     let (_dir, path) = temp();
     let _first = open(&path);
-    let error = RedbStore::open(&path).err().unwrap();
+    let error = RedbStore::open(&path, &KEY).err().unwrap();
     assert!(matches!(error, OpenError::InUse), "{error:?}");
 }
 
 #[test]
 fn a_missing_directory_is_an_error_that_names_the_cause() {
     let (dir, _) = temp();
-    let error = RedbStore::open(&dir.path().join("no/such/store")).err().unwrap();
+    let error = RedbStore::open(&dir.path().join("no/such/store"), &KEY).err().unwrap();
     assert!(matches!(error, OpenError::Io(_)), "{error:?}");
+}
+
+fn holds(path: &std::path::Path, what: &[u8]) -> bool {
+    std::fs::read(path).unwrap().windows(what.len()).any(|bytes| bytes == what)
+}
+
+#[test]
+fn nothing_people_wrote_is_in_the_file() {
+    let (_dir, path) = temp();
+    let mut store = open(&path);
+    let to = ConversationId::direct(Uin(1), Uin(2));
+    let canary = Bytes::from_static(b"a canary that sings to nobody else");
+    let mut queued = entry(1, 0);
+    (queued.body, queued.conversation) = (canary.clone(), to);
+    let came = Inbound {
+        position: 1,
+        conversation: to,
+        message: v2::StoredMessage { conv_seq: 1, body: canary.clone(), ..Default::default() },
+    };
+    let ticket = v2::Ticket { sealed: canary.clone(), ..Default::default() };
+    let other = v2::SyncPacket { event_type: 99, payload: canary.clone() };
+    let apply = Apply { messages: vec![came], others: vec![(2, other)], ..Apply::default() };
+    store.commit(&[ClientTxn::SaveIdentity(Uin(1), DeviceId([1; 16]))]).unwrap();
+    store.commit(&[ClientTxn::Enqueue(queued), ClientTxn::SaveTicket(Some(ticket))]).unwrap();
+    store.commit(&[ClientTxn::Apply(apply)]).unwrap();
+    assert!(!holds(&path, &canary));
+    drop(store);
+    assert!(!holds(&path, &canary));
+    let saved = open(&path).load_all().unwrap();
+    assert_eq!((&saved.outbox[0].body, &saved.unconfirmed[0].message.body), (&canary, &canary));
+    assert_eq!(saved.ticket.unwrap().sealed, canary);
+}
+
+#[test]
+fn a_wrong_key_and_a_keystore_without_one_are_told() {
+    let (_dir, path) = temp();
+    open(&path).commit(&[ClientTxn::Enqueue(entry(1, 100))]).unwrap();
+    let error = RedbStore::open(&path, &Fixed(8)).err().unwrap();
+    assert!(matches!(error, OpenError::WrongKey), "{error:?}");
+    struct Locked;
+    impl Keystore for Locked {
+        fn data_key(&self, _: &StoreId) -> Result<Secret<32>, KeystoreError> {
+            Err(KeystoreError("the keychain is locked".into()))
+        }
+    }
+    let error = RedbStore::open(&path, &Locked).err().unwrap();
+    assert!(error.to_string().contains("keychain is locked"), "{error}");
+    assert_eq!(open(&path).load().unwrap().outbox, [entry(1, 100)]);
+}
+
+/// A store as versions before sealing wrote it.
+fn unsealed(path: &std::path::Path, messages: u64, body: &[u8]) {
+    let database = ::redb::Database::create(path).unwrap();
+    let txn = database.begin_write().unwrap();
+    let talk = ConversationId::direct(Uin(1), Uin(2));
+    {
+        let open =
+            |name: &'static str| txn.open_table(::redb::TableDefinition::<&[u8], &[u8]>::new(name)).unwrap();
+        open("meta").insert(&b"format"[..], &1u32.to_be_bytes()[..]).unwrap();
+        open("meta").insert(&b"last_order"[..], &9u64.to_be_bytes()[..]).unwrap();
+        let mut table = open("messages");
+        for conv_seq in 1..=messages {
+            let body = Bytes::copy_from_slice(body);
+            let message = v2::StoredMessage { conv_seq, body, ..Default::default() };
+            table
+                .insert(
+                    &record::in_conversation(talk, conv_seq)[..],
+                    &prost::Message::encode_to_vec(&message)[..],
+                )
+                .unwrap();
+        }
+    }
+    txn.commit().unwrap();
+}
+
+#[test]
+fn a_store_from_before_sealing_is_sealed_and_leaves_nothing_open() {
+    let (dir, path) = temp();
+    let canary = b"a canary that sings to nobody else";
+    unsealed(&path, 700, canary);
+    assert!(holds(&path, canary));
+    // What a crash in the middle of an earlier attempt left.
+    std::fs::write(dir.path().join("store.redb.new"), b"half").unwrap();
+    let mut store = open(&path);
+    let talk = ConversationId::direct(Uin(1), Uin(2));
+    assert_eq!(store.conversations(), Ok(vec![(talk, 700)]));
+    assert_eq!(store.load().unwrap().last_order, 9);
+    let all = store.history(talk, None, 1000).unwrap();
+    assert!(all.len() == 700 && all.iter().all(|m| m.body == canary[..]));
+    drop(store);
+    assert!(!holds(&path, canary), "nor in pages that are free now");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    assert_eq!(open(&path).conversations(), Ok(vec![(talk, 700)]));
+}
+
+/// The transaction that seals is whole or nothing, and the file is exchanged only after it.
+#[test]
+fn sealing_that_was_interrupted_goes_on() {
+    let (dir, path) = temp();
+    let canary = b"a canary that sings to nobody else";
+    unsealed(&path, 300, canary);
+    let disk = Disk::default();
+    let bytes = std::fs::read(&path).unwrap();
+    disk.with(|p| (p.bytes, p.synced) = (bytes.clone(), bytes.clone()));
+    disk.with(|p| p.fail_sync = Some(io::ErrorKind::Other));
+    assert!(RedbStore::over(disk.clone(), &KEY, &RUSTCRYPTO).is_err());
+    disk.with(|p| p.fail_sync = None);
+    let mut rng = Rng::new([3; 32]);
+    for _ in 0..20 {
+        let cut = dir.path().join("cut.redb");
+        std::fs::write(&cut, disk.cut(&mut rng).with(|p| p.bytes.clone())).unwrap();
+        let talk = ConversationId::direct(Uin(1), Uin(2));
+        assert_eq!(open(&cut).history(talk, None, 1000).unwrap().len(), 300);
+        assert!(!holds(&cut, canary));
+    }
+    // Sealed, but the old pages are still there: the next to open it moves it.
+    drop(over(disk.clone()));
+    disk.with(|p| std::fs::write(&path, &p.bytes).unwrap());
+    assert!(holds(&path, canary));
+    drop(open(&path));
+    assert!(!holds(&path, canary));
 }
 
 /// A copy of the file taken while the store is open is what a power cut leaves.
@@ -167,7 +307,7 @@ impl ::redb::StorageBackend for Disk {
 #[test]
 fn a_full_disk_is_told_and_nothing_is_half_done() {
     let disk = Disk::default();
-    let mut store = RedbStore::over(disk.clone()).unwrap();
+    let mut store = over(disk.clone());
     store.commit(&[ClientTxn::Enqueue(entry(1, 100))]).unwrap();
     disk.with(|p| p.capacity = Some(p.bytes.len()));
     let mut order = 2;
@@ -182,7 +322,7 @@ fn a_full_disk_is_told_and_nothing_is_half_done() {
     disk.with(|p| p.capacity = None);
     assert_eq!(store.commit(&[ClientTxn::Confirm(1)]), Err(StoreError::Full));
     drop(store);
-    let mut store = RedbStore::over(disk).unwrap();
+    let mut store = over(disk);
     let saved = store.load().unwrap();
     assert_eq!((saved.outbox.len() as u64, saved.last_order), (order - 1, order - 1));
     store.commit(&[ClientTxn::Enqueue(entry(order, 200_000))]).unwrap();
@@ -193,7 +333,7 @@ fn a_failed_sync_is_the_end_until_opened_again() {
     // For lack of room too: what it wrote may be on the disk, and is not said to be not.
     for kind in [io::ErrorKind::Other, io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
         let disk = Disk::default();
-        let mut store = RedbStore::over(disk.clone()).unwrap();
+        let mut store = over(disk.clone());
         disk.with(|p| p.fail_sync = Some(kind));
         assert_eq!(store.commit(&[ClientTxn::Enqueue(entry(1, 10))]), Err(StoreError::Failed), "{kind}");
         disk.with(|p| p.fail_sync = None);
@@ -205,22 +345,22 @@ fn a_failed_sync_is_the_end_until_opened_again() {
 fn a_power_cut_at_any_moment_keeps_what_was_committed() {
     let mut rng = Rng::new([8; 32]);
     let disk = Disk::default();
-    let mut store = RedbStore::over(disk.clone()).unwrap();
+    let mut store = over(disk.clone());
     for order in 1..=60 {
         store.commit(&[ClientTxn::Enqueue(entry(order, 3000))]).unwrap();
         // Between two commits, and in the middle of the next.
-        let between = RedbStore::over(disk.cut(&mut rng)).unwrap().load().unwrap();
+        let between = over(disk.cut(&mut rng)).load().unwrap();
         assert_eq!(between.last_order, order);
         disk.with(|p| p.fail_sync = Some(io::ErrorKind::Other));
         assert!(store.commit(&[ClientTxn::Enqueue(entry(order + 1, 3000))]).is_err());
         disk.with(|p| p.fail_sync = None);
-        let within = RedbStore::over(disk.cut(&mut rng)).unwrap().load().unwrap();
+        let within = over(disk.cut(&mut rng)).load().unwrap();
         assert!([order, order + 1].contains(&within.last_order), "{} at {order}", within.last_order);
         assert_eq!(within.outbox.len() as u64, within.last_order);
         drop(store);
         let cut = disk.cut(&mut rng);
         disk.with(|p| *p = std::mem::take(&mut *cut.0.lock().unwrap()));
-        store = RedbStore::over(disk.clone()).unwrap();
+        store = over(disk.clone());
         // Whether the interrupted one is there is the disk's to say; from here on it is in both.
         store.commit(&[ClientTxn::Enqueue(entry(order + 1, 3000))]).unwrap();
     }
