@@ -3,6 +3,7 @@
 //! | module | is |
 //! | --- | --- |
 //! | [`Client`], [`Events`] | the handle and its event stream, for any async runtime |
+//! | [`bus`] | one event to many subscribers, bounded, never in the way of the publisher |
 //! | [`dispatch`] | packet ids to typed handlers, exchanged while traffic flows |
 //! | [`driver`] | the core's client over a QUIC endpoint, without I/O: datagrams in, datagrams out |
 //! | [`store`] | the local disk: outbox, inbox, history, cursor; in one redb file or in memory |
@@ -14,6 +15,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod bus;
 mod client;
 pub mod dispatch;
 pub mod driver;
