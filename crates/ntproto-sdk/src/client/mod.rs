@@ -35,7 +35,7 @@ use self::events::Queue;
 use self::status::Status;
 use crate::EnrolCode;
 use crate::driver::Command;
-use crate::store::{ClientStore, Mark, StoreReader, Stored};
+use crate::store::{ClientStore, Mark, SearchPage, SearchQuery, StoreReader, Stored, Unread};
 
 pub use self::desk::{Desk, Lookup};
 pub use self::error::{Ended, EventsTaken, QueryError, RequestError, SendError};
@@ -463,6 +463,41 @@ impl Client {
     /// See [`QueryError`].
     pub async fn marks(&self, conversation: ConversationId) -> Result<Vec<Mark>, QueryError> {
         self.query(move |store| store.marks(conversation)).await
+    }
+
+    /// Messages on this disk that a query finds, conversation by conversation, newest first in each. One call does a
+    /// bounded amount of work: go on with [`SearchPage::next`] until it is `None`.
+    ///
+    /// ```no_run
+    /// use ntproto_sdk::store::{Found, SearchQuery};
+    /// use ntproto_sdk::{Client, QueryError};
+    ///
+    /// async fn all_with(client: &Client, text: &str) -> Result<Vec<Found>, QueryError> {
+    ///     let mut query = SearchQuery { text: Some(text.into()), limit: 100, ..SearchQuery::default() };
+    ///     let mut all = Vec::new();
+    ///     loop {
+    ///         let page = client.search(query.clone()).await?;
+    ///         all.extend(page.found);
+    ///         match page.next {
+    ///             Some(next) => query.before = Some(next),
+    ///             None => return Ok(all),
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub async fn search(&self, query: SearchQuery) -> Result<SearchPage, QueryError> {
+        self.query(move |store| store.search(&query)).await
+    }
+
+    /// How many messages of others in a conversation are above this account's own read mark.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub async fn unread(&self, conversation: ConversationId) -> Result<Unread, QueryError> {
+        self.query(move |store| store.unread(conversation)).await
     }
 
     /// What became of a message of this device; `None` while it is on its way, or if it is unknown.

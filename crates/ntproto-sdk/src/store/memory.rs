@@ -9,7 +9,7 @@ use ntproto_core::client::{ClientTxn, Inbound, OutboxEntry, Saved, SendOutcome, 
 use ntproto_core::ids::{ClientMsgId, ConversationId};
 
 use super::kv::{Kv, MIGRATIONS, Table, Visit, migrate};
-use super::{ClientStore, Mark, Place, Stored, execute, query};
+use super::{ClientStore, Mark, Place, SearchPage, SearchQuery, Stored, Unread, execute, query, search};
 
 /// Tables in memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -128,6 +128,14 @@ impl ClientStore for MemoryStore {
 
     fn marks(&mut self, conversation: ConversationId) -> Result<Vec<Mark>, StoreError> {
         query::marks(&self.lock().tables, conversation)
+    }
+
+    fn search(&mut self, query: &SearchQuery) -> Result<SearchPage, StoreError> {
+        search::search(&self.lock().tables, query)
+    }
+
+    fn unread(&mut self, conversation: ConversationId) -> Result<Unread, StoreError> {
+        search::unread(&self.lock().tables, conversation)
     }
 
     fn outcome(&mut self, id: ClientMsgId) -> Result<Option<SendOutcome>, StoreError> {

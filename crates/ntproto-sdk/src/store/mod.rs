@@ -19,6 +19,7 @@ mod query;
 mod record;
 mod redb;
 mod seal;
+mod search;
 mod thread;
 pub mod watched;
 
@@ -32,6 +33,10 @@ use ntproto_proto::{Hidden, v2};
 pub use self::keystore::{DeviceKeystore, Keystore, KeystoreError, StoreId};
 pub use self::memory::MemoryStore;
 pub use self::redb::RedbStore;
+pub use self::search::{
+    Found, MAX_SEARCHED, MAX_SEARCHED_BYTES, MAX_UNREAD_COUNTED, SearchCursor, SearchPage, SearchQuery,
+    Unread,
+};
 pub use self::thread::{StoreReader, StoreThread};
 
 /// A client's local disk.
@@ -90,6 +95,18 @@ pub trait ClientStore: Send {
     /// # Errors
     /// The store failed.
     fn marks(&mut self, conversation: ConversationId) -> Result<Vec<Mark>, StoreError>;
+
+    /// Messages a query finds. One call looks at [`MAX_SEARCHED`] messages at most; the page says where to go on.
+    ///
+    /// # Errors
+    /// The store failed.
+    fn search(&mut self, query: &SearchQuery) -> Result<SearchPage, StoreError>;
+
+    /// How many messages of others in a conversation are above this account's own read mark.
+    ///
+    /// # Errors
+    /// The store failed.
+    fn unread(&mut self, conversation: ConversationId) -> Result<Unread, StoreError>;
 
     /// What became of a message that left the outbox.
     ///

@@ -21,7 +21,9 @@ use super::keystore::Keystore;
 use super::kv::{Kv, Table, Visit};
 use super::seal::{self, Sealed, Vault};
 use super::watched::{Watched, is_full};
-use super::{ClientStore, Mark, OpenError, Place, Stored, execute, query};
+use super::{
+    ClientStore, Mark, OpenError, Place, SearchPage, SearchQuery, Stored, Unread, execute, query, search,
+};
 
 /// Pages kept in memory. A client reads what it just wrote, and a screen of history.
 const CACHE_SIZE: usize = 8 * 1024 * 1024;
@@ -236,6 +238,14 @@ impl ClientStore for RedbStore {
 
     fn marks(&mut self, conversation: ConversationId) -> Result<Vec<Mark>, StoreError> {
         self.read(|kv| query::marks(kv, conversation))
+    }
+
+    fn search(&mut self, query: &SearchQuery) -> Result<SearchPage, StoreError> {
+        self.read(|kv| search::search(kv, query))
+    }
+
+    fn unread(&mut self, conversation: ConversationId) -> Result<Unread, StoreError> {
+        self.read(|kv| search::unread(kv, conversation))
     }
 
     fn outcome(&mut self, id: ClientMsgId) -> Result<Option<SendOutcome>, StoreError> {

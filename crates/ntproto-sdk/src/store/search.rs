@@ -1,0 +1,163 @@
+//! Finding messages on the local disk, a bounded piece at a time.
+
+use bytes::Bytes;
+use ntproto_core::client::StoreError;
+use ntproto_core::ids::ConversationId;
+use ntproto_proto::v2;
+
+use super::execute::{identity, number, split_mark};
+use super::kv::{END, Kv, Table};
+use super::{Stored, record};
+
+/// Messages one call looks at: a few milliseconds, so that whatever else the disk has to do is not held up.
+pub const MAX_SEARCHED: usize = 2_000;
+/// Bytes of bodies one call looks at, for the same reason.
+pub const MAX_SEARCHED_BYTES: usize = 4 * 1024 * 1024;
+/// Unread messages counted one by one; beyond it nobody looks at the number.
+pub const MAX_UNREAD_COUNTED: u64 = 1_000;
+
+/// Which messages to find. The usual one finds all, newest first.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct SearchQuery {
+    /// In this conversation only.
+    pub conversation: Option<ConversationId>,
+    /// With this in their text, in upper or lower case.
+    pub text: Option<String>,
+    /// Stored at or after this, by the server's clock, in milliseconds since 1970.
+    pub since_ms: Option<u64>,
+    /// Stored before this.
+    pub until_ms: Option<u64>,
+    /// Where an earlier page ended.
+    pub before: Option<SearchCursor>,
+    /// Messages on a page; there may be fewer although more follow.
+    pub limit: usize,
+}
+
+/// Where a page ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SearchCursor {
+    conversation: ConversationId,
+    conv_seq: u64,
+}
+
+/// A message that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its conversation.
+    pub conversation: ConversationId,
+    /// The message.
+    pub stored: Stored,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SearchPage {
+    /// Conversation by conversation, newest first in each. May be empty although more follows.
+    pub found: Vec<Found>,
+    /// Where to go on; `None` when everything was looked at.
+    pub next: Option<SearchCursor>,
+}
+
+/// How many messages of others were not read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unread {
+    /// So many.
+    pub messages: u64,
+    /// There may be more: [`MAX_UNREAD_COUNTED`] is where counting ends.
+    pub at_least: bool,
+}
+
+pub(super) fn search(kv: &dyn Kv, query: &SearchQuery) -> Result<SearchPage, StoreError> {
+    let mut page = SearchPage { found: Vec::new(), next: query.before };
+    if query.limit == 0 {
+        return Ok(page);
+    }
+    let (from, end) = match query.conversation {
+        Some(only) => {
+            (record::in_conversation(only, 0).to_vec(), record::in_conversation(only, u64::MAX).to_vec())
+        }
+        None => (Vec::new(), END.to_vec()),
+    };
+    let to = match query.before {
+        Some(SearchCursor { conversation, conv_seq }) => {
+            end.min(record::in_conversation(conversation, conv_seq).to_vec())
+        }
+        None => end,
+    };
+    let wanted = query.text.as_deref().map(str::to_lowercase);
+    let (mut looked, mut bytes) = (0, 0);
+    let mut whole = true;
+    kv.scan(Table::Messages, &from, &to, true, &mut |key, value| {
+        if page.found.len() == query.limit || looked == MAX_SEARCHED || bytes >= MAX_SEARCHED_BYTES {
+            whole = false;
+            return Ok(false);
+        }
+        looked += 1;
+        bytes += value.len();
+        let (conversation, conv_seq) = record::split(key)?;
+        page.next = Some(SearchCursor { conversation, conv_seq });
+        let message: v2::StoredMessage = record::decode(Bytes::copy_from_slice(value))?;
+        let at = message.stored_ms;
+        if query.since_ms.is_none_or(|since| since <= at)
+            && query.until_ms.is_none_or(|until| at < until)
+            && wanted.as_deref().is_none_or(|wanted| contains(&message.body, wanted))
+        {
+            page.found.push(Found { conversation, stored: message.into() });
+        }
+        Ok(true)
+    })?;
+    if whole {
+        page.next = None;
+    }
+    Ok(page)
+}
+
+/// Whether a body says this, which is in lower case.
+fn contains(body: &[u8], wanted: &str) -> bool {
+    text(body).is_some_and(|text| text.to_lowercase().contains(wanted))
+}
+
+/// What a body says to people.
+fn text(body: &[u8]) -> Option<&str> {
+    std::str::from_utf8(body).ok()
+}
+
+pub(super) fn unread(kv: &dyn Kv, conversation: ConversationId) -> Result<Unread, StoreError> {
+    let head = number(kv, Table::Heads, &conversation.0)?.unwrap_or(0);
+    let me = identity(kv)?.map(|(uin, _)| uin.0);
+    let mark = match me {
+        Some(me) => kv.get(Table::Marks, &record::in_conversation(conversation, me))?,
+        None => None,
+    };
+    let read = mark.map(|mark| split_mark(&mark)).transpose()?.map_or(0, |(_, read)| read);
+    let beyond = head.saturating_sub(read);
+    let counted = beyond.min(MAX_UNREAD_COUNTED);
+    let mut not_theirs = 0;
+    if counted > 0 {
+        // What is not on this disk yet was sent by others: one's own are kept when sent.
+        let (from, to) = (head - counted + 1, head.saturating_add(1));
+        let (from, to) =
+            (record::in_conversation(conversation, from), record::in_conversation(conversation, to));
+        kv.scan(Table::Messages, &from, &to, true, &mut |_, value| {
+            let message: v2::StoredMessage = record::decode(Bytes::copy_from_slice(value))?;
+            let is_message = message.action == v2::Action::Message as i32 && message.recalled_seq == 0;
+            not_theirs += u64::from(Some(message.sender) == me || !is_message);
+            Ok(true)
+        })?;
+    }
+    Ok(Unread { messages: counted - not_theirs, at_least: beyond > counted })
+}
+
+impl std::fmt::Debug for SearchQuery {
+    /// Without the text.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SearchQuery")
+            .field("conversation", &self.conversation)
+            .field("text", &self.text.as_ref().map(|text| ntproto_proto::Hidden(text.as_bytes())))
+            .field("since_ms", &self.since_ms)
+            .field("until_ms", &self.until_ms)
+            .field("before", &self.before)
+            .field("limit", &self.limit)
+            .finish()
+    }
+}
