@@ -292,6 +292,7 @@ impl World {
                 client_msg_id: None,
                 body: vec![b'x'; usize::from(*len)].into(),
                 deadline: None,
+                action: ntproto_core::client::SendAction::Message,
             },
             Call::Confirm(position) => {
                 return self.driver.command(now(self.micros), Command::Confirm((*position).into()));

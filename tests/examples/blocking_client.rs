@@ -71,7 +71,13 @@ impl Client {
     pub fn send(&mut self, to: Uin, text: &str) -> Result<u64> {
         let conversation = ConversationId::direct(self.uin, to);
         let body = text.as_bytes().to_vec().into();
-        self.call(client::Command::Send { conversation, client_msg_id: None, body, deadline: None });
+        self.call(client::Command::Send {
+            conversation,
+            client_msg_id: None,
+            body,
+            deadline: None,
+            action: ntproto_core::client::SendAction::Message,
+        });
         match self
             .until(|event| matches!(event, ClientEvent::Sent { .. } | ClientEvent::SendFailed { .. }))?
         {

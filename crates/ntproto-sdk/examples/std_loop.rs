@@ -189,6 +189,7 @@ fn tell(
                     client_msg_id: None,
                     body: std::mem::take(text).into(),
                     deadline: Some(Duration::from_secs(10)),
+                    action: ntproto_core::client::SendAction::Message,
                 };
                 driver.command(now, Command::Call(CallId(1), send));
             }

@@ -23,8 +23,8 @@ pub mod profile;
 pub mod store;
 
 pub use client::{
-    Client, Desk, Ended, Event, Events, EventsTaken, Identity, Lookup, Message, Options, Parts, QueryError,
-    Recipient, RequestError, SendError, SendOptions, Sent, StartError, State, assemble,
+    Client, Desk, Ended, Event, Events, EventsTaken, Identity, Lookup, Message, MessageAction, Options,
+    Parts, QueryError, Recipient, RequestError, SendError, SendOptions, Sent, StartError, State, assemble,
 };
 pub use ntproto_core::client::{Credential, Down, Failure, Misuse, SendOutcome, Stopped, StoreError};
 pub use ntproto_core::code::ErrorCode;

@@ -350,8 +350,13 @@ fn confirmations_coalesce() {
 fn nobody_writes_where_he_does_not_belong() {
     let mut world = pair(30, Link::default());
     let conversation = ConversationId::direct(Uin(1), Uin(2));
-    let call =
-        client::Command::Send { conversation, client_msg_id: None, body: Bytes::new(), deadline: None };
+    let call = client::Command::Send {
+        conversation,
+        client_msg_id: None,
+        body: Bytes::new(),
+        deadline: None,
+        action: ntproto_core::client::SendAction::Message,
+    };
     let id = world.call(0, call);
     world.drain_all();
     assert_eq!(world.devices[0].called[&id], Err(client::Misuse::NotMember));

@@ -86,11 +86,23 @@ fn machines_hide_them_too() {
     };
     let conversation = ConversationId::direct(Uin(1), Uin(2));
     let client_msg_id = ClientMsgId([1; 16]);
-    let entry =
-        OutboxEntry { order: 1, client_msg_id, conversation, body: secret(), expires: Some(UnixMillis(1)) };
+    let entry = OutboxEntry {
+        order: 1,
+        client_msg_id,
+        conversation,
+        body: secret(),
+        expires: Some(UnixMillis(1)),
+        action: ntproto_core::client::SendAction::Message,
+    };
     let stored = v2::StoredMessage { body: secret(), ..Default::default() };
     let inbound = Inbound { position: 1, conversation, message: stored };
-    let send = || client::Command::Send { conversation, client_msg_id: None, body: secret(), deadline: None };
+    let send = || client::Command::Send {
+        conversation,
+        client_msg_id: None,
+        body: secret(),
+        deadline: None,
+        action: ntproto_core::client::SendAction::Message,
+    };
     let append = Append {
         sender: Uin(1),
         device: DeviceId([1; 16]),

@@ -436,7 +436,13 @@ impl World {
                 self.fired(Fault::Deadlines);
                 std::time::Duration::from_millis(self.rng.skewed(20, 20_000))
             });
-        let command = Command::Send { conversation, client_msg_id: Some(id), body: body.clone(), deadline };
+        let command = Command::Send {
+            conversation,
+            client_msg_id: Some(id),
+            body: body.clone(),
+            deadline,
+            action: ntproto_core::client::SendAction::Message,
+        };
         match self.call_device(d, command) {
             Ok(_) => {
                 self.trace.add("send", &[d as u64, self.ledger.messages.len() as u64, size], &[]);
@@ -535,6 +541,16 @@ impl World {
             }
             ClientEvent::Other(packet) => {
                 return Err(format!("device {d} got a change of type {}", packet.event_type));
+            }
+            other @ (ClientEvent::Friend(_)
+            | ClientEvent::Group(_)
+            | ClientEvent::Profile(_)
+            | ClientEvent::Gap(_)
+            | ClientEvent::Skipped
+            | ClientEvent::Typing(_)
+            | ClientEvent::Presence(_)
+            | ClientEvent::GroupDelta(_)) => {
+                return Err(format!("device {d} was told of what nobody did: {other:?}"));
             }
             ClientEvent::Push(packet) => return Err(format!("device {d} was pushed {:?}", packet.id)),
         }

@@ -162,6 +162,7 @@ pub(crate) fn apply(saved: &mut Saved, txn: &ClientTxn) {
         ClientTxn::Apply(apply) => {
             saved.epoch = apply.epoch.or(saved.epoch);
             saved.cursor = apply.cursor.unwrap_or(saved.cursor);
+            saved.owes_snapshot = (saved.owes_snapshot || apply.skipped) && !apply.snapshot;
             let me = saved.identity.map(|(uin, _)| uin.0);
             for inbound in &apply.messages {
                 let seq = inbound.message.conv_seq;
@@ -169,7 +170,7 @@ pub(crate) fn apply(saved: &mut Saved, txn: &ClientTxn) {
                 *head = seq.max(*head);
                 if Some(inbound.message.sender) != me {
                     let owed = saved.owed.entry(inbound.conversation).or_default();
-                    *owed = seq.max(*owed);
+                    owed.delivered = seq.max(owed.delivered);
                 }
                 saved.unconfirmed.push(inbound.clone());
             }
@@ -177,10 +178,17 @@ pub(crate) fn apply(saved: &mut Saved, txn: &ClientTxn) {
         }
         ClientTxn::Confirm(position) => saved.unconfirmed.retain(|i| i.position > *position),
         ClientTxn::ReceiptsSent(sent) => {
-            for (conversation, seq) in sent {
-                if saved.owed.get(conversation).is_some_and(|owed| owed <= seq) {
-                    saved.owed.remove(conversation);
+            for (conversation, sent) in sent {
+                if let Some(owed) = saved.owed.get_mut(conversation) {
+                    owed.settle(*sent);
                 }
+            }
+            saved.owed.retain(|_, owed| !owed.is_nothing());
+        }
+        ClientTxn::Read(reads) => {
+            for (conversation, seq) in reads {
+                let owed = saved.owed.entry(*conversation).or_default();
+                owed.read = owed.read.max(*seq);
             }
         }
         ClientTxn::SaveIdentity(uin, device) => saved.identity = Some((*uin, *device)),

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use ntproto_core::binding::{Binding, TransportId};
 use ntproto_core::client::{
-    Apply, ClientEvent, ClientTxn, Command, Down, Failure, Inbound, Input, OpId, OutboxEntry, RequestId,
-    SendOutcome, Settled, StoreError,
+    Apply, ClientEvent, ClientTxn, Command, Down, Failure, Inbound, Input, OpId, OutboxEntry, Owed,
+    RequestId, SendAction, SendOutcome, Settled, StoreError, Target,
 };
 use ntproto_core::code::ErrorCode;
 use ntproto_core::endpoint::Closed;
@@ -123,7 +123,9 @@ pub enum OwnedCommand {
     /// [`Command::Start`].
     Start,
     /// [`Command::Send`].
-    Send(ConversationId, Option<ClientMsgId>, Vec<u8>, Option<Duration>),
+    Send(ConversationId, Option<ClientMsgId>, Vec<u8>, Option<Duration>, SendAction),
+    /// [`Command::Read`].
+    Read(ConversationId, u64),
     /// [`Command::Request`].
     Request(u16, Vec<u8>, Option<Duration>),
     /// [`Command::Confirm`].
@@ -142,12 +144,14 @@ impl OwnedCommand {
     pub fn command(&self) -> Command {
         match self {
             Self::Start => Command::Start,
-            Self::Send(conversation, client_msg_id, body, deadline) => Command::Send {
+            Self::Send(conversation, client_msg_id, body, deadline, action) => Command::Send {
                 conversation: *conversation,
                 client_msg_id: *client_msg_id,
                 body: Bytes::copy_from_slice(body),
                 deadline: *deadline,
+                action: *action,
             },
+            Self::Read(conversation, seq) => Command::Read { conversation: *conversation, seq: *seq },
             Self::Request(packet, body, deadline) => Command::Request {
                 packet: ntproto_core::wire::packet::PacketId(*packet),
                 body: Bytes::copy_from_slice(body),
@@ -168,14 +172,30 @@ pub fn command() -> impl Strategy<Value = OwnedCommand> {
     let deadline = || prop::option::of((0..10_000u64).prop_map(Duration::from_millis));
     prop_oneof![
         6 => Just(OwnedCommand::Start),
-        6 => (ids::conversation(), prop::option::of(ids::client_msg_id()), body(), deadline())
-            .prop_map(|(to, id, body, deadline)| OwnedCommand::Send(to, id, body, deadline)),
+        6 => (ids::conversation(), prop::option::of(ids::client_msg_id()), body(), deadline(), send_action())
+            .prop_map(|(to, id, body, deadline, action)| OwnedCommand::Send(to, id, body, deadline, action)),
+        2 => (ids::conversation(), 0..60u64).prop_map(|(conversation, seq)| OwnedCommand::Read(conversation, seq)),
         3 => (packets::id(), body(), deadline())
             .prop_map(|(id, body, deadline)| OwnedCommand::Request(id.0, body, deadline)),
         2 => (0..60u64).prop_map(OwnedCommand::Confirm),
         1 => Just(OwnedCommand::RefreshTicket),
         1 => Just(OwnedCommand::UpdateKeys),
         1 => Just(OwnedCommand::Close),
+    ]
+}
+
+/// What an entry of a conversation does.
+pub fn send_action() -> impl Strategy<Value = SendAction> {
+    let target = || {
+        prop_oneof![
+            (0..60u64).prop_map(Target::Number),
+            (0..20u8).prop_map(|n| Target::Id(ClientMsgId([n; 16]))),
+        ]
+    };
+    prop_oneof![
+        4 => Just(SendAction::Message),
+        1 => target().prop_map(SendAction::Edit),
+        1 => target().prop_map(SendAction::Recall),
     ]
 }
 
@@ -187,10 +207,18 @@ fn talk(n: u64) -> ConversationId {
 pub fn inbound() -> impl Strategy<Value = Inbound> {
     (1..60u64, 0..3u64, 1..40u64, 1..4u64).prop_map(|(position, n, conv_seq, sender)| {
         let conversation = talk(n);
+        // A number is one thing for ever: some are edits, some recalls.
+        let action = match conv_seq % 5 {
+            3 => v2::Action::Edit,
+            4 => v2::Action::Recall,
+            _ => v2::Action::Message,
+        };
         let message = v2::StoredMessage {
             conversation: Bytes::copy_from_slice(&conversation.0),
             conv_seq,
             sender,
+            action: action.into(),
+            target_seq: if action == v2::Action::Message { 0 } else { conv_seq / 2 },
             ..Default::default()
         };
         Inbound { position, conversation, message }
@@ -206,6 +234,7 @@ pub fn outbox_entry(order: u64, len: usize) -> OutboxEntry {
         conversation: talk(0),
         body: Bytes::from(vec![1; len]),
         expires: None,
+        action: SendAction::Message,
     }
 }
 
@@ -239,14 +268,36 @@ pub fn txn() -> impl Strategy<Value = ClientTxn> {
         prop::option::of(1..60u64),
         prop::collection::vec(inbound(), 0..6),
         prop::collection::vec(settled, 0..3),
+        prop::collection::vec((0..3u64, 1..40u64, 0..9u64), 0..2),
+        (prop::bool::weighted(0.1), prop::bool::weighted(0.1)),
     );
+    let owed = || (0..3u64, 0..40u64, 0..40u64);
     prop_oneof![
         (1..20u64, 0..300usize).prop_map(|(order, len)| ClientTxn::Enqueue(outbox_entry(order, len))),
-        apply.prop_map(|(epoch, cursor, messages, settled)| {
-            ClientTxn::Apply(Apply { epoch, cursor, messages, settled, ..Apply::default() })
+        apply.prop_map(|(epoch, cursor, messages, settled, gaps, (skipped, snapshot))| {
+            let gap = |(n, from_seq, len)| v2::Gap {
+                conversation: Bytes::copy_from_slice(&talk(n).0),
+                from_seq,
+                to_seq: from_seq + len,
+            };
+            let gaps = gaps.into_iter().map(gap).collect();
+            ClientTxn::Apply(Apply {
+                epoch,
+                cursor,
+                messages,
+                settled,
+                gaps,
+                skipped,
+                snapshot,
+                ..Apply::default()
+            })
         }),
         (0..60u64).prop_map(ClientTxn::Confirm),
-        (0..3u64, 0..40u64).prop_map(|(n, seq)| ClientTxn::ReceiptsSent(vec![(talk(n), seq)])),
+        owed().prop_map(|(n, delivered, read)| ClientTxn::ReceiptsSent(vec![(
+            talk(n),
+            Owed { delivered, read }
+        )])),
+        (0..3u64, 1..40u64).prop_map(|(n, seq)| ClientTxn::Read(vec![(talk(n), seq)])),
         Just(ClientTxn::SaveIdentity(Uin(1), DeviceId([4; 16]))),
         Just(ClientTxn::SaveTicket(None)),
     ]

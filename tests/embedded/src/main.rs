@@ -108,6 +108,7 @@ fn tell(client: &mut Client, board: &mut Board, event: ClientEvent) {
                     client_msg_id: None,
                     body: body.into(),
                     deadline: None,
+                    action: ntproto_core::client::SendAction::Message,
                 };
                 if client.call(now, answer).is_err() {
                     board.log("no room to answer", inbound.position);

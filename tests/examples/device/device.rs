@@ -170,7 +170,7 @@ impl Flash {
             ClientTxn::SaveIdentity(uin, device) => self.identity = Some((uin, device)),
             ClientTxn::SaveTicket(ticket) => self.ticket = ticket,
             // Messages are acted upon as they come, and receipts for them owed to nobody: a reset may cost one.
-            ClientTxn::Confirm(_) | ClientTxn::ReceiptsSent(_) => {}
+            ClientTxn::Confirm(_) | ClientTxn::ReceiptsSent(_) | ClientTxn::Read(_) => {}
         }
         Ok(())
     }
@@ -250,7 +250,13 @@ impl<B: Board> Device<B> {
         let conversation = ConversationId::direct(self.uin().ok_or(Misuse::State)?, to);
         let body = bytes::Bytes::copy_from_slice(body);
         let now = self.now();
-        let send = Command::Send { conversation, client_msg_id: None, body, deadline: None };
+        let send = Command::Send {
+            conversation,
+            client_msg_id: None,
+            body,
+            deadline: None,
+            action: ntproto_core::client::SendAction::Message,
+        };
         self.client.call(now, send).map(drop)
     }
 

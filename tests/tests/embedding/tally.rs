@@ -84,7 +84,13 @@ impl Machine {
     /// Sends a message.
     pub fn send(&mut self, now: Now, to: Uin, body: Vec<u8>) -> Result<(), Misuse> {
         let conversation = ConversationId::direct(self.uin().ok_or(Misuse::State)?, to);
-        let send = Command::Send { conversation, client_msg_id: None, body: body.into(), deadline: None };
+        let send = Command::Send {
+            conversation,
+            client_msg_id: None,
+            body: body.into(),
+            deadline: None,
+            action: ntproto_core::client::SendAction::Message,
+        };
         self.client.call(now, send).map(drop)
     }
 

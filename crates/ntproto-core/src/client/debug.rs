@@ -24,6 +24,7 @@ impl fmt::Debug for OutboxEntry {
             .field("conversation", &self.conversation)
             .field("body", &Hidden(&self.body))
             .field("expires", &self.expires)
+            .field("action", &self.action)
             .finish()
     }
 }
@@ -32,13 +33,17 @@ impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Start => f.write_str("Start"),
-            Self::Send { conversation, client_msg_id, body, deadline } => f
+            Self::Send { conversation, client_msg_id, body, deadline, action } => f
                 .debug_struct("Send")
                 .field("conversation", conversation)
                 .field("client_msg_id", client_msg_id)
                 .field("body", &Hidden(body))
                 .field("deadline", deadline)
+                .field("action", action)
                 .finish(),
+            Self::Read { conversation, seq } => {
+                f.debug_struct("Read").field("conversation", conversation).field("seq", seq).finish()
+            }
             Self::Request { packet, body, deadline } => f
                 .debug_struct("Request")
                 .field("packet", packet)
@@ -94,6 +99,14 @@ impl fmt::Debug for ClientEvent {
                 .finish(),
             Self::Message(inbound) => f.debug_tuple("Message").field(inbound).finish(),
             Self::Receipt(receipt) => f.debug_tuple("Receipt").field(receipt).finish(),
+            Self::Friend(friend) => f.debug_tuple("Friend").field(friend).finish(),
+            Self::Group(group) => f.debug_tuple("Group").field(group).finish(),
+            Self::Profile(profile) => f.debug_tuple("Profile").field(profile).finish(),
+            Self::Gap(gap) => f.debug_tuple("Gap").field(gap).finish(),
+            Self::Skipped => f.write_str("Skipped"),
+            Self::Typing(typing) => f.debug_tuple("Typing").field(typing).finish(),
+            Self::Presence(states) => f.debug_tuple("Presence").field(states).finish(),
+            Self::GroupDelta(delta) => f.debug_tuple("GroupDelta").field(delta).finish(),
             Self::Other(packet) => f.debug_tuple("Other").field(packet).finish(),
             Self::Response { request, result } => f
                 .debug_struct("Response")

@@ -9,9 +9,8 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 use ntproto_proto::v2;
-use prost::Message as _;
 
-use super::{Apply, Inbound, Saved, Settled};
+use super::{Apply, Inbound, Owed, Saved, Settled};
 use crate::ids::{ConversationId, DeviceId, Uin};
 use crate::wire::event::EventType;
 
@@ -24,6 +23,8 @@ const MAX_HELD: usize = 1024;
 const MAX_STAGED: usize = 1024;
 /// Watermarks in one DELIVERED.
 const MAX_WATERMARKS: usize = 64;
+/// Conversations in one page of a snapshot.
+const SNAPSHOT_PAGE: u32 = 256;
 
 /// A push that waits for a sync to catch up. Without a packet it is the place of a message of this
 /// very device, which was not pushed.
@@ -52,8 +53,19 @@ pub(super) struct Inbox {
     told: u64,
     /// Messages of this device met on the way, to settle the outbox with.
     own: Vec<v2::StoredMessage>,
-    owed: BTreeMap<ConversationId, u64>,
+    owed: BTreeMap<ConversationId, Owed>,
     telling: bool,
+    /// So many of the owed ones are told one by one: together with others they were refused.
+    alone: usize,
+    /// How far the user has read, as far as it is known here.
+    read: BTreeMap<ConversationId, u64>,
+    /// Of these, what is not on the disk yet.
+    reading: BTreeMap<ConversationId, u64>,
+    /// Changes were skipped: no page is asked for before the snapshot that makes up for them.
+    owes_snapshot: bool,
+    asking_snapshot: bool,
+    /// The last conversation of the snapshot's pages so far.
+    snapshot_after: Option<ConversationId>,
 }
 
 impl Inbox {
@@ -74,6 +86,12 @@ impl Inbox {
             own: Vec::new(),
             owed: core::mem::take(&mut saved.owed),
             telling: false,
+            alone: 0,
+            read: BTreeMap::new(),
+            reading: BTreeMap::new(),
+            owes_snapshot: saved.owes_snapshot,
+            asking_snapshot: false,
+            snapshot_after: None,
         }
     }
 
@@ -91,18 +109,23 @@ impl Inbox {
         self.caught_up = false;
         self.syncing = false;
         self.telling = false;
+        self.asking_snapshot = false;
         self.held.clear();
         self.dropped = false;
     }
 
     /// The next page to ask for, if one is needed and there is room for it.
     pub(super) fn next_sync(&mut self) -> Option<v2::SyncRequest> {
-        if self.caught_up || self.syncing || self.before.is_some() || self.staged.len() >= MAX_STAGED {
+        if self.caught_up || self.syncing || self.owes_snapshot || !self.has_room() {
             return None;
         }
         self.syncing = true;
         let epoch = self.epoch.map_or(Bytes::new(), |e| Bytes::copy_from_slice(&e));
         Some(v2::SyncRequest { epoch, cursor: self.tail, limit: PAGE })
+    }
+
+    fn has_room(&self) -> bool {
+        self.before.is_none() && self.staged.len() < MAX_STAGED
     }
 
     /// The page could not be had; it is asked for again.
@@ -115,7 +138,12 @@ impl Inbox {
     pub(super) fn page(&mut self, page: v2::SyncResponse, first: bool) -> Option<bool> {
         self.syncing = false;
         let epoch: [u8; 16] = page.epoch[..].try_into().ok()?;
-        if self.epoch != Some(epoch) {
+        let skips = page.too_long && page.next != 0;
+        if self.epoch == Some(epoch) {
+            if skips && page.next <= self.tail {
+                return None;
+            }
+        } else {
             // Another inbox than the one the cursor belongs to: read it from its start. What was
             // known before is recognised by its place in its conversation.
             if self.epoch.is_some() && !page.too_long {
@@ -129,6 +157,11 @@ impl Inbox {
         }
         if page.too_long {
             self.move_tail(page.next);
+            if skips {
+                self.staged.skipped = true;
+                self.owes_snapshot = true;
+                self.snapshot_after = None;
+            }
             return Some(false);
         }
         for delta in page.deltas {
@@ -150,6 +183,68 @@ impl Inbox {
             self.push(held.position, held.previous, held.packet);
         }
         Some(self.caught_up)
+    }
+
+    /// The next page of the snapshot, if one is owed and there is room for it.
+    pub(super) fn next_snapshot(&mut self) -> Option<v2::SnapshotRequest> {
+        if !self.owes_snapshot || self.asking_snapshot || !self.has_room() {
+            return None;
+        }
+        self.asking_snapshot = true;
+        let after = self.snapshot_after.map_or(Bytes::new(), |id| Bytes::copy_from_slice(&id.0));
+        Some(v2::SnapshotRequest { after, limit: SNAPSHOT_PAGE })
+    }
+
+    /// The snapshot's page could not be had; it is asked for again.
+    pub(super) const fn snapshot_failed(&mut self) {
+        self.asking_snapshot = false;
+    }
+
+    /// A page of the snapshot: what a conversation has above what is known here is a gap. `None` when the page makes
+    /// no sense.
+    pub(super) fn snapshot(&mut self, page: v2::SnapshotResponse) -> Option<()> {
+        self.asking_snapshot = false;
+        if page.has_more && page.conversations.is_empty() {
+            return None;
+        }
+        for state in page.conversations {
+            let conversation = ConversationId::from_slice(&state.conversation)?;
+            if self.snapshot_after.is_some_and(|after| conversation <= after) {
+                return None;
+            }
+            self.snapshot_after = Some(conversation);
+            let head = self.heads.get(&conversation).copied().unwrap_or(0);
+            if state.head_seq > head {
+                let (from_seq, to_seq) = (head + 1, state.head_seq);
+                self.staged.gaps.push(v2::Gap { conversation: state.conversation.clone(), from_seq, to_seq });
+            }
+            if let Some((me, _)) = self.identity
+                && state.delivered_seq.max(state.read_seq) > 0
+            {
+                let (delivered_seq, read_seq) = (state.delivered_seq, state.read_seq);
+                self.receipt(v2::Receipt {
+                    conversation: state.conversation,
+                    member: me.0,
+                    delivered_seq,
+                    read_seq,
+                });
+            }
+        }
+        if !page.has_more {
+            self.owes_snapshot = false;
+            self.snapshot_after = None;
+            self.staged.snapshot = true;
+        }
+        Some(())
+    }
+
+    /// There is something at the server that is not in this inbox yet: read on.
+    pub(super) const fn dirty(&mut self) {
+        if self.caught_up {
+            self.caught_up = false;
+        } else {
+            self.dropped = true;
+        }
     }
 
     /// A push, or the place of a message of this device.
@@ -186,17 +281,71 @@ impl Inbox {
     fn take(&mut self, position: u64, packet: v2::SyncPacket) {
         //= spec: messages-8
         self.move_tail(position);
-        match EventType::from_wire(packet.event_type) {
-            Some(EventType::Message) => match v2::StoredMessage::decode(packet.payload.clone()) {
-                Ok(message) => self.message(position, message),
-                Err(_) => self.staged.others.push((position, packet)),
-            },
-            Some(EventType::Receipt) => match v2::Receipt::decode(packet.payload.clone()) {
-                Ok(receipt) => self.staged.receipts.push(receipt),
-                Err(_) => self.staged.others.push((position, packet)),
-            },
+        if self.decoded(position, &packet).is_none() {
             //= spec: messages-7
-            _ => self.staged.others.push((position, packet)),
+            self.staged.others.push((position, packet));
+        }
+    }
+
+    /// `None` for a type this version does not know, and for a payload that is not of its type.
+    fn decoded(&mut self, position: u64, packet: &v2::SyncPacket) -> Option<()> {
+        fn read<M: prost::Message + Default>(packet: &v2::SyncPacket) -> Option<M> {
+            M::decode(packet.payload.clone()).ok()
+        }
+        let kind = EventType::from_wire(packet.event_type)?;
+        match kind {
+            EventType::Message | EventType::Edit | EventType::Recall => {
+                let mut message: v2::StoredMessage = read(packet)?;
+                let action = match kind {
+                    EventType::Edit => v2::Action::Edit,
+                    EventType::Recall => v2::Action::Recall,
+                    _ => v2::Action::Message,
+                };
+                message.set_action(action);
+                self.message(position, message);
+            }
+            EventType::Receipt => self.receipt(read(packet)?),
+            EventType::Friend => self.staged.friends.push(read(packet)?),
+            EventType::Group => self.staged.groups.push(read(packet)?),
+            EventType::Gap => self.staged.gaps.push(read(packet)?),
+            EventType::Profile => self.staged.profile = Some(read(packet)?),
+        }
+        Some(())
+    }
+
+    fn receipt(&mut self, receipt: v2::Receipt) {
+        if let Some(conversation) = ConversationId::from_slice(&receipt.conversation)
+            && self.identity.is_some_and(|(me, _)| me.0 == receipt.member)
+        {
+            self.know_read(conversation, receipt.read_seq);
+        }
+        self.staged.receipts.push(receipt);
+    }
+
+    fn know_read(&mut self, conversation: ConversationId, seq: u64) {
+        let read = self.read.entry(conversation).or_default();
+        *read = seq.max(*read);
+    }
+
+    /// The user has read up to here. What is known already is not written again.
+    pub(super) fn reads(&mut self, conversation: ConversationId, seq: u64) {
+        if self.read.get(&conversation).copied().unwrap_or(0) < seq {
+            self.know_read(conversation, seq);
+            self.reading.insert(conversation, seq);
+        }
+    }
+
+    /// Read marks to be written.
+    pub(super) fn next_reads(&mut self) -> Option<Vec<(ConversationId, u64)>> {
+        let reads = core::mem::take(&mut self.reading);
+        (!reads.is_empty()).then(|| reads.into_iter().collect())
+    }
+
+    /// They are durable: the server is owed them.
+    pub(super) fn reads_stored(&mut self, reads: &[(ConversationId, u64)]) {
+        for (conversation, seq) in reads {
+            let owed = self.owed.entry(*conversation).or_default();
+            owed.read = owed.read.max(*seq);
         }
     }
 
@@ -249,27 +398,44 @@ impl Inbox {
         let me = self.identity.map(|(uin, _)| uin.0);
         for inbound in apply.messages.iter().filter(|m| Some(m.message.sender) != me) {
             let owed = self.owed.entry(inbound.conversation).or_default();
-            *owed = (*owed).max(inbound.message.conv_seq);
+            owed.delivered = owed.delivered.max(inbound.message.conv_seq);
         }
     }
 
     /// Receipts to send, if none are on their way.
-    pub(super) fn next_receipts(&mut self) -> Option<Vec<(ConversationId, u64)>> {
+    pub(super) fn next_receipts(&mut self) -> Option<Vec<(ConversationId, Owed)>> {
         if self.telling || self.owed.is_empty() {
             return None;
         }
         self.telling = true;
-        Some(self.owed.iter().take(MAX_WATERMARKS).map(|(c, n)| (*c, *n)).collect())
+        let limit = if self.alone > 0 { 1 } else { MAX_WATERMARKS };
+        self.alone = self.alone.saturating_sub(1);
+        Some(self.owed.iter().take(limit).map(|(conversation, owed)| (*conversation, *owed)).collect())
     }
 
-    /// The server has them, or will never take them.
-    pub(super) fn receipts_sent(&mut self, sent: &[(ConversationId, u64)]) {
+    /// The server has them.
+    pub(super) fn receipts_sent(&mut self, sent: &[(ConversationId, Owed)]) {
         self.telling = false;
-        for (conversation, seq) in sent {
-            if self.owed.get(conversation).is_some_and(|owed| owed <= seq) {
-                self.owed.remove(conversation);
+        for (conversation, sent) in sent {
+            if let Some(owed) = self.owed.get_mut(conversation) {
+                owed.settle(*sent);
+                if owed.is_nothing() {
+                    self.owed.remove(conversation);
+                }
             }
         }
+    }
+
+    /// The server will never take them. Whether that goes for all of them shows when each is told alone. Returns
+    /// whether they are owed no more.
+    pub(super) fn receipts_refused(&mut self, sent: &[(ConversationId, Owed)]) -> bool {
+        if sent.len() > 1 {
+            self.telling = false;
+            self.alone = sent.len();
+            return false;
+        }
+        self.receipts_sent(sent);
+        true
     }
 
     /// They could not be told; they are owed still.

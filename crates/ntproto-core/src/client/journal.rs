@@ -2,12 +2,44 @@
 
 use bytes::Bytes;
 
-use super::{Client, ClientEvent, ClientTxn, Command, Input, Misuse, OpId, Output, RequestId, StoreError};
+use super::{
+    Client, ClientEvent, ClientTxn, Command, Input, Misuse, OpId, Output, RequestId, SendAction, StoreError,
+    Target,
+};
 use crate::ids::{ClientMsgId, ConversationId};
 use crate::journal::{Machine, Malformed, Reader, Writer};
 use crate::time::Now;
 use crate::tx::TxBuf;
 use crate::wire::packet::PacketId;
+
+fn write_action(action: SendAction, to: &mut Writer) {
+    to.u8(action.to_wire() as u8);
+    match action.target() {
+        None => {}
+        Some(Target::Number(seq)) => {
+            to.u8(0);
+            to.u64(seq);
+        }
+        Some(Target::Id(id)) => {
+            to.u8(1);
+            to.blob(&id.0);
+        }
+    }
+}
+
+fn read_action(from: &mut Reader<'_>) -> Result<SendAction, Malformed> {
+    let made = match from.u8()? {
+        0 => return Ok(SendAction::Message),
+        1 => SendAction::Edit,
+        2 => SendAction::Recall,
+        _ => return Err(Malformed),
+    };
+    Ok(made(match from.u8()? {
+        0 => Target::Number(from.u64()?),
+        1 => Target::Id(ClientMsgId(from.sized()?)),
+        _ => return Err(Malformed),
+    }))
+}
 
 impl Machine for Client {
     type Input<'a> = Input<'a>;
@@ -37,6 +69,7 @@ impl Machine for Client {
             Output::Store(_, ClientTxn::SaveTicket(Some(ticket))) => see(&ticket.sealed),
             Output::Event(ClientEvent::Message(inbound)) => see(&inbound.message.body),
             Output::Event(ClientEvent::Other(packet)) => see(&packet.payload),
+            Output::Event(ClientEvent::Friend(friend)) => see(friend.remark.as_bytes()),
             Output::Event(ClientEvent::Response { result: Ok(body), .. }) => see(body),
             Output::Event(ClientEvent::Push(packet)) => see(&packet.body),
             _ => {}
@@ -46,12 +79,18 @@ impl Machine for Client {
     fn write_command(command: &Command, to: &mut Writer) {
         match command {
             Command::Start => to.u8(0),
-            Command::Send { conversation, client_msg_id, body, deadline } => {
+            Command::Send { conversation, client_msg_id, body, deadline, action } => {
                 to.u8(1);
                 to.blob(&conversation.0);
                 to.blob(client_msg_id.as_ref().map_or(&[][..], |id| &id.0));
                 to.blob(body);
                 to.duration(*deadline);
+                write_action(*action, to);
+            }
+            Command::Read { conversation, seq } => {
+                to.u8(7);
+                to.blob(&conversation.0);
+                to.u64(*seq);
             }
             Command::Request { packet, body, deadline } => {
                 to.u8(2);
@@ -77,6 +116,7 @@ impl Machine for Client {
                 client_msg_id: ClientMsgId::from_slice(from.blob()?),
                 body: Bytes::copy_from_slice(from.blob()?),
                 deadline: from.duration()?,
+                action: read_action(from)?,
             },
             2 => Command::Request {
                 packet: PacketId(u16::try_from(from.u64()?).map_err(|_| Malformed)?),
@@ -87,6 +127,7 @@ impl Machine for Client {
             4 => Command::RefreshTicket,
             5 => Command::UpdateKeys,
             6 => Command::Close,
+            7 => Command::Read { conversation: ConversationId(from.sized()?), seq: from.u64()? },
             _ => return Err(Malformed),
         })
     }

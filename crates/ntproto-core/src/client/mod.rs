@@ -31,8 +31,11 @@ pub use machine::Client;
 pub use outbox::{LANE_WINDOW, MAX_OUTBOX_BYTES, MAX_OUTBOX_ENTRIES, SEND_WINDOW};
 pub use requests::{MAX_REQUEST_BYTES, MAX_REQUESTS};
 pub use session::{ClientConfig, Credential};
-pub use txn::{Apply, ClientTxn, Inbound, OutboxEntry, Saved, SendOutcome, Settled, StoreError};
+pub use txn::{
+    Apply, ClientTxn, Inbound, OutboxEntry, Owed, Saved, SendAction, SendOutcome, Settled, StoreError, Target,
+};
 
+use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
@@ -104,6 +107,16 @@ pub enum Command {
         body: Bytes,
         /// Give up after this; `None`: keep trying across restarts.
         deadline: Option<Duration>,
+        /// A message, or what it does to an earlier one. The body of a recall is left out.
+        action: SendAction,
+    },
+    /// The user has read a conversation up to this number. Written to the local disk, then told to the server, also
+    /// after a restart; several in a row are told once.
+    Read {
+        /// The conversation.
+        conversation: ConversationId,
+        /// The last number read. One below what is known already changes nothing.
+        seq: u64,
     },
     /// Ask the server something. Told to come again later, it is asked again by itself while its deadline allows.
     /// Lost with the connection.
@@ -216,10 +229,26 @@ pub enum ClientEvent {
         /// Why.
         why: Failure,
     },
-    /// A message of the inbox, on the local disk now.
+    /// A message of the inbox, on the local disk now, or an edit or recall: its `action` says which.
     Message(Inbound),
     /// A member's watermark rose.
     Receipt(v2::Receipt),
+    /// A record of a friend changed.
+    Friend(v2::Friend),
+    /// A group changed, or this account's place in it.
+    Group(v2::GroupState),
+    /// This account's profile changed.
+    Profile(v2::User),
+    /// These messages are not in the inbox: they have to be read by HISTORY.
+    Gap(v2::Gap),
+    /// The inbox was too far behind: what happened meanwhile is told by gaps, and is read by HISTORY.
+    Skipped,
+    /// Somebody is writing, or has stopped. Never stored.
+    Typing(v2::TypingPush),
+    /// How accounts appear that this connection subscribed to. Never stored.
+    Presence(Vec<v2::Presence>),
+    /// The members of a group changed. Not part of the inbox: one may be lost, and the versions show it.
+    GroupDelta(v2::GroupDelta),
     /// A change of a type this version does not know.
     Other(v2::SyncPacket),
     /// A request was answered.

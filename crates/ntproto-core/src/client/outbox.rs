@@ -7,7 +7,7 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::{Misuse, OutboxEntry, SendOutcome, Settled};
+use super::{Misuse, OutboxEntry, SendOutcome, Settled, Target};
 use crate::ids::{ClientMsgId, ConversationId};
 use crate::time::{Instant, Now};
 
@@ -71,7 +71,7 @@ struct Lane {
 
 impl Lane {
     fn may_send(&self) -> bool {
-        !self.ready.is_empty() && self.paused_until.is_none() && self.in_flight < LANE_WINDOW
+        self.paused_until.is_none() && self.in_flight < LANE_WINDOW
     }
 }
 
@@ -85,6 +85,8 @@ pub(super) struct Outbox {
     pauses: BTreeSet<(Instant, ConversationId)>,
     deadlines: BTreeSet<(Instant, u64)>,
     by_id: BTreeMap<ClientMsgId, u64>,
+    /// Edits and recalls, by the key of the message they are about.
+    about: BTreeSet<(ClientMsgId, u64)>,
     bytes: usize,
     in_flight: usize,
 }
@@ -108,6 +110,9 @@ impl Outbox {
         let order = saved.order;
         self.bytes += saved.body.len();
         self.by_id.insert(saved.client_msg_id, order);
+        if let Some(Target::Id(id)) = saved.action.target() {
+            self.about.insert((id, order));
+        }
         if let Some(at) = deadline {
             self.deadlines.insert((at, order));
         }
@@ -206,8 +211,28 @@ impl Outbox {
         }
     }
 
+    /// Whether it is about a message whose fate is not known yet.
+    fn waits(&self, order: u64) -> bool {
+        let Some(entry) = self.entries.get(&order) else { return false };
+        let Some(Target::Id(id)) = entry.saved.action.target() else { return false };
+        let target = self.by_id.get(&id).filter(|target| **target < order);
+        target.and_then(|target| self.entries.get(target)).is_some_and(|target| {
+            target.state != State::Settling && target.saved.conversation == entry.saved.conversation
+        })
+    }
+
+    /// Edits and recalls of this message, which fail with it.
+    pub(super) fn about(&self, order: u64) -> Vec<u64> {
+        let Some(id) = self.entries.get(&order).map(|entry| entry.saved.client_msg_id) else {
+            return Vec::new();
+        };
+        self.about.range((id, order + 1)..=(id, u64::MAX)).map(|(_, about)| *about).collect()
+    }
+
     /// Gives a lane its turn if it may send, and drops it when it has nothing left.
     fn queue(&mut self, to: ConversationId) {
+        let Some(lane) = self.lanes.get(&to) else { return };
+        let waits = lane.ready.first().is_none_or(|order| self.waits(*order));
         let Some(lane) = self.lanes.get_mut(&to) else { return };
         if lane.ready.is_empty() && lane.in_flight == 0 {
             if let Some(at) = lane.paused_until {
@@ -215,7 +240,7 @@ impl Outbox {
             }
             self.unqueue(to);
             self.lanes.remove(&to);
-        } else if !lane.may_send() {
+        } else if waits || !lane.may_send() {
             self.unqueue(to);
         } else if !lane.queued {
             lane.queued = true;
@@ -285,6 +310,9 @@ impl Outbox {
         if let Some(entry) = self.entries.remove(&order) {
             self.bytes -= entry.saved.body.len();
             self.by_id.remove(&entry.saved.client_msg_id);
+            if let Some(Target::Id(id)) = entry.saved.action.target() {
+                self.about.remove(&(id, order));
+            }
             if let Some(at) = entry.deadline {
                 self.deadlines.remove(&(at, order));
             }

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::RequestId;
+use super::{Owed, RequestId};
 use crate::ids::ConversationId;
 use crate::time::Instant;
 use crate::wire::packet::PacketId;
@@ -25,8 +25,10 @@ pub(super) enum Waiting {
     Sync,
     /// The page that was asked for in early data.
     FirstPage,
-    /// Delivered receipts.
-    Delivered(Vec<(ConversationId, u64)>),
+    /// A page of the snapshot.
+    Snapshot,
+    /// Receipts.
+    Delivered(Vec<(ConversationId, Owed)>),
     /// The application.
     App(RequestId),
 }

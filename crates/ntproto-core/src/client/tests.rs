@@ -2,6 +2,7 @@
 //! The client against a scripted server and a scripted disk, which stand here; the tests, by concept:
 
 mod answers;
+mod changes;
 mod connecting;
 mod early;
 mod ending;
@@ -181,6 +182,7 @@ impl World {
             client_msg_id,
             body: Bytes::from_static(b"hi"),
             deadline,
+            action: SendAction::Message,
         })
         .unwrap()
     }

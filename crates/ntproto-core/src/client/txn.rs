@@ -20,8 +20,10 @@ pub enum ClientTxn {
     Apply(Apply),
     /// The application is done with the inbox up to this position.
     Confirm(u64),
-    /// The server knows that these are delivered: nothing is owed for them any more.
-    ReceiptsSent(Vec<(ConversationId, u64)>),
+    /// The server knows this of these: it is owed no more.
+    ReceiptsSent(Vec<(ConversationId, Owed)>),
+    /// The user has read these conversations up to here: own read marks, owed to the server.
+    Read(Vec<(ConversationId, u64)>),
     /// Who this device is.
     SaveIdentity(Uin, DeviceId),
     /// The ticket to come back with; `None`: it is of no use any more.
@@ -41,6 +43,78 @@ pub struct OutboxEntry {
     pub body: Bytes,
     /// Give up after this.
     pub expires: Option<UnixMillis>,
+    /// What it does.
+    pub action: SendAction,
+}
+
+/// What an entry of a conversation does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SendAction {
+    /// It is a message.
+    #[default]
+    Message,
+    /// It gives an earlier message of the sender's another body.
+    Edit(Target),
+    /// It takes an earlier message back.
+    Recall(Target),
+}
+
+impl SendAction {
+    /// What it is about.
+    #[must_use]
+    pub const fn target(self) -> Option<Target> {
+        match self {
+            Self::Message => None,
+            Self::Edit(target) | Self::Recall(target) => Some(target),
+        }
+    }
+
+    /// As the wire has it.
+    #[must_use]
+    pub const fn to_wire(self) -> v2::Action {
+        match self {
+            Self::Message => v2::Action::Message,
+            Self::Edit(_) => v2::Action::Edit,
+            Self::Recall(_) => v2::Action::Recall,
+        }
+    }
+}
+
+/// Which message an edit or a recall is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The one with this number in its conversation.
+    Number(u64),
+    /// The one that this device sent with this key. It may still be in the outbox: then this waits for it, and fails
+    /// when it fails.
+    Id(ClientMsgId),
+}
+
+/// What the server has not been told of a conversation. Zero is nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Owed {
+    /// It is on this device's disk up to here.
+    pub delivered: u64,
+    /// Its user has read it up to here.
+    pub read: u64,
+}
+
+impl Owed {
+    /// Takes out what was told.
+    pub const fn settle(&mut self, told: Self) {
+        if self.delivered <= told.delivered {
+            self.delivered = 0;
+        }
+        if self.read <= told.read {
+            self.read = 0;
+        }
+    }
+
+    /// Whether all was told.
+    #[must_use]
+    pub const fn is_nothing(self) -> bool {
+        self.delivered == 0 && self.read == 0
+    }
 }
 
 /// What one transaction changes together.
@@ -50,10 +124,22 @@ pub struct Apply {
     pub epoch: Option<[u8; 16]>,
     /// The inbox is known up to here; `None` leaves it where it is.
     pub cursor: Option<u64>,
-    /// New messages. For each of another account a delivered receipt is owed.
+    /// The inbox was too far behind and is skipped up to the cursor: a snapshot is owed.
+    pub skipped: bool,
+    /// The snapshot has been taken over: it is owed no more.
+    pub snapshot: bool,
+    /// New messages, edits and recalls. For each of another account a delivered receipt is owed.
     pub messages: Vec<Inbound>,
     /// Watermarks of members.
     pub receipts: Vec<v2::Receipt>,
+    /// Records of friends.
+    pub friends: Vec<v2::Friend>,
+    /// Groups as they stand for this account.
+    pub groups: Vec<v2::GroupState>,
+    /// This account's own profile.
+    pub profile: Option<v2::User>,
+    /// What is not in this inbox and has to be read by HISTORY.
+    pub gaps: Vec<v2::Gap>,
     /// Changes of a type this version does not know, kept as they are.
     pub others: Vec<(u64, v2::SyncPacket)>,
     /// Messages that leave the outbox.
@@ -64,19 +150,25 @@ impl Apply {
     pub(super) fn is_empty(&self) -> bool {
         self.epoch.is_none()
             && self.cursor.is_none()
-            && self.messages.is_empty()
-            && self.receipts.is_empty()
-            && self.others.is_empty()
-            && self.settled.is_empty()
+            && !self.skipped
+            && !self.snapshot
+            && self.profile.is_none()
+            && self.len() == 0
     }
 
     /// Changes in it, for bounding it.
     pub(super) fn len(&self) -> usize {
-        self.messages.len() + self.receipts.len() + self.others.len() + self.settled.len()
+        self.messages.len()
+            + self.receipts.len()
+            + self.friends.len()
+            + self.groups.len()
+            + self.gaps.len()
+            + self.others.len()
+            + self.settled.len()
     }
 }
 
-/// A message of the inbox.
+/// A message of the inbox, or an edit or recall of one: its `action` says which.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Inbound {
     /// Its place in the inbox; only rises, also when the server is put back from a backup. In another epoch, which a
@@ -134,8 +226,10 @@ pub struct Saved {
     pub unconfirmed: Vec<Inbound>,
     /// The highest message known in each conversation.
     pub heads: BTreeMap<ConversationId, u64>,
-    /// Delivered receipts the server has not been told.
-    pub owed: BTreeMap<ConversationId, u64>,
+    /// Receipts the server has not been told.
+    pub owed: BTreeMap<ConversationId, Owed>,
+    /// Changes were skipped, and the snapshot that makes up for them is not here yet.
+    pub owes_snapshot: bool,
 }
 
 /// The local disk failed.

@@ -11,7 +11,7 @@ use super::error::Ended;
 use super::events::Event;
 use super::{Sent, Shared, State};
 use crate::driver::{Command, Effect};
-use crate::store::{Mark, Place, StoreThread};
+use crate::store::{Gap, Mark, Place, StoreThread};
 
 /// A host to look up, and where to send the answer.
 #[derive(Debug)]
@@ -114,6 +114,24 @@ impl Desk {
                     events.push(Event::Receipt { conversation, mark });
                 }
             }
+            ClientEvent::Friend(friend) => events.push(Event::Friend(friend)),
+            ClientEvent::Group(group) => events.push(Event::Group(group)),
+            ClientEvent::Profile(profile) => events.push(Event::Profile(profile)),
+            ClientEvent::Gap(gap) => {
+                if let Some(conversation) = ConversationId::from_slice(&gap.conversation) {
+                    let gap = Gap { from: gap.from_seq, to: gap.to_seq };
+                    events.push(Event::Gap { conversation, gap });
+                }
+            }
+            ClientEvent::Skipped => events.push(Event::Skipped),
+            ClientEvent::Typing(typing) => {
+                if let Some(conversation) = ConversationId::from_slice(&typing.conversation) {
+                    let (uin, active) = (Uin(typing.uin), typing.active);
+                    events.push(Event::Typing { conversation, uin, active });
+                }
+            }
+            ClientEvent::Presence(states) => events.push(Event::Presence(states)),
+            ClientEvent::GroupDelta(delta) => events.push(Event::GroupDelta(delta)),
             ClientEvent::Other(packet) => events.push(Event::Other(packet)),
             ClientEvent::Push(packet) => events.push(Event::Push(packet)),
             ClientEvent::Queued { .. } | ClientEvent::SendExpired { .. } | ClientEvent::Response { .. } => {}

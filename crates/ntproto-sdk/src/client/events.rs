@@ -19,7 +19,7 @@ use ntproto_proto::v2;
 
 use super::error::Ended;
 use super::{Inner, Sent};
-use crate::store::{Mark, Place, StoreReader, Stored};
+use crate::store::{Gap, Mark, Place, StoreReader, Stored};
 
 /// Events held in memory.
 const MAX_EVENTS: usize = 1024;
@@ -52,7 +52,7 @@ pub enum Event {
     },
     /// Over for good: the last event.
     Ended(Ended),
-    /// A message came; it is on the local disk.
+    /// A message came, or what somebody did to an earlier one: see [`Message::action`]. It is on the local disk.
     Message(Message),
     /// The server stored a message of this device durably.
     Sent(Sent),
@@ -70,6 +70,37 @@ pub enum Event {
         /// How far who has it.
         mark: Mark,
     },
+    /// A record of a friend changed, or somebody asks to be one.
+    Friend(v2::Friend),
+    /// A group changed, or this account's place in it.
+    Group(v2::GroupState),
+    /// This account's profile changed.
+    Profile(v2::User),
+    /// These messages did not come by the inbox and are not on the local disk:
+    /// [`Client::history_from_server`](crate::Client::history_from_server) brings them.
+    Gap {
+        /// The conversation.
+        conversation: ConversationId,
+        /// Which.
+        gap: Gap,
+    },
+    /// This device was away for so long that what happened meanwhile is not told message by message: a
+    /// [`Gap`](Self::Gap) for each conversation follows.
+    Skipped,
+    /// Somebody is writing, or has stopped.
+    Typing {
+        /// Where.
+        conversation: ConversationId,
+        /// Who.
+        uin: Uin,
+        /// Whether they are.
+        active: bool,
+    },
+    /// How accounts appear that this client subscribed to.
+    Presence(Vec<v2::Presence>),
+    /// The members of a group changed. One may be lost, and its versions show it:
+    /// a group's `watch` mends that by itself.
+    GroupDelta(v2::GroupDelta),
     /// A change of a type this version does not know.
     Other(v2::SyncPacket),
     /// A push that is no part of the inbox.
@@ -88,14 +119,41 @@ pub struct Message {
     pub position: u64,
     /// The conversation.
     pub conversation: ConversationId,
-    /// The message.
+    /// What it is: a message, or what is done to an earlier one.
+    pub action: MessageAction,
+    /// The message; of an edit its new body.
     pub stored: Stored,
+}
+
+/// What an entry of a conversation does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MessageAction {
+    /// It is a message.
+    #[default]
+    New,
+    /// It gives an earlier message another body. What [`history`](crate::Client::history) shows of that one has
+    /// changed already.
+    Edit {
+        /// The number of that message.
+        target: u64,
+    },
+    /// It takes an earlier message back, whose body is erased.
+    Recall {
+        /// The number of that message.
+        target: u64,
+    },
 }
 
 impl From<Inbound> for Message {
     fn from(inbound: Inbound) -> Self {
         let Inbound { position, conversation, message } = inbound;
-        Self { position, conversation, stored: message.into() }
+        let target = message.target_seq;
+        let action = match message.action() {
+            v2::Action::Message => MessageAction::New,
+            v2::Action::Edit => MessageAction::Edit { target },
+            v2::Action::Recall => MessageAction::Recall { target },
+        };
+        Self { position, conversation, action, stored: message.into() }
     }
 }
 

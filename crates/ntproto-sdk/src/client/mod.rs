@@ -39,7 +39,7 @@ use crate::store::{ClientStore, Mark, SearchPage, SearchQuery, StoreReader, Stor
 
 pub use self::desk::{Desk, Lookup};
 pub use self::error::{Ended, EventsTaken, QueryError, RequestError, SendError};
-pub use self::events::{Event, Events, Message};
+pub use self::events::{Event, Events, Message, MessageAction};
 pub use self::options::{Options, Parts, StartError, assemble};
 pub use self::status::State;
 
@@ -217,7 +217,8 @@ impl Client {
             }
         };
         let SendOptions { deadline, client_msg_id } = options;
-        let call = core::Command::Send { conversation, client_msg_id, body, deadline };
+        let action = core::SendAction::Message;
+        let call = core::Command::Send { conversation, client_msg_id, body, deadline, action };
         Ok(self.call(call, want).await)
     }
 

@@ -7,14 +7,15 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use ntproto_core::client::{
-    Apply, ClientTxn, Failure, Inbound, OutboxEntry, Saved, SendOutcome, Settled, StoreError,
+    Apply, ClientTxn, Failure, Inbound, OutboxEntry, Owed, Saved, SendAction, SendOutcome, Settled,
+    StoreError, Target,
 };
 use ntproto_core::code::ErrorCode;
-use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
+use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, GroupId, Uin};
 use ntproto_core::time::UnixMillis;
 use ntproto_proto::v2;
 
-use super::{ClientStore, MAX_SEARCHED, MAX_UNREAD_COUNTED, Mark, Place, SearchQuery, Unread};
+use super::{ClientStore, Fetched, Gap, MAX_SEARCHED, MAX_UNREAD_COUNTED, Mark, Place, SearchQuery, Unread};
 
 /// A disk: gives the store on it, as a process that starts does.
 pub type Disk<'d> = dyn FnMut() -> Box<dyn ClientStore> + 'd;
@@ -28,7 +29,7 @@ const DEVICE: DeviceId = DeviceId([1; 16]);
 /// # Panics
 /// When the store does not do what it must.
 pub fn run<D: FnMut() -> Box<dyn ClientStore>>(mut fresh: impl FnMut() -> D) {
-    let checks: [fn(&mut Disk<'_>); 11] = [
+    let checks: [fn(&mut Disk<'_>); 17] = [
         an_empty_store_knows_nothing,
         who_and_ticket_are_kept,
         the_outbox_keeps_order_and_numbers,
@@ -40,6 +41,12 @@ pub fn run<D: FnMut() -> Box<dyn ClientStore>>(mut fresh: impl FnMut() -> D) {
         what_was_said_is_found,
         a_search_does_a_bounded_amount_of_work,
         unread_is_what_others_sent_since,
+        an_edit_shows_in_the_place_of_its_message,
+        a_recall_erases_what_was_said,
+        own_edits_and_recalls_do_the_same,
+        read_marks_are_owed_until_they_are_told,
+        people_are_kept_as_they_are_now,
+        gaps_are_closed_by_what_is_fetched,
     ];
     for check in checks {
         check(&mut fresh());
@@ -57,6 +64,7 @@ fn entry(order: u64) -> OutboxEntry {
         conversation: conversation(OTHER.0),
         body: Bytes::from(vec![order as u8; order as usize % 50]),
         expires: order.is_multiple_of(2).then_some(UnixMillis(order)),
+        action: SendAction::Message,
     }
 }
 
@@ -184,7 +192,8 @@ fn the_inbox_moves_as_one(disk: &mut Disk<'_>) {
         inbound(9, a, 2, Uin(2)),
         inbound(10, b, 9, Uin(3)),
     ];
-    let others = vec![(7, v2::SyncPacket { event_type: 999, payload: Bytes::from_static(b"later") })];
+    let later = v2::SyncPacket { event_type: 4242, payload: Bytes::from_static(b"\xff later") };
+    let others = vec![(7, later.clone())];
     let apply = Apply {
         epoch: Some([7; 16]),
         cursor: Some(10),
@@ -199,13 +208,17 @@ fn the_inbox_moves_as_one(disk: &mut Disk<'_>) {
     assert_eq!((saved.epoch, saved.cursor), (Some([7; 16]), 10));
     assert_eq!(saved.unconfirmed, messages);
     assert_eq!(saved.heads, BTreeMap::from([(a, 2), (b, 9)]));
-    assert_eq!(saved.owed, BTreeMap::from([(a, 2), (b, 9)]));
+    let owed = |delivered, read| Owed { delivered, read };
+    assert_eq!(saved.owed, BTreeMap::from([(a, owed(2, 0)), (b, owed(9, 0))]));
     assert_eq!(store.generation(), Ok(1));
+    // What this version does not know is there for one that does, byte for byte.
+    assert_eq!(store.others(Place::START, 10), Ok(vec![(Place { generation: 1, position: 7 }, later)]));
+    assert_eq!(store.others(Place { generation: 1, position: 7 }, 10), Ok(vec![]));
     // What the server was told is owed no more; what came since is.
-    commit(&mut *store, &[ClientTxn::ReceiptsSent(vec![(a, 1), (b, 9)])]);
+    commit(&mut *store, &[ClientTxn::ReceiptsSent(vec![(a, owed(1, 0)), (b, owed(9, 0))])]);
     drop(store);
     let mut store = disk();
-    assert_eq!(store.load().map(|s| s.owed), Ok(BTreeMap::from([(a, 2)])));
+    assert_eq!(store.load().map(|s| s.owed), Ok(BTreeMap::from([(a, owed(2, 0))])));
     // A cursor may move alone.
     commit(&mut *store, &[ClientTxn::Apply(Apply { cursor: Some(12), ..Apply::default() })]);
     drop(store);
@@ -389,4 +402,196 @@ fn unread_is_what_others_sent_since(disk: &mut Disk<'_>) {
     commit(&mut *store, &[ClientTxn::Apply(Apply { messages, ..Apply::default() })]);
     // What is not on this disk yet counts as well.
     assert_eq!(count(&mut *store, large), Unread { messages: MAX_UNREAD_COUNTED, at_least: true });
+}
+
+/// An entry that is about an earlier one.
+fn about(position: u64, talk: ConversationId, seq: u64, action: v2::Action, target_seq: u64) -> Inbound {
+    let mut inbound = inbound(position, talk, seq, OTHER);
+    inbound.message.set_action(action);
+    inbound.message.target_seq = target_seq;
+    if action == v2::Action::Recall {
+        inbound.message.body = Bytes::new();
+    }
+    inbound
+}
+
+fn shown(store: &mut dyn ClientStore, talk: ConversationId) -> Vec<(u64, Bytes, Option<u64>, Option<u64>)> {
+    let history = store.history(talk, None, 100).unwrap_or_default();
+    history.into_iter().map(|m| (m.conv_seq, m.body, m.edited, m.recalled)).collect()
+}
+
+fn an_edit_shows_in_the_place_of_its_message(disk: &mut Disk<'_>) {
+    let mut store = enrolled(disk);
+    let talk = conversation(OTHER.0);
+    let edit = |n, target| about(n, talk, n, v2::Action::Edit, target);
+    let messages = vec![inbound(1, talk, 1, OTHER), inbound(2, talk, 2, OTHER), edit(3, 1), edit(4, 1)];
+    commit(&mut *store, &[ClientTxn::Apply(Apply { messages: messages.clone(), ..Apply::default() })]);
+    // Somebody else's edit of it, and an edit of an edit, change nothing.
+    let mut foreign = edit(5, 1);
+    foreign.message.sender = 10_003;
+    let more = vec![foreign, edit(6, 3)];
+    commit(&mut *store, &[ClientTxn::Apply(Apply { messages: more, ..Apply::default() })]);
+    drop(store);
+    let mut store = disk();
+    let first = (1, Bytes::from_static(b"number 4"), Some(4), None);
+    let second = (2, Bytes::from_static(b"number 2"), None, None);
+    assert_eq!(shown(&mut *store, talk), [second, first.clone()]);
+    let one = store.message(talk, 1).unwrap_or_default();
+    assert_eq!(one.map(|m| (m.conv_seq, m.body, m.edited, m.recalled)), Some(first));
+    assert_eq!(store.message(talk, 3), Ok(None), "an edit is no message");
+    // Each is told to the application all the same.
+    let told = store.unconfirmed(Place::START, 10).unwrap_or_default();
+    assert_eq!(
+        told.iter().map(|(_, inbound)| inbound.message.conv_seq).collect::<Vec<_>>(),
+        [1, 2, 3, 4, 5, 6]
+    );
+    assert_eq!(store.load().map(|s| s.heads), Ok(BTreeMap::from([(talk, 6)])));
+    // An edit that comes before its message waits for it.
+    let other = conversation(3);
+    let mut edit = about(7, other, 9, v2::Action::Edit, 4);
+    edit.message.conversation = Bytes::copy_from_slice(&other.0);
+    commit(&mut *store, &[ClientTxn::Apply(Apply { messages: vec![edit], ..Apply::default() })]);
+    assert_eq!(shown(&mut *store, other), []);
+    let late = message(other, 4, OTHER);
+    let fetched = || Fetched { messages: vec![late.clone()], ..Fetched::default() };
+    assert_eq!((store.keep(&fetched()), store.keep(&fetched())), (Ok(()), Ok(())));
+    drop(store);
+    assert_eq!(shown(&mut *disk(), other), [(4, Bytes::from_static(b"number 9"), Some(9), None)]);
+}
+
+fn a_recall_erases_what_was_said(disk: &mut Disk<'_>) {
+    let mut store = enrolled(disk);
+    let talk = conversation(OTHER.0);
+    let messages = vec![
+        inbound(1, talk, 1, OTHER),
+        about(2, talk, 2, v2::Action::Edit, 1),
+        about(3, talk, 3, v2::Action::Recall, 1),
+        // One that is too late.
+        about(4, talk, 4, v2::Action::Edit, 1),
+        about(5, talk, 6, v2::Action::Recall, 5),
+    ];
+    commit(&mut *store, &[ClientTxn::Apply(Apply { messages, ..Apply::default() })]);
+    // Its message comes by another way, from a server that had not heard of the recall.
+    let late =
+        Fetched { messages: vec![message(talk, 5, OTHER), message(talk, 1, OTHER)], ..Fetched::default() };
+    assert_eq!(store.keep(&late), Ok(()));
+    drop(store);
+    let mut store = disk();
+    let gone = |seq, edited, recalled| (seq, Bytes::new(), edited, Some(recalled));
+    assert_eq!(shown(&mut *store, talk), [gone(5, None, 6), gone(1, Some(4), 3)]);
+    let told = store.unconfirmed(Place::START, 10).unwrap_or_default();
+    assert!(told.len() == 5 && told.iter().all(|(_, inbound)| inbound.message.body.is_empty()));
+}
+
+fn own_edits_and_recalls_do_the_same(disk: &mut Disk<'_>) {
+    let mut store = enrolled(disk);
+    let to = conversation(OTHER.0);
+    let stored = |conv_seq| SendOutcome::Stored { conversation: to, conv_seq, stored_ms: 99 };
+    let first = ClientMsgId([1; 16]);
+    let entries = [
+        OutboxEntry { action: SendAction::Message, ..entry(1) },
+        OutboxEntry { action: SendAction::Edit(Target::Id(first)), ..entry(2) },
+        OutboxEntry { action: SendAction::Message, ..entry(3) },
+        OutboxEntry { action: SendAction::Recall(Target::Number(12)), ..entry(4) },
+        // Of one that nobody knows.
+        OutboxEntry { action: SendAction::Recall(Target::Id(ClientMsgId([77; 16]))), ..entry(5) },
+    ];
+    for entry in &entries {
+        commit(&mut *store, &[ClientTxn::Enqueue(entry.clone())]);
+    }
+    drop(store);
+    let mut store = disk();
+    assert_eq!(store.outbox(), Ok(entries.to_vec()));
+    let all = (1..=5).map(|order| settled(order, stored(order + 9))).collect();
+    commit(&mut *store, &[ClientTxn::Apply(Apply { settled: all, ..Apply::default() })]);
+    drop(store);
+    let edited = (10, entry(2).body, Some(11), None);
+    assert_eq!(shown(&mut *disk(), to), [(12, Bytes::new(), None, Some(13)), edited]);
+}
+
+fn read_marks_are_owed_until_they_are_told(disk: &mut Disk<'_>) {
+    let mut store = enrolled(disk);
+    let talk = conversation(OTHER.0);
+    let messages = vec![inbound(1, talk, 7, OTHER)];
+    let batch = [
+        ClientTxn::Read(vec![(talk, 5)]),
+        ClientTxn::Apply(Apply { messages, ..Apply::default() }),
+        ClientTxn::Read(vec![(talk, 3)]),
+    ];
+    commit(&mut *store, &batch);
+    drop(store);
+    let mut store = disk();
+    let owed = |delivered, read| Ok(BTreeMap::from([(talk, Owed { delivered, read })]));
+    assert_eq!(store.load().map(|s| s.owed), owed(7, 5));
+    let mine = Mark { member: ME, delivered_seq: 5, read_seq: 5 };
+    assert_eq!(store.marks(talk), Ok(vec![mine]), "known here before the server is told");
+    commit(&mut *store, &[ClientTxn::ReceiptsSent(vec![(talk, Owed { delivered: 7, read: 4 })])]);
+    drop(store);
+    let mut store = disk();
+    assert_eq!(store.load().map(|s| s.owed), owed(0, 5));
+    commit(&mut *store, &[ClientTxn::ReceiptsSent(vec![(talk, Owed { delivered: 0, read: 5 })])]);
+    drop(store);
+    assert_eq!(disk().load().map(|s| s.owed), Ok(BTreeMap::new()));
+}
+
+fn people_are_kept_as_they_are_now(disk: &mut Disk<'_>) {
+    let mut store = enrolled(disk);
+    let friend =
+        |uin, version| v2::Friend { uin, version, remark: format!("{version}"), ..Default::default() };
+    let group = |group, version| {
+        let group = v2::Group { group, version, ..Default::default() };
+        v2::GroupState { group: Some(group), me: None }
+    };
+    let user = |uin, version| v2::User { uin, version, extra: format!("{version}"), ..Default::default() };
+    let apply = Apply {
+        friends: vec![friend(7, 2), friend(3, 1), friend(0, 9)],
+        groups: vec![group(5, 4), v2::GroupState::default()],
+        profile: Some(user(ME.0, 3)),
+        ..Apply::default()
+    };
+    commit(&mut *store, &[ClientTxn::Apply(apply)]);
+    // What a request brought may be older than what is known.
+    let fetched = Fetched {
+        friends: vec![friend(7, 1), friend(3, 2)],
+        groups: vec![group(5, 3), group(1, 1)],
+        profiles: vec![user(ME.0, 2), user(9, 1)],
+        ..Fetched::default()
+    };
+    assert_eq!(store.keep(&fetched), Ok(()));
+    drop(store);
+    let mut store = disk();
+    assert_eq!(store.friends(), Ok(vec![friend(3, 2), friend(7, 2)]));
+    assert_eq!(store.groups(), Ok(vec![group(1, 1), group(5, 4)]));
+    assert_eq!(store.group(GroupId(5)), Ok(Some(group(5, 4))));
+    assert_eq!(store.group(GroupId(6)), Ok(None));
+    assert_eq!(store.profile(ME), Ok(Some(user(ME.0, 3))));
+    assert_eq!(store.profile(Uin(9)), Ok(Some(user(9, 1))));
+    // The inbox has the last word: a server that was put back may count anew.
+    commit(&mut *store, &[ClientTxn::Apply(Apply { friends: vec![friend(7, 1)], ..Apply::default() })]);
+    assert_eq!(store.friends(), Ok(vec![friend(3, 2), friend(7, 1)]));
+}
+
+fn gaps_are_closed_by_what_is_fetched(disk: &mut Disk<'_>) {
+    let mut store = enrolled(disk);
+    let talk = conversation(OTHER.0);
+    let conversation = Bytes::copy_from_slice(&talk.0);
+    let gap = v2::Gap { conversation, from_seq: 4, to_seq: 20 };
+    let broken = v2::Gap { conversation: Bytes::new(), ..gap.clone() };
+    let apply = Apply { skipped: true, gaps: vec![gap, broken], ..Apply::default() };
+    commit(&mut *store, &[ClientTxn::Apply(apply)]);
+    drop(store);
+    let mut store = disk();
+    assert_eq!(store.load().map(|s| s.owes_snapshot), Ok(true));
+    assert_eq!(store.gaps(talk), Ok(vec![Gap { from: 4, to: 20 }]));
+    let messages = (10..=20).map(|n| message(talk, n, OTHER)).collect();
+    let complete = Some((talk, Gap { from: 10, to: 20 }));
+    assert_eq!(store.keep(&Fetched { messages, complete, ..Fetched::default() }), Ok(()));
+    commit(&mut *store, &[ClientTxn::Apply(Apply { snapshot: true, ..Apply::default() })]);
+    drop(store);
+    let mut store = disk();
+    assert_eq!(store.gaps(talk), Ok(vec![Gap { from: 4, to: 9 }]));
+    assert_eq!(store.history(talk, None, 100).map(|all| all.len()), Ok(11));
+    // What was fetched is not told: the application asked for it.
+    assert_eq!(store.unconfirmed(Place::START, 100), Ok(vec![]));
+    assert_eq!(store.load().map(|s| s.owes_snapshot), Ok(false));
 }

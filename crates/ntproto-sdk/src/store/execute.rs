@@ -1,13 +1,13 @@
 //! What each transaction means.
 
-use bytes::Bytes;
-use ntproto_core::client::{Apply, ClientTxn, Inbound, OutboxEntry, SendOutcome, Settled, StoreError};
+use ntproto_core::client::{Apply, ClientTxn, Inbound, OutboxEntry, Owed, SendOutcome, Settled, StoreError};
 use ntproto_core::ids::{ConversationId, DeviceId, Uin};
 use ntproto_proto::v2;
 use prost::Message as _;
 
 use super::kv::{Kv, Table};
 use super::record::{self, CORRUPT, OutboxRecord, OutcomeRecord};
+use super::{Fetched, Gap, gaps, messages, people};
 
 pub(super) const IDENTITY: &[u8] = b"identity";
 pub(super) const TICKET: &[u8] = b"ticket";
@@ -15,6 +15,7 @@ pub(super) const EPOCH: &[u8] = b"epoch";
 pub(super) const CURSOR: &[u8] = b"cursor";
 pub(super) const GENERATION: &[u8] = b"generation";
 pub(super) const LAST_ORDER: &[u8] = b"last_order";
+pub(super) const OWES_SNAPSHOT: &[u8] = b"owes_snapshot";
 
 /// Runs one transaction.
 pub(super) fn execute(kv: &mut dyn Kv, txn: &ClientTxn) -> Result<(), StoreError> {
@@ -23,12 +24,10 @@ pub(super) fn execute(kv: &mut dyn Kv, txn: &ClientTxn) -> Result<(), StoreError
         ClientTxn::Apply(apply) => apply_all(kv, apply),
         ClientTxn::Confirm(position) => confirm(kv, *position),
         ClientTxn::ReceiptsSent(sent) => {
-            for (conversation, seq) in sent {
-                if number(kv, Table::Owed, &conversation.0)?.is_some_and(|owed| owed <= *seq) {
-                    kv.delete(Table::Owed, &conversation.0)?;
-                }
-            }
-            Ok(())
+            sent.iter().try_for_each(|(conversation, sent)| owe(kv, *conversation, |owed| owed.settle(*sent)))
+        }
+        ClientTxn::Read(reads) => {
+            reads.iter().try_for_each(|(conversation, seq)| read(kv, *conversation, *seq))
         }
         ClientTxn::SaveIdentity(uin, device) => {
             kv.put(Table::Meta, IDENTITY, &record::identity(*uin, &device.0))
@@ -64,6 +63,30 @@ fn raise(kv: &mut dyn Kv, table: Table, key: &[u8], to: u64) -> Result<(), Store
     Ok(())
 }
 
+/// Changes what is owed of a conversation.
+fn owe(
+    kv: &mut dyn Kv,
+    conversation: ConversationId,
+    change: impl FnOnce(&mut Owed),
+) -> Result<(), StoreError> {
+    let known = kv.get(Table::Owed, &conversation.0)?;
+    let mut owed = known.as_deref().map(record::owed).transpose()?.unwrap_or_default();
+    change(&mut owed);
+    match (owed.is_nothing(), known) {
+        (true, None) => Ok(()),
+        (true, Some(_)) => kv.delete(Table::Owed, &conversation.0),
+        (false, _) => kv.put(Table::Owed, &conversation.0, &record::pair(owed.delivered, owed.read)),
+    }
+}
+
+/// The user has read a conversation up to here: an own mark, and owed to the server.
+fn read(kv: &mut dyn Kv, conversation: ConversationId, seq: u64) -> Result<(), StoreError> {
+    if let Some((me, _)) = identity(kv)? {
+        raise_mark(kv, conversation, me.0, 0, seq)?;
+    }
+    owe(kv, conversation, |owed| owed.read = owed.read.max(seq))
+}
+
 fn enqueue(kv: &mut dyn Kv, entry: &OutboxEntry) -> Result<(), StoreError> {
     kv.put(Table::Outbox, &entry.order.to_be_bytes(), &OutboxRecord::new(entry).encode_to_vec())?;
     raise(kv, Table::Meta, LAST_ORDER, entry.order)
@@ -80,8 +103,23 @@ fn apply_all(kv: &mut dyn Kv, apply: &Apply) -> Result<(), StoreError> {
     for inbound in &apply.messages {
         message(kv, generation, me.map(|(uin, _)| uin), inbound)?;
     }
+    if apply.skipped {
+        kv.put(Table::Meta, OWES_SNAPSHOT, &[])?;
+    }
+    if apply.snapshot {
+        kv.delete(Table::Meta, OWES_SNAPSHOT)?;
+    }
     for receipt in &apply.receipts {
         mark(kv, receipt)?;
+    }
+    apply.friends.iter().try_for_each(|friend| people::put(kv, friend))?;
+    apply.groups.iter().try_for_each(|group| people::put(kv, group))?;
+    apply.profile.iter().try_for_each(|profile| people::put(kv, profile))?;
+    for gap in &apply.gaps {
+        // A gap of a conversation that is none says nothing.
+        if let Some(conversation) = ConversationId::from_slice(&gap.conversation) {
+            gaps::add(kv, conversation, Gap { from: gap.from_seq, to: gap.to_seq })?;
+        }
     }
     //= spec: messages-7
     for (position, packet) in &apply.others {
@@ -99,11 +137,11 @@ fn apply_all(kv: &mut dyn Kv, apply: &Apply) -> Result<(), StoreError> {
 fn message(kv: &mut dyn Kv, generation: u32, me: Option<Uin>, inbound: &Inbound) -> Result<(), StoreError> {
     let (conversation, seq) = (inbound.conversation, inbound.message.conv_seq);
     let key = record::in_conversation(conversation, seq);
-    kv.put(Table::Messages, &key, &inbound.message.encode_to_vec())?;
+    messages::put(kv, conversation, inbound.message.clone())?;
     kv.put(Table::Unconfirmed, &record::place(generation, inbound.position), &key)?;
     raise(kv, Table::Heads, &conversation.0, seq)?;
     if me != Some(Uin(inbound.message.sender)) {
-        raise(kv, Table::Owed, &conversation.0, seq)?;
+        owe(kv, conversation, |owed| owed.delivered = owed.delivered.max(seq))?;
     }
     Ok(())
 }
@@ -111,21 +149,23 @@ fn message(kv: &mut dyn Kv, generation: u32, me: Option<Uin>, inbound: &Inbound)
 fn mark(kv: &mut dyn Kv, receipt: &v2::Receipt) -> Result<(), StoreError> {
     // A receipt of a conversation that is none says nothing.
     let Some(conversation) = ConversationId::from_slice(&receipt.conversation) else { return Ok(()) };
-    let key = record::in_conversation(conversation, receipt.member);
-    let (delivered, read) = match kv.get(Table::Marks, &key)? {
-        Some(value) => split_mark(&value)?,
-        None => (0, 0),
-    };
-    let mut value = [0; 16];
-    value[..8].copy_from_slice(&receipt.delivered_seq.max(receipt.read_seq).max(delivered).to_be_bytes());
-    value[8..].copy_from_slice(&receipt.read_seq.max(read).to_be_bytes());
-    kv.put(Table::Marks, &key, &value)
+    raise_mark(kv, conversation, receipt.member, receipt.delivered_seq, receipt.read_seq)
 }
 
-/// Delivered and read numbers.
-pub(super) fn split_mark(value: &[u8]) -> Result<(u64, u64), StoreError> {
-    let (delivered, read) = value.split_at_checked(8).ok_or(CORRUPT)?;
-    Ok((record::number(delivered)?, record::number(read)?))
+/// Marks only rise, and what was read was delivered.
+fn raise_mark(
+    kv: &mut dyn Kv,
+    conversation: ConversationId,
+    member: u64,
+    delivered: u64,
+    read: u64,
+) -> Result<(), StoreError> {
+    let key = record::in_conversation(conversation, member);
+    let known = kv.get(Table::Marks, &key)?;
+    let (known_delivered, known_read) =
+        known.as_deref().map(record::split_pair).transpose()?.unwrap_or_default();
+    let value = record::pair(delivered.max(read).max(known_delivered), read.max(known_read));
+    kv.put(Table::Marks, &key, &value)
 }
 
 /// A message leaves the outbox; stored ones become history.
@@ -135,23 +175,29 @@ fn settle(kv: &mut dyn Kv, me: Option<(Uin, DeviceId)>, settled: &Settled) -> Re
     kv.delete(Table::Outbox, &order)?;
     let id = &settled.client_msg_id.0;
     kv.put(Table::Outcomes, id, &OutcomeRecord::from(&settled.outcome).encode_to_vec())?;
-    let (SendOutcome::Stored { conversation, conv_seq, stored_ms }, Some((uin, device))) =
-        (&settled.outcome, me)
-    else {
+    let (SendOutcome::Stored { conversation, conv_seq, stored_ms }, Some(me)) = (&settled.outcome, me) else {
         return Ok(());
     };
     let entry = record::decode::<OutboxRecord>(value)?.into_entry(settled.order)?;
-    let message = v2::StoredMessage {
-        conversation: Bytes::copy_from_slice(&conversation.0),
-        conv_seq: *conv_seq,
-        sender: uin.0,
-        sender_device: Bytes::copy_from_slice(&device.0),
-        client_msg_id: Bytes::copy_from_slice(id),
-        stored_ms: *stored_ms,
-        body: entry.body,
-        ..Default::default()
-    };
-    kv.put(Table::Messages, &record::in_conversation(*conversation, *conv_seq), &message.encode_to_vec())
+    let message = messages::sent(kv, me, entry, *conversation, *conv_seq, *stored_ms)?;
+    messages::put(kv, *conversation, message)
+}
+
+/// Keeps what a request brought.
+pub(super) fn keep(kv: &mut dyn Kv, fetched: &Fetched) -> Result<(), StoreError> {
+    for message in &fetched.messages {
+        // What names no conversation is in none.
+        if let Some(conversation) = ConversationId::from_slice(&message.conversation) {
+            messages::put(kv, conversation, message.clone())?;
+        }
+    }
+    if let Some((conversation, range)) = fetched.complete {
+        gaps::close(kv, conversation, range)?;
+    }
+    fetched.friends.iter().try_for_each(|friend| people::put_newer(kv, friend))?;
+    fetched.groups.iter().try_for_each(|group| people::put_newer(kv, group))?;
+    fetched.profiles.iter().try_for_each(|profile| people::put_newer(kv, profile))?;
+    fetched.marks.iter().try_for_each(|receipt| mark(kv, receipt))
 }
 
 /// The application is done with everything up to here; all of an earlier epoch came before.

@@ -38,7 +38,7 @@ tables! {
     Unconfirmed = "unconfirmed";
     /// Conversation → the highest number received.
     Heads = "heads";
-    /// Conversation → the number up to which a delivered receipt is owed.
+    /// Conversation → the numbers up to which delivered and read receipts are owed.
     Owed = "owed";
     /// Conversation, member → delivered and read numbers.
     Marks = "marks";
@@ -46,6 +46,16 @@ tables! {
     Outcomes = "outcomes";
     /// Generation, position → a change of a type this version does not know.
     Others = "others";
+    /// Conversation, number of a message, number of an edit or recall of it → nothing.
+    Edits = "edits";
+    /// Uin → a friend's record.
+    Friends = "friends";
+    /// Group → it as it stands for this account.
+    Groups = "groups";
+    /// Uin → a profile.
+    Profiles = "profiles";
+    /// Conversation, first number → the last number of what is not here.
+    Gaps = "gaps";
 }
 
 /// What a scan calls with each key and value; `false` ends the scan.
@@ -78,10 +88,20 @@ pub(super) type Migration = fn(&mut dyn Kv) -> Result<(), StoreError>;
 
 /// Migration `i` leads from format `i` to `i + 1`; format 0 is an empty store. From format 2 on the values in a file
 /// are sealed: the file's store does that by itself, before any migration.
-pub(super) const MIGRATIONS: &[Migration] = &[|_| Ok(()), |_| Ok(())];
+pub(super) const MIGRATIONS: &[Migration] = &[|_| Ok(()), |_| Ok(()), receipts_of_two_kinds];
 
-/// After every key there is: the longest has 24 bytes.
-pub(super) const END: &[u8] = &[0xff; 32];
+/// What is owed had one number, and has two now: delivered and read. Tables that are new are empty.
+fn receipts_of_two_kinds(kv: &mut dyn Kv) -> Result<(), StoreError> {
+    let mut owed = Vec::new();
+    kv.scan(Table::Owed, &[], END, false, &mut |key, value| {
+        owed.push((key.to_vec(), [value, &[0; 8]].concat()));
+        Ok(true)
+    })?;
+    owed.iter().try_for_each(|(key, value)| kv.put(Table::Owed, key, value))
+}
+
+/// After every key there is: the longest has 32 bytes.
+pub(super) const END: &[u8] = &[0xff; 33];
 
 /// The format of a store, if this version can read it.
 pub(super) fn format(kv: &dyn Kv, supported: u32) -> Result<u32, OpenError> {

@@ -6,10 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use ntproto_core::client::{ClientTxn, Inbound, OutboxEntry, Saved, SendOutcome, StoreError};
-use ntproto_core::ids::{ClientMsgId, ConversationId};
+use ntproto_core::ids::{ClientMsgId, ConversationId, GroupId, Uin};
+use ntproto_proto::v2;
 
 use super::kv::{Kv, MIGRATIONS, Table, Visit, migrate};
-use super::{ClientStore, Mark, Place, SearchPage, SearchQuery, Stored, Unread, execute, query, search};
+use super::{
+    ClientStore, Fetched, Gap, Mark, Place, SearchPage, SearchQuery, Stored, Unread, execute, gaps, people,
+    query, search,
+};
 
 /// Tables in memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -140,5 +144,41 @@ impl ClientStore for MemoryStore {
 
     fn outcome(&mut self, id: ClientMsgId) -> Result<Option<SendOutcome>, StoreError> {
         query::outcome(&self.lock().tables, id)
+    }
+
+    fn message(&mut self, conversation: ConversationId, number: u64) -> Result<Option<Stored>, StoreError> {
+        query::message(&self.lock().tables, conversation, number)
+    }
+
+    fn others(&mut self, after: Place, limit: usize) -> Result<Vec<(Place, v2::SyncPacket)>, StoreError> {
+        query::others(&self.lock().tables, after, limit)
+    }
+
+    fn gaps(&mut self, conversation: ConversationId) -> Result<Vec<Gap>, StoreError> {
+        gaps::list(&self.lock().tables, conversation)
+    }
+
+    fn friends(&mut self) -> Result<Vec<v2::Friend>, StoreError> {
+        people::friends(&self.lock().tables)
+    }
+
+    fn groups(&mut self) -> Result<Vec<v2::GroupState>, StoreError> {
+        people::groups(&self.lock().tables)
+    }
+
+    fn group(&mut self, group: GroupId) -> Result<Option<v2::GroupState>, StoreError> {
+        people::group(&self.lock().tables, group)
+    }
+
+    fn profile(&mut self, uin: Uin) -> Result<Option<v2::User>, StoreError> {
+        people::profile(&self.lock().tables, uin)
+    }
+
+    fn keep(&mut self, fetched: &Fetched) -> Result<(), StoreError> {
+        let mut inner = self.lock();
+        match inner.fail {
+            Some(failure) => Err(failure),
+            None => execute::keep(&mut inner.tables, fetched),
+        }
     }
 }

@@ -12,9 +12,12 @@
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod execute;
+mod gaps;
 mod keystore;
 mod kv;
 mod memory;
+mod messages;
+mod people;
 mod query;
 mod record;
 mod redb;
@@ -27,7 +30,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use ntproto_core::client::{ClientTxn, Inbound, OutboxEntry, Saved, SendOutcome, StoreError};
-use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
+use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, GroupId, Uin};
 use ntproto_proto::{Hidden, v2};
 
 pub use self::keystore::{DeviceKeystore, Keystore, KeystoreError, StoreId};
@@ -114,6 +117,54 @@ pub trait ClientStore: Send {
     /// The store failed.
     fn outcome(&mut self, id: ClientMsgId) -> Result<Option<SendOutcome>, StoreError>;
 
+    /// A message of a conversation, as its edits and recalls leave it.
+    ///
+    /// # Errors
+    /// The store failed.
+    fn message(&mut self, conversation: ConversationId, number: u64) -> Result<Option<Stored>, StoreError>;
+
+    /// Changes of types that this version does not know, after `after`, as they came; at most `limit`.
+    ///
+    /// # Errors
+    /// The store failed.
+    fn others(&mut self, after: Place, limit: usize) -> Result<Vec<(Place, v2::SyncPacket)>, StoreError>;
+
+    /// What of a conversation is not on this disk and can be had from the server, in order.
+    ///
+    /// # Errors
+    /// The store failed.
+    fn gaps(&mut self, conversation: ConversationId) -> Result<Vec<Gap>, StoreError>;
+
+    /// The records of friends, of those who asked and of those who were asked, by uin.
+    ///
+    /// # Errors
+    /// The store failed.
+    fn friends(&mut self) -> Result<Vec<v2::Friend>, StoreError>;
+
+    /// The groups this account is or was in, by id.
+    ///
+    /// # Errors
+    /// The store failed.
+    fn groups(&mut self) -> Result<Vec<v2::GroupState>, StoreError>;
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// The store failed.
+    fn group(&mut self, group: GroupId) -> Result<Option<v2::GroupState>, StoreError>;
+
+    /// The profile of an account, as far as it is known.
+    ///
+    /// # Errors
+    /// The store failed.
+    fn profile(&mut self, uin: Uin) -> Result<Option<v2::User>, StoreError>;
+
+    /// Keeps what a request brought, beside what comes by the inbox: durable when it returns.
+    ///
+    /// # Errors
+    /// As with [`commit`](Self::commit).
+    fn keep(&mut self, fetched: &Fetched) -> Result<(), StoreError>;
+
     /// [`load`](Self::load) with every unconfirmed message, for a host that drives the core by itself.
     ///
     /// # Errors
@@ -140,6 +191,32 @@ impl Place {
     pub const START: Self = Self { generation: 0, position: 0 };
 }
 
+/// A range of numbers of a conversation, both ends in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Gap {
+    /// The first.
+    pub from: u64,
+    /// The last.
+    pub to: u64,
+}
+
+/// What a request brought.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Fetched {
+    /// Entries of conversations.
+    pub messages: Vec<v2::StoredMessage>,
+    /// Nothing more of this range can be had: it is no gap any more.
+    pub complete: Option<(ConversationId, Gap)>,
+    /// Records of friends.
+    pub friends: Vec<v2::Friend>,
+    /// Groups.
+    pub groups: Vec<v2::GroupState>,
+    /// Profiles.
+    pub profiles: Vec<v2::User>,
+    /// Watermarks of members.
+    pub marks: Vec<v2::Receipt>,
+}
+
 /// A message of a conversation, sent or received.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Stored {
@@ -153,8 +230,12 @@ pub struct Stored {
     pub client_msg_id: ClientMsgId,
     /// When, by the server's clock, in milliseconds since 1970.
     pub stored_ms: u64,
-    /// What.
+    /// What: its last edit, and nothing when it was taken back.
     pub body: Bytes,
+    /// The number of its last edit.
+    pub edited: Option<u64>,
+    /// The number of its recall.
+    pub recalled: Option<u64>,
 }
 
 impl fmt::Debug for Stored {
@@ -167,6 +248,8 @@ impl fmt::Debug for Stored {
             .field("client_msg_id", &self.client_msg_id)
             .field("stored_ms", &self.stored_ms)
             .field("body", &Hidden(&self.body))
+            .field("edited", &self.edited)
+            .field("recalled", &self.recalled)
             .finish()
     }
 }
@@ -181,6 +264,8 @@ impl From<v2::StoredMessage> for Stored {
             client_msg_id: ClientMsgId::from_slice(&message.client_msg_id).unwrap_or(ClientMsgId([0; 16])),
             stored_ms: message.stored_ms,
             body: message.body,
+            edited: (message.edited_seq != 0).then_some(message.edited_seq),
+            recalled: (message.recalled_seq != 0).then_some(message.recalled_seq),
         }
     }
 }

@@ -7,20 +7,12 @@ use ntproto_core::client::{Inbound, OutboxEntry, Saved, SendOutcome, StoreError}
 use ntproto_core::ids::{ClientMsgId, ConversationId, Uin};
 use ntproto_proto::v2;
 
-use super::execute::{self, CURSOR, EPOCH, LAST_ORDER, TICKET, number, split_mark};
+use super::execute::{self, CURSOR, EPOCH, LAST_ORDER, OWES_SNAPSHOT, TICKET, number};
 use super::kv::{END, Kv, Table};
 use super::record::{self, CORRUPT, OutboxRecord, OutcomeRecord};
-use super::{Mark, Place, Stored};
+use super::{Mark, Place, Stored, messages};
 
 pub(super) fn load(kv: &dyn Kv) -> Result<Saved, StoreError> {
-    let numbers = |table| -> Result<BTreeMap<ConversationId, u64>, StoreError> {
-        let mut all = BTreeMap::new();
-        kv.scan(table, &[], END, false, &mut |key, value| {
-            all.insert(ConversationId::from_slice(key).ok_or(CORRUPT)?, record::number(value)?);
-            Ok(true)
-        })?;
-        Ok(all)
-    };
     Ok(Saved {
         identity: execute::identity(kv)?,
         ticket: kv.get(Table::Meta, TICKET)?.map(record::decode).transpose()?,
@@ -29,9 +21,23 @@ pub(super) fn load(kv: &dyn Kv) -> Result<Saved, StoreError> {
         epoch: kv.get(Table::Meta, EPOCH)?.map(|e| e[..].try_into().map_err(|_| CORRUPT)).transpose()?,
         cursor: number(kv, Table::Meta, CURSOR)?.unwrap_or(0),
         unconfirmed: Vec::new(),
-        heads: numbers(Table::Heads)?,
-        owed: numbers(Table::Owed)?,
+        heads: by_conversation(kv, Table::Heads, record::number)?,
+        owed: by_conversation(kv, Table::Owed, record::owed)?,
+        owes_snapshot: kv.get(Table::Meta, OWES_SNAPSHOT)?.is_some(),
     })
+}
+
+fn by_conversation<V>(
+    kv: &dyn Kv,
+    table: Table,
+    read: impl Fn(&[u8]) -> Result<V, StoreError>,
+) -> Result<BTreeMap<ConversationId, V>, StoreError> {
+    let mut all = BTreeMap::new();
+    kv.scan(table, &[], END, false, &mut |key, value| {
+        all.insert(ConversationId::from_slice(key).ok_or(CORRUPT)?, read(value)?);
+        Ok(true)
+    })?;
+    Ok(all)
 }
 
 pub(super) fn outbox(kv: &dyn Kv) -> Result<Vec<OutboxEntry>, StoreError> {
@@ -53,9 +59,7 @@ pub(super) fn unconfirmed(
     let mut places = Vec::new();
     if limit > 0 {
         kv.scan(Table::Unconfirmed, &from, END, false, &mut |key, value| {
-            let (generation, position) = key.split_at_checked(4).ok_or(CORRUPT)?;
-            let generation = u32::from_be_bytes(generation.try_into().map_err(|_| CORRUPT)?);
-            places.push((Place { generation, position: record::number(position)? }, value.to_vec()));
+            places.push((split_place(key)?, value.to_vec()));
             Ok(places.len() < limit)
         })?;
     }
@@ -83,7 +87,9 @@ pub(super) fn history(
     );
     kv.scan(Table::Messages, &from, &to, true, &mut |_, value| {
         let message: v2::StoredMessage = record::decode(Bytes::copy_from_slice(value))?;
-        all.push(message.into());
+        if message.action() == v2::Action::Message {
+            all.push(message.into());
+        }
         Ok(all.len() < limit)
     })?;
     Ok(all)
@@ -114,7 +120,7 @@ pub(super) fn marks(kv: &dyn Kv, conversation: ConversationId) -> Result<Vec<Mar
         (record::in_conversation(conversation, 0), record::in_conversation(conversation, u64::MAX));
     kv.scan(Table::Marks, &from, &to, false, &mut |key, value| {
         let (_, member) = record::split(key)?;
-        let (delivered_seq, read_seq) = split_mark(value)?;
+        let (delivered_seq, read_seq) = record::split_pair(value)?;
         all.push(Mark { member: Uin(member), delivered_seq, read_seq });
         Ok(true)
     })?;
@@ -124,4 +130,36 @@ pub(super) fn marks(kv: &dyn Kv, conversation: ConversationId) -> Result<Vec<Mar
 pub(super) fn outcome(kv: &dyn Kv, id: ClientMsgId) -> Result<Option<SendOutcome>, StoreError> {
     let Some(value) = kv.get(Table::Outcomes, &id.0)? else { return Ok(None) };
     record::decode::<OutcomeRecord>(value)?.into_outcome().map(Some)
+}
+
+pub(super) fn message(
+    kv: &dyn Kv,
+    conversation: ConversationId,
+    number: u64,
+) -> Result<Option<Stored>, StoreError> {
+    let found = messages::get(kv, conversation, number)?;
+    Ok(found.filter(|message| message.action() == v2::Action::Message).map(Stored::from))
+}
+
+/// Changes of types this version does not know, as they came.
+pub(super) fn others(
+    kv: &dyn Kv,
+    after: Place,
+    limit: usize,
+) -> Result<Vec<(Place, v2::SyncPacket)>, StoreError> {
+    let from = record::place(after.generation, after.position.saturating_add(1));
+    let mut all = Vec::new();
+    if limit > 0 {
+        kv.scan(Table::Others, &from, END, false, &mut |key, value| {
+            all.push((split_place(key)?, record::decode(Bytes::copy_from_slice(value))?));
+            Ok(all.len() < limit)
+        })?;
+    }
+    Ok(all)
+}
+
+fn split_place(key: &[u8]) -> Result<Place, StoreError> {
+    let (generation, position) = key.split_at_checked(4).ok_or(CORRUPT)?;
+    let generation = u32::from_be_bytes(generation.try_into().map_err(|_| CORRUPT)?);
+    Ok(Place { generation, position: record::number(position)? })
 }

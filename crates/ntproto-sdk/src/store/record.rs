@@ -1,7 +1,7 @@
 //! How records and keys are written. Fields are only ever added.
 
 use bytes::Bytes;
-use ntproto_core::client::{Failure, OutboxEntry, SendOutcome, StoreError};
+use ntproto_core::client::{Failure, OutboxEntry, Owed, SendAction, SendOutcome, StoreError, Target};
 use ntproto_core::code::ErrorCode;
 use ntproto_core::ids::{ClientMsgId, ConversationId, Uin};
 use ntproto_core::time::UnixMillis;
@@ -20,25 +20,52 @@ pub(super) struct OutboxRecord {
     body: Bytes,
     #[prost(uint64, optional, tag = "4")]
     expires_ms: Option<u64>,
+    /// 0 a message, 1 an edit, 2 a recall: as the wire has it.
+    #[prost(uint32, tag = "5")]
+    action: u32,
+    #[prost(uint64, tag = "6")]
+    target_seq: u64,
+    #[prost(bytes = "bytes", tag = "7")]
+    target_id: Bytes,
 }
 
 impl OutboxRecord {
     pub(super) fn new(entry: &OutboxEntry) -> Self {
+        let (target_seq, target_id) = match entry.action.target() {
+            None => (0, Bytes::new()),
+            Some(Target::Number(seq)) => (seq, Bytes::new()),
+            Some(Target::Id(id)) => (0, Bytes::copy_from_slice(&id.0)),
+        };
         Self {
             client_msg_id: Bytes::copy_from_slice(&entry.client_msg_id.0),
             conversation: Bytes::copy_from_slice(&entry.conversation.0),
             body: entry.body.clone(),
             expires_ms: entry.expires.map(|at| at.0),
+            action: entry.action.to_wire() as u32,
+            target_seq,
+            target_id,
         }
     }
 
     pub(super) fn into_entry(self, order: u64) -> Result<OutboxEntry, StoreError> {
+        let target = match ClientMsgId::from_slice(&self.target_id) {
+            Some(id) => Target::Id(id),
+            None if self.target_id.is_empty() => Target::Number(self.target_seq),
+            None => return Err(CORRUPT),
+        };
+        let action = match self.action {
+            0 => SendAction::Message,
+            1 => SendAction::Edit(target),
+            2 => SendAction::Recall(target),
+            _ => return Err(CORRUPT),
+        };
         Ok(OutboxEntry {
             order,
             client_msg_id: ClientMsgId::from_slice(&self.client_msg_id).ok_or(CORRUPT)?,
             conversation: ConversationId::from_slice(&self.conversation).ok_or(CORRUPT)?,
             body: self.body,
             expires: self.expires_ms.map(UnixMillis),
+            action,
         })
     }
 }
@@ -131,6 +158,33 @@ pub(super) fn in_conversation(conversation: ConversationId, number: u64) -> [u8;
     key[..16].copy_from_slice(&conversation.0);
     key[16..].copy_from_slice(&number.to_be_bytes());
     key
+}
+
+/// Key of an edit or recall: the message it is about, then itself.
+pub(super) fn edit(conversation: ConversationId, target: u64, number: u64) -> [u8; 32] {
+    let mut key = [0; 32];
+    key[..24].copy_from_slice(&in_conversation(conversation, target));
+    key[24..].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
+/// Two numbers.
+pub(super) fn pair(first: u64, second: u64) -> [u8; 16] {
+    let mut value = [0; 16];
+    value[..8].copy_from_slice(&first.to_be_bytes());
+    value[8..].copy_from_slice(&second.to_be_bytes());
+    value
+}
+
+/// The two numbers.
+pub(super) fn split_pair(value: &[u8]) -> Result<(u64, u64), StoreError> {
+    let (first, second) = value.split_at_checked(8).ok_or(CORRUPT)?;
+    Ok((number(first)?, number(second)?))
+}
+
+/// What is owed of a conversation.
+pub(super) fn owed(value: &[u8]) -> Result<Owed, StoreError> {
+    split_pair(value).map(|(delivered, read)| Owed { delivered, read })
 }
 
 /// The key's two halves.

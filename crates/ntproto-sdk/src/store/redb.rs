@@ -10,7 +10,8 @@ use bytes::Bytes;
 use ntproto_core::client::{ClientTxn, Inbound, OutboxEntry, Saved, SendOutcome, StoreError};
 use ntproto_core::crypto::CryptoProvider;
 use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
-use ntproto_core::ids::{ClientMsgId, ConversationId};
+use ntproto_core::ids::{ClientMsgId, ConversationId, GroupId, Uin};
+use ntproto_proto::v2;
 use redb::backends::FileBackend;
 use redb::{
     CommitError, Database, DatabaseError, ReadOnlyTable, ReadableDatabase as _, ReadableTable,
@@ -22,7 +23,8 @@ use super::kv::{Kv, Table, Visit};
 use super::seal::{self, Sealed, Vault};
 use super::watched::{Watched, is_full};
 use super::{
-    ClientStore, Mark, OpenError, Place, SearchPage, SearchQuery, Stored, Unread, execute, query, search,
+    ClientStore, Fetched, Gap, Mark, OpenError, Place, SearchPage, SearchQuery, Stored, Unread, execute,
+    gaps, people, query, search,
 };
 
 /// Pages kept in memory. A client reads what it just wrote, and a screen of history.
@@ -114,6 +116,19 @@ impl RedbStore {
         Ok(())
     }
 
+    fn write(
+        &mut self,
+        change: impl FnOnce(&mut dyn Kv) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        if let Some(failed) = self.failed {
+            return Err(failed);
+        }
+        commit(&self.database, &self.vault, change).map_err(|error| {
+            let error = if self.sync_failed.load(Ordering::Acquire) { StoreError::Failed } else { error };
+            *self.failed.insert(error)
+        })
+    }
+
     fn read<R>(&self, query: impl FnOnce(&dyn Kv) -> Result<R, StoreError>) -> Result<R, StoreError> {
         self.read_raw(|kv| query(&Sealed::reading(kv, &self.vault)))
     }
@@ -184,12 +199,15 @@ fn begin(database: &Database) -> Result<WriteTransaction, Fault> {
     Ok(txn)
 }
 
-fn commit(database: &Database, vault: &Vault, batch: &[ClientTxn]) -> Result<(), StoreError> {
+fn commit(
+    database: &Database,
+    vault: &Vault,
+    change: impl FnOnce(&mut dyn Kv) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
     let txn = begin(database)?;
     {
         let mut writer = Writer::new(&txn)?;
-        let mut sealed = Sealed::writing(&mut writer, vault);
-        batch.iter().try_for_each(|one| execute::execute(&mut sealed, one))?;
+        change(&mut Sealed::writing(&mut writer, vault))?;
         seal::keep_count(&mut writer, vault)?;
     }
     txn.commit().map_err(Fault::from)?;
@@ -202,13 +220,7 @@ impl ClientStore for RedbStore {
     }
 
     fn commit(&mut self, batch: &[ClientTxn]) -> Result<(), StoreError> {
-        if let Some(failed) = self.failed {
-            return Err(failed);
-        }
-        commit(&self.database, &self.vault, batch).map_err(|error| {
-            let error = if self.sync_failed.load(Ordering::Acquire) { StoreError::Failed } else { error };
-            *self.failed.insert(error)
-        })
+        self.write(|kv| batch.iter().try_for_each(|one| execute::execute(kv, one)))
     }
 
     fn unconfirmed(&mut self, after: Place, limit: usize) -> Result<Vec<(Place, Inbound)>, StoreError> {
@@ -250,6 +262,38 @@ impl ClientStore for RedbStore {
 
     fn outcome(&mut self, id: ClientMsgId) -> Result<Option<SendOutcome>, StoreError> {
         self.read(|kv| query::outcome(kv, id))
+    }
+
+    fn message(&mut self, conversation: ConversationId, number: u64) -> Result<Option<Stored>, StoreError> {
+        self.read(|kv| query::message(kv, conversation, number))
+    }
+
+    fn others(&mut self, after: Place, limit: usize) -> Result<Vec<(Place, v2::SyncPacket)>, StoreError> {
+        self.read(|kv| query::others(kv, after, limit))
+    }
+
+    fn gaps(&mut self, conversation: ConversationId) -> Result<Vec<Gap>, StoreError> {
+        self.read(|kv| gaps::list(kv, conversation))
+    }
+
+    fn friends(&mut self) -> Result<Vec<v2::Friend>, StoreError> {
+        self.read(people::friends)
+    }
+
+    fn groups(&mut self) -> Result<Vec<v2::GroupState>, StoreError> {
+        self.read(people::groups)
+    }
+
+    fn group(&mut self, group: GroupId) -> Result<Option<v2::GroupState>, StoreError> {
+        self.read(|kv| people::group(kv, group))
+    }
+
+    fn profile(&mut self, uin: Uin) -> Result<Option<v2::User>, StoreError> {
+        self.read(|kv| people::profile(kv, uin))
+    }
+
+    fn keep(&mut self, fetched: &Fetched) -> Result<(), StoreError> {
+        self.write(|kv| execute::keep(kv, fetched))
     }
 }
 

@@ -5,7 +5,7 @@ use ntproto_core::client::StoreError;
 use ntproto_core::ids::ConversationId;
 use ntproto_proto::v2;
 
-use super::execute::{identity, number, split_mark};
+use super::execute::{identity, number};
 use super::kv::{END, Kv, Table};
 use super::{Stored, record};
 
@@ -98,7 +98,9 @@ pub(super) fn search(kv: &dyn Kv, query: &SearchQuery) -> Result<SearchPage, Sto
         page.next = Some(SearchCursor { conversation, conv_seq });
         let message: v2::StoredMessage = record::decode(Bytes::copy_from_slice(value))?;
         let at = message.stored_ms;
-        if query.since_ms.is_none_or(|since| since <= at)
+        // What was edited is found where it stands, by what it says now.
+        if message.action() == v2::Action::Message
+            && query.since_ms.is_none_or(|since| since <= at)
             && query.until_ms.is_none_or(|until| at < until)
             && wanted.as_deref().is_none_or(|wanted| contains(&message.body, wanted))
         {
@@ -122,14 +124,31 @@ fn text(body: &[u8]) -> Option<&str> {
     std::str::from_utf8(body).ok()
 }
 
+/// The highest number that is known to be given out.
+fn head(kv: &dyn Kv, conversation: ConversationId) -> Result<u64, StoreError> {
+    let mut head = number(kv, Table::Heads, &conversation.0)?.unwrap_or(0);
+    // Of what was fetched, and of what can be.
+    let (from, to) =
+        (record::in_conversation(conversation, 0), record::in_conversation(conversation, u64::MAX));
+    kv.scan(Table::Messages, &from, &to, true, &mut |key, _| {
+        head = head.max(record::split(key)?.1);
+        Ok(false)
+    })?;
+    kv.scan(Table::Gaps, &from, &to, true, &mut |_, value| {
+        head = head.max(record::number(value)?);
+        Ok(false)
+    })?;
+    Ok(head)
+}
+
 pub(super) fn unread(kv: &dyn Kv, conversation: ConversationId) -> Result<Unread, StoreError> {
-    let head = number(kv, Table::Heads, &conversation.0)?.unwrap_or(0);
+    let head = head(kv, conversation)?;
     let me = identity(kv)?.map(|(uin, _)| uin.0);
     let mark = match me {
         Some(me) => kv.get(Table::Marks, &record::in_conversation(conversation, me))?,
         None => None,
     };
-    let read = mark.map(|mark| split_mark(&mark)).transpose()?.map_or(0, |(_, read)| read);
+    let read = mark.map(|mark| record::split_pair(&mark)).transpose()?.map_or(0, |(_, read)| read);
     let beyond = head.saturating_sub(read);
     let counted = beyond.min(MAX_UNREAD_COUNTED);
     let mut not_theirs = 0;

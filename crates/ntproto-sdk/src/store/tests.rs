@@ -1,9 +1,10 @@
 #![allow(clippy::unwrap_used)]
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use ntproto_core::client::{Apply, ClientTxn, StoreError};
+use ntproto_core::client::{Apply, ClientTxn, Owed, StoreError};
 use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
 use ntproto_core::crypto::secret::Secret;
 use ntproto_core::rng::Rng;
@@ -152,6 +153,7 @@ fn unsealed(path: &std::path::Path, messages: u64, body: &[u8]) {
             |name: &'static str| txn.open_table(::redb::TableDefinition::<&[u8], &[u8]>::new(name)).unwrap();
         open("meta").insert(&b"format"[..], &1u32.to_be_bytes()[..]).unwrap();
         open("meta").insert(&b"last_order"[..], &9u64.to_be_bytes()[..]).unwrap();
+        open("owed").insert(&talk.0[..], &5u64.to_be_bytes()[..]).unwrap();
         let mut table = open("messages");
         for conv_seq in 1..=messages {
             let body = Bytes::copy_from_slice(body);
@@ -179,6 +181,9 @@ fn a_store_from_before_sealing_is_sealed_and_leaves_nothing_open() {
     let talk = ConversationId::direct(Uin(1), Uin(2));
     assert_eq!(store.conversations(), Ok(vec![(talk, 700)]));
     assert_eq!(store.load().unwrap().last_order, 9);
+    // What was owed then was owed as delivered.
+    let owed = Owed { delivered: 5, read: 0 };
+    assert_eq!(store.load().unwrap().owed, BTreeMap::from([(talk, owed)]));
     let all = store.history(talk, None, 1000).unwrap();
     assert!(all.len() == 700 && all.iter().all(|m| m.body == canary[..]));
     drop(store);

@@ -455,8 +455,13 @@ impl World {
     pub fn send(&mut self, from: usize, to: Uin, body: impl Into<Bytes>) -> CallId {
         let (me, _) = self.devices[from].driver.as_ref().unwrap().identity().unwrap();
         let conversation = ConversationId::direct(me, to);
-        let call =
-            client::Command::Send { conversation, client_msg_id: None, body: body.into(), deadline: None };
+        let call = client::Command::Send {
+            conversation,
+            client_msg_id: None,
+            body: body.into(),
+            deadline: None,
+            action: ntproto_core::client::SendAction::Message,
+        };
         self.call(from, call)
     }
 

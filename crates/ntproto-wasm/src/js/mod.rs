@@ -191,6 +191,7 @@ impl JsClient {
             client_msg_id,
             body: body.into(),
             deadline: values::duration(options.as_ref().and_then(JsSendOptions::deadline_ms)),
+            action: ntproto_core::client::SendAction::Message,
         };
         self.call(mono, unix, command)
     }

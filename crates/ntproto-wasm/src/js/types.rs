@@ -85,6 +85,10 @@ export interface Message {
   senderDevice: Uint8Array;
   clientMsgId: Uint8Array;
   storedMs: bigint;
+  /** 0 a message, 1 an edit of an earlier one, 2 its recall. */
+  action: number;
+  /** Of an edit or a recall: the number of the message it is about. */
+  targetSeq: bigint;
   body: Uint8Array;
 }
 
@@ -107,6 +111,15 @@ export type Event =
   | ({ type: "sendFailed"; request: bigint; clientMsgId: Uint8Array } & Failure)
   | ({ type: "message" } & Message)
   | { type: "receipt"; conversation: Uint8Array; member: bigint; deliveredSeq: bigint; readSeq: bigint }
+  /** A record of a friend, a group, this account's profile: messages of the schema. */
+  | { type: "friend" | "group" | "profile"; payload: Uint8Array }
+  /** These messages are not in the inbox: read them by HISTORY. */
+  | { type: "gap"; conversation: Uint8Array; fromSeq: bigint; toSeq: bigint }
+  /** The inbox was too far behind and was skipped: gaps follow. */
+  | { type: "skipped" }
+  | { type: "typing"; conversation: Uint8Array; uin: bigint; active: boolean }
+  /** A PresencePush, a GroupDelta of the schema. */
+  | { type: "presence" | "groupDelta"; payload: Uint8Array }
   /** A change of a type that this version does not know. */
   | { type: "other"; eventType: number; payload: Uint8Array }
   | { type: "response"; request: bigint; body: Uint8Array }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use js_sys::{Object, Reflect, Uint8Array};
 use ntproto_core::client::{ClientEvent, Failure, Stopped};
 use ntproto_core::code::ErrorCode;
+use ntproto_proto::v2;
+use prost::Message as _;
 use wasm_bindgen::JsValue;
 
 use crate::bridge::Next;
@@ -97,12 +99,31 @@ fn event(event: ClientEvent) -> JsValue {
             .bytes("senderDevice", &inbound.message.sender_device)
             .bytes("clientMsgId", &inbound.message.client_msg_id)
             .with("storedMs", inbound.message.stored_ms)
+            .with("action", inbound.message.action)
+            .with("targetSeq", inbound.message.target_seq)
             .bytes("body", &inbound.message.body),
         ClientEvent::Receipt(receipt) => Fields::new("receipt")
             .bytes("conversation", &receipt.conversation)
             .with("member", receipt.member)
             .with("deliveredSeq", receipt.delivered_seq)
             .with("readSeq", receipt.read_seq),
+        // What these hold is the schema's: a decoder of protobuf in JavaScript reads it.
+        ClientEvent::Friend(friend) => Fields::new("friend").bytes("payload", &friend.encode_to_vec()),
+        ClientEvent::Group(group) => Fields::new("group").bytes("payload", &group.encode_to_vec()),
+        ClientEvent::Profile(profile) => Fields::new("profile").bytes("payload", &profile.encode_to_vec()),
+        ClientEvent::Gap(gap) => Fields::new("gap")
+            .bytes("conversation", &gap.conversation)
+            .with("fromSeq", gap.from_seq)
+            .with("toSeq", gap.to_seq),
+        ClientEvent::Skipped => Fields::new("skipped"),
+        ClientEvent::Typing(typing) => Fields::new("typing")
+            .bytes("conversation", &typing.conversation)
+            .with("uin", typing.uin)
+            .with("active", typing.active),
+        ClientEvent::Presence(states) => {
+            Fields::new("presence").bytes("payload", &v2::PresencePush { states }.encode_to_vec())
+        }
+        ClientEvent::GroupDelta(delta) => Fields::new("groupDelta").bytes("payload", &delta.encode_to_vec()),
         ClientEvent::Other(packet) => {
             Fields::new("other").with("eventType", packet.event_type).bytes("payload", &packet.payload)
         }

@@ -31,6 +31,7 @@ mod kind {
     pub(super) const IDENTITY: u16 = 5;
     pub(super) const TICKET: u16 = 6;
     pub(super) const SNAPSHOT: u16 = 7;
+    pub(super) const READ: u16 = 8;
 }
 
 /// What is kept, as it is now.
@@ -72,7 +73,10 @@ pub fn record(txn: &ClientTxn) -> Vec<u8> {
         ClientTxn::Enqueue(entry) => framed(kind::ENQUEUE, &EntryRecord::from(entry)),
         ClientTxn::Apply(apply) => framed(kind::APPLY, &ApplyRecord::from(apply)),
         ClientTxn::Confirm(position) => framed(kind::CONFIRM, &NumberRecord { number: *position }),
-        ClientTxn::ReceiptsSent(sent) => framed(kind::RECEIPTS_SENT, &PairsRecord::new(sent.iter().copied())),
+        ClientTxn::ReceiptsSent(sent) => {
+            framed(kind::RECEIPTS_SENT, &PairsRecord::owed(sent.iter().copied()))
+        }
+        ClientTxn::Read(reads) => framed(kind::READ, &PairsRecord::new(reads.iter().copied())),
         ClientTxn::SaveIdentity(uin, device) => framed(kind::IDENTITY, &IdentityRecord::new(*uin, *device)),
         ClientTxn::SaveTicket(ticket) => framed(kind::TICKET, &TicketRecord { ticket: ticket.clone() }),
     }
@@ -123,7 +127,8 @@ impl State {
             kind::ENQUEUE => ClientTxn::Enqueue(decode::<EntryRecord>(value)?.into_entry()?),
             kind::APPLY => ClientTxn::Apply(decode::<ApplyRecord>(value)?.into_apply()?),
             kind::CONFIRM => ClientTxn::Confirm(decode::<NumberRecord>(value)?.number),
-            kind::RECEIPTS_SENT => ClientTxn::ReceiptsSent(decode::<PairsRecord>(value)?.into_pairs()?),
+            kind::RECEIPTS_SENT => ClientTxn::ReceiptsSent(decode::<PairsRecord>(value)?.into_owed()?),
+            kind::READ => ClientTxn::Read(decode::<PairsRecord>(value)?.into_pairs()?),
             kind::IDENTITY => {
                 let (uin, device) = decode::<IdentityRecord>(value)?.into_identity()?;
                 ClientTxn::SaveIdentity(uin, device)
@@ -168,11 +173,17 @@ impl State {
                 self.unconfirmed = self.unconfirmed.split_off(&done);
             }
             ClientTxn::ReceiptsSent(sent) => {
-                for (conversation, seq) in sent {
-                    if self.rest.owed.get(conversation).is_some_and(|owed| owed <= seq) {
-                        self.rest.owed.remove(conversation);
-                    }
+                for (conversation, sent) in sent {
+                    self.rest.owed.entry(*conversation).or_default().settle(*sent);
                 }
+                self.rest.owed.retain(|_, owed| !owed.is_nothing());
+            }
+            ClientTxn::Read(reads) => {
+                for (conversation, seq) in reads {
+                    let owed = self.rest.owed.entry(*conversation).or_default();
+                    owed.read = owed.read.max(*seq);
+                }
+                self.rest.owed.retain(|_, owed| !owed.is_nothing());
             }
             ClientTxn::SaveIdentity(uin, device) => self.rest.identity = Some((*uin, *device)),
             ClientTxn::SaveTicket(ticket) => self.rest.ticket.clone_from(ticket),
@@ -184,13 +195,15 @@ impl State {
             self.generation = self.generation.saturating_add(1);
             self.rest.epoch = Some(epoch);
         }
+        self.rest.owes_snapshot = (self.rest.owes_snapshot || apply.skipped) && !apply.snapshot;
         let me = self.rest.identity.map(|(uin, _)| uin);
         for inbound in &apply.messages {
             let (conversation, seq) = (inbound.conversation, inbound.message.conv_seq);
             self.unconfirmed.insert((self.generation, inbound.position), inbound.clone());
             raise(&mut self.rest.heads, conversation, seq);
             if me != Some(Uin(inbound.message.sender)) {
-                raise(&mut self.rest.owed, conversation, seq);
+                let owed = self.rest.owed.entry(conversation).or_default();
+                owed.delivered = owed.delivered.max(seq);
             }
         }
         for settled in &apply.settled {

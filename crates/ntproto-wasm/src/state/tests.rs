@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use bytes::Bytes;
-use ntproto_core::client::{Failure, SendOutcome, Settled};
+use ntproto_core::client::{Failure, Owed, SendOutcome, Settled};
 use ntproto_core::ids::{ClientMsgId, DeviceId};
 use ntproto_core::time::UnixMillis;
 use ntproto_proto::v2;
@@ -22,6 +22,7 @@ fn any_entry() -> impl Strategy<Value = OutboxEntry> {
             conversation: id(conversation),
             body: body.into(),
             expires: expires.map(UnixMillis),
+            action: ntproto_core::client::SendAction::Message,
         },
     )
 }
@@ -73,9 +74,12 @@ fn any_txn() -> impl Strategy<Value = ClientTxn> {
         any_entry().prop_map(ClientTxn::Enqueue),
         apply,
         (0..140u64).prop_map(ClientTxn::Confirm),
-        prop::collection::vec((0..3u8, 0..30u64), 0..3).prop_map(|sent| ClientTxn::ReceiptsSent(
-            sent.into_iter().map(|(n, seq)| (id(n), seq)).collect()
-        )),
+        prop::collection::vec((0..3u8, 1..30u64), 0..3)
+            .prop_map(|reads| ClientTxn::Read(reads.into_iter().map(|(n, seq)| (id(n), seq)).collect())),
+        prop::collection::vec((0..3u8, 0..30u64, 0..30u64), 0..3).prop_map(|sent| {
+            let owed = |(n, delivered, read)| (id(n), Owed { delivered, read });
+            ClientTxn::ReceiptsSent(sent.into_iter().map(owed).collect())
+        }),
         (1..4u64, any::<[u8; 16]>())
             .prop_map(|(uin, device)| ClientTxn::SaveIdentity(Uin(uin), DeviceId(device))),
         option::of(ticket).prop_map(ClientTxn::SaveTicket),

@@ -1,7 +1,9 @@
 //! How the values of records are written. Fields are only ever added.
 
 use bytes::Bytes;
-use ntproto_core::client::{Apply, Failure, Inbound, OutboxEntry, Saved, SendOutcome, Settled};
+use ntproto_core::client::{
+    Apply, Failure, Inbound, OutboxEntry, Owed, Saved, SendAction, SendOutcome, Settled, Target,
+};
 use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
 use ntproto_core::time::UnixMillis;
 use ntproto_proto::v2;
@@ -51,11 +53,26 @@ pub(super) struct EntryRecord {
     body: Bytes,
     #[prost(uint64, optional, tag = "5")]
     expires_ms: Option<u64>,
+    /// 0 a message, 1 an edit, 2 a recall: as the wire has it.
+    #[prost(uint32, tag = "6")]
+    action: u32,
+    #[prost(uint64, tag = "7")]
+    target_seq: u64,
+    #[prost(bytes = "bytes", tag = "8")]
+    target_id: Bytes,
 }
 
 impl From<&OutboxEntry> for EntryRecord {
     fn from(entry: &OutboxEntry) -> Self {
+        let (target_seq, target_id) = match entry.action.target() {
+            None => (0, Bytes::new()),
+            Some(Target::Number(seq)) => (seq, Bytes::new()),
+            Some(Target::Id(id)) => (0, Bytes::copy_from_slice(&id.0)),
+        };
         Self {
+            action: entry.action.to_wire() as u32,
+            target_seq,
+            target_id,
             order: entry.order,
             client_msg_id: Bytes::copy_from_slice(&entry.client_msg_id.0),
             conversation: Bytes::copy_from_slice(&entry.conversation.0),
@@ -67,7 +84,18 @@ impl From<&OutboxEntry> for EntryRecord {
 
 impl EntryRecord {
     pub(super) fn into_entry(self) -> Result<OutboxEntry, StateError> {
+        let target = match ClientMsgId::from_slice(&self.target_id) {
+            Some(id) => Target::Id(id),
+            None => Target::Number(self.target_seq),
+        };
+        let action = match self.action {
+            0 => SendAction::Message,
+            1 => SendAction::Edit(target),
+            2 => SendAction::Recall(target),
+            _ => return Err(StateError::Damaged),
+        };
         Ok(OutboxEntry {
+            action,
             order: self.order,
             client_msg_id: ClientMsgId::from_slice(&self.client_msg_id).ok_or(StateError::Damaged)?,
             conversation: conversation(&self.conversation)?,
@@ -90,14 +118,34 @@ struct PairRecord {
     conversation: Bytes,
     #[prost(uint64, tag = "2")]
     number: u64,
+    /// Of what is owed: the read one.
+    #[prost(uint64, tag = "3")]
+    read: u64,
 }
 
 impl PairsRecord {
     pub(super) fn new(pairs: impl Iterator<Item = (ConversationId, u64)>) -> Self {
         let pairs = pairs
-            .map(|(id, number)| PairRecord { conversation: Bytes::copy_from_slice(&id.0), number })
+            .map(|(id, number)| PairRecord { conversation: Bytes::copy_from_slice(&id.0), number, read: 0 })
             .collect();
         Self { pairs }
+    }
+
+    pub(super) fn owed(owed: impl Iterator<Item = (ConversationId, Owed)>) -> Self {
+        let pair = |(id, owed): (ConversationId, Owed)| PairRecord {
+            conversation: Bytes::copy_from_slice(&id.0),
+            number: owed.delivered,
+            read: owed.read,
+        };
+        Self { pairs: owed.map(pair).collect() }
+    }
+
+    pub(super) fn into_owed<C: FromIterator<(ConversationId, Owed)>>(self) -> Result<C, StateError> {
+        let owed = |pair: PairRecord| {
+            let owed = Owed { delivered: pair.number, read: pair.read };
+            Ok((conversation(&pair.conversation)?, owed))
+        };
+        self.pairs.into_iter().map(owed).collect()
     }
 
     pub(super) fn into_pairs<C: FromIterator<(ConversationId, u64)>>(self) -> Result<C, StateError> {
@@ -148,6 +196,10 @@ pub(super) struct ApplyRecord {
     messages: Vec<InboundRecord>,
     #[prost(uint64, repeated, tag = "4")]
     settled: Vec<u64>,
+    #[prost(bool, tag = "5")]
+    skipped: bool,
+    #[prost(bool, tag = "6")]
+    snapshot: bool,
 }
 
 impl From<&Apply> for ApplyRecord {
@@ -157,6 +209,8 @@ impl From<&Apply> for ApplyRecord {
             cursor: apply.cursor,
             messages: apply.messages.iter().map(|inbound| InboundRecord::new(0, inbound)).collect(),
             settled: apply.settled.iter().map(|settled| settled.order).collect(),
+            skipped: apply.skipped,
+            snapshot: apply.snapshot,
         }
     }
 }
@@ -174,6 +228,8 @@ impl ApplyRecord {
             cursor: self.cursor,
             messages: self.messages.into_iter().map(InboundRecord::into_inbound).collect::<Result<_, _>>()?,
             settled: self.settled.into_iter().map(settled).collect(),
+            skipped: self.skipped,
+            snapshot: self.snapshot,
             ..Apply::default()
         })
     }
@@ -201,11 +257,14 @@ pub(super) struct StateRecord {
     owed: Option<PairsRecord>,
     #[prost(uint32, tag = "10")]
     generation: u32,
+    #[prost(bool, tag = "11")]
+    owes_snapshot: bool,
 }
 
 impl From<&State> for StateRecord {
     fn from(state: &State) -> Self {
-        let Saved { identity, ticket, last_order, epoch, cursor, heads, owed, .. } = &state.rest;
+        let Saved { identity, ticket, last_order, epoch, cursor, heads, owed, owes_snapshot, .. } =
+            &state.rest;
         let pairs = |numbers: &std::collections::BTreeMap<ConversationId, u64>| {
             Some(PairsRecord::new(numbers.iter().map(|(id, number)| (*id, *number))))
         };
@@ -222,7 +281,8 @@ impl From<&State> for StateRecord {
                 .map(|((generation, _), inbound)| InboundRecord::new(*generation, inbound))
                 .collect(),
             heads: pairs(heads),
-            owed: pairs(owed),
+            owed: Some(PairsRecord::owed(owed.iter().map(|(id, owed)| (*id, *owed)))),
+            owes_snapshot: *owes_snapshot,
             generation: state.generation,
         }
     }
@@ -237,7 +297,8 @@ impl StateRecord {
             epoch: self.epoch.map(|epoch| array(&epoch)).transpose()?,
             cursor: self.cursor,
             heads: self.heads.unwrap_or_default().into_pairs()?,
-            owed: self.owed.unwrap_or_default().into_pairs()?,
+            owed: self.owed.unwrap_or_default().into_owed()?,
+            owes_snapshot: self.owes_snapshot,
             ..Saved::default()
         };
         let mut state = State { rest, generation: self.generation, ..State::default() };

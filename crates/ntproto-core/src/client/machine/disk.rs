@@ -31,6 +31,10 @@ impl Client {
                 }
             }
             (Op::Apply(apply), Ok(())) => self.applied(apply),
+            (Op::Read(reads), Ok(())) => {
+                self.reading = false;
+                self.inbox.reads_stored(&reads);
+            }
             // What was taken over is not on the disk, or what was refused may be: only a restart from
             // the disk is safe.
             (_, Err(e)) => self.stop(now, Stopped::Store(e)),
@@ -42,11 +46,26 @@ impl Client {
         self.applying = false;
         //= spec: messages-16
         self.inbox.applied(&apply);
+        if apply.skipped {
+            self.event(ClientEvent::Skipped);
+        }
         for inbound in apply.messages {
             self.event(ClientEvent::Message(inbound));
         }
         for receipt in apply.receipts {
             self.event(ClientEvent::Receipt(receipt));
+        }
+        if let Some(profile) = apply.profile {
+            self.event(ClientEvent::Profile(profile));
+        }
+        for friend in apply.friends {
+            self.event(ClientEvent::Friend(friend));
+        }
+        for group in apply.groups {
+            self.event(ClientEvent::Group(group));
+        }
+        for gap in apply.gaps {
+            self.event(ClientEvent::Gap(gap));
         }
         for (_, packet) in apply.others {
             self.event(ClientEvent::Other(packet));

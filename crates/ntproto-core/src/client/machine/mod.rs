@@ -6,6 +6,7 @@ mod packets;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use super::requests::Requests;
 use super::session::{ClientConfig, Session};
 use super::{
     Apply, ClientEvent, ClientTxn, Command, DEFAULT_DEADLINE, Down, Failure, Input, MAX_BODY, Misuse, OpId,
-    OutboxEntry, Output, RequestId, Saved, SendOutcome, Stopped,
+    OutboxEntry, Output, RequestId, Saved, SendAction, SendOutcome, Stopped,
 };
 use crate::binding::TransportId;
 use crate::code::ErrorCode;
@@ -59,6 +60,7 @@ enum Link {
 enum Op {
     Enqueue(u64),
     Apply(Apply),
+    Read(Vec<(ConversationId, u64)>),
     Other,
 }
 
@@ -85,6 +87,8 @@ pub struct Client {
     last_op: u64,
     ops: BTreeMap<OpId, Op>,
     applying: bool,
+    /// Read marks are being written.
+    reading: bool,
     identity_saved: bool,
     out: VecDeque<Output>,
     /// `Connect` and `Disconnect` in `out`: until the host has taken them, what it says of the transport is
@@ -125,6 +129,7 @@ impl Client {
             last_op: 0,
             ops: BTreeMap::new(),
             applying: false,
+            reading: false,
             identity_saved: saved.identity.is_some(),
             out,
             turning: 0,
@@ -259,8 +264,13 @@ impl Client {
                 self.connect(now);
                 self.next_request()
             }
-            Command::Send { conversation, client_msg_id, body, deadline } => {
-                self.enqueue(now, conversation, client_msg_id, body, deadline)?
+            Command::Send { conversation, client_msg_id, body, deadline, action } => {
+                self.enqueue(now, conversation, client_msg_id, body, deadline, action)?
+            }
+            Command::Read { conversation, seq } => {
+                self.member_of(conversation)?;
+                self.inbox.reads(conversation, seq);
+                self.next_request()
             }
             Command::Request { packet, body, deadline } => self.ask(now, packet, body, deadline)?,
             Command::Confirm(position) => {
@@ -412,16 +422,13 @@ impl Client {
         client_msg_id: Option<ClientMsgId>,
         body: Bytes,
         deadline: Option<Duration>,
+        action: SendAction,
     ) -> Result<RequestId, Misuse> {
         if body.len() > self.session.max_body {
             return Err(Misuse::TooLarge);
         }
-        if let (Some((me, _)), Some((a, b))) = (self.identity(), conversation.members())
-            && me != a
-            && me != b
-        {
-            return Err(Misuse::NotMember);
-        }
+        self.member_of(conversation)?;
+        let body = if let SendAction::Recall(_) = action { Bytes::new() } else { body };
         let client_msg_id = client_msg_id.unwrap_or_else(|| ClientMsgId(self.rng.array()));
         let entry = OutboxEntry {
             order: self.last_order + 1,
@@ -429,11 +436,20 @@ impl Client {
             conversation,
             body,
             expires: deadline.map(|d| UnixMillis(now.unix.0) + d),
+            action,
         };
         self.outbox.add(entry.clone(), deadline.map(|d| now.mono + d))?;
         self.last_order = entry.order;
         self.store(ClientTxn::Enqueue(entry), Op::Enqueue(self.last_order));
         Ok(RequestId(self.last_order))
+    }
+
+    /// Of a group only the server knows.
+    fn member_of(&self, conversation: ConversationId) -> Result<(), Misuse> {
+        match (self.identity(), conversation.members()) {
+            (Some((me, _)), Some((a, b))) if me != a && me != b => Err(Misuse::NotMember),
+            _ => Ok(()),
+        }
     }
 
     fn ask(

@@ -1,5 +1,6 @@
 //! Packets out and answers in.
 
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use prost::Message as _;
 
 use super::{Client, Link, MAX_PAUSE, Op, UNAVAILABLE_PAUSE};
 use crate::client::requests::{Asking, Waiting};
-use crate::client::{ClientEvent, ClientTxn, Failure, SendOutcome};
+use crate::client::{ClientEvent, ClientTxn, Failure, SendOutcome, Target};
 use crate::code::ErrorCode;
 use crate::endpoint::{self, client as conn};
 use crate::ids::ClientMsgId;
@@ -29,8 +30,8 @@ impl Client {
                 }
                 return;
             }
-            //= spec: packets-9
-            Kind::Push => return self.event(ClientEvent::Push(packet)),
+            Kind::Push if packet.id == PacketId::DIRTY => return self.inbox.dirty(),
+            Kind::Push => return self.event(pushed(packet)),
             Kind::Request(id) => {
                 // The server asks nothing in this version.
                 //= spec: packets-4
@@ -73,12 +74,21 @@ impl Client {
                     self.break_off(now);
                 }
             }
-            (Waiting::Sync | Waiting::FirstPage, Err(e)) => {
+            (waiting @ (Waiting::Sync | Waiting::FirstPage | Waiting::Snapshot), Err(e)) => {
                 match code(&e) {
                     Some(ErrorCode::RetryAfter) => self.sync_at = Some(now.mono + asked_wait(&e)),
                     _ => self.pause(now, &e),
                 }
-                self.inbox.sync_failed();
+                match waiting {
+                    Waiting::Snapshot => self.inbox.snapshot_failed(),
+                    _ => self.inbox.sync_failed(),
+                }
+            }
+            (Waiting::Snapshot, Ok(body)) => {
+                let page = v2::SnapshotResponse::decode(body).ok();
+                if page.and_then(|page| self.inbox.snapshot(page)).is_none() {
+                    self.break_off(now);
+                }
             }
             (Waiting::Delivered(sent), Ok(_)) => {
                 self.inbox.receipts_sent(&sent);
@@ -95,8 +105,9 @@ impl Client {
                 }
                 // The server will never take these: nor are they owed after a restart.
                 _ => {
-                    self.inbox.receipts_sent(&sent);
-                    self.store(ClientTxn::ReceiptsSent(sent), Op::Other);
+                    if self.inbox.receipts_refused(&sent) {
+                        self.store(ClientTxn::ReceiptsSent(sent), Op::Other);
+                    }
                 }
             },
         }
@@ -131,8 +142,13 @@ impl Client {
     }
 
     pub(super) fn resolve(&mut self, order: u64, outcome: SendOutcome) {
-        if let Some(settled) = self.outbox.settle(order, outcome) {
+        let mut all = Vec::from([order]);
+        while let Some(order) = all.pop() {
+            let Some(settled) = self.outbox.settle(order, outcome.clone()) else { continue };
             self.inbox.settle(settled);
+            if let SendOutcome::Failed(_) = outcome {
+                all.extend(self.outbox.about(order));
+            }
         }
     }
 
@@ -167,6 +183,12 @@ impl Client {
             //= spec: messages-16
             self.store(ClientTxn::Apply(apply.clone()), Op::Apply(apply));
         }
+        if !self.reading
+            && let Some(reads) = self.inbox.next_reads()
+        {
+            self.reading = true;
+            self.store(ClientTxn::Read(reads.clone()), Op::Read(reads));
+        }
         if !self.online {
             return;
         }
@@ -184,15 +206,21 @@ impl Client {
             let body = request.encode_to_vec().into();
             self.request(now, Channel::Sync, PacketId::SYNC, body, Waiting::Sync, None);
         }
+        if self.sync_at.is_none()
+            && let Some(request) = self.inbox.next_snapshot()
+        {
+            let body = request.encode_to_vec().into();
+            self.request(now, Channel::Sync, PacketId::SNAPSHOT, body, Waiting::Snapshot, None);
+        }
         if self.receipts_at.is_none()
             && let Some(owed) = self.inbox.next_receipts()
         {
             let watermarks = owed
                 .iter()
-                .map(|(conversation, seq)| v2::Watermark {
+                .map(|(conversation, owed)| v2::Watermark {
                     conversation: Bytes::copy_from_slice(&conversation.0),
-                    delivered_seq: *seq,
-                    ..Default::default()
+                    delivered_seq: owed.delivered,
+                    read_seq: owed.read,
                 })
                 .collect();
             let body = v2::DeliveredRequest { watermarks }.encode_to_vec().into();
@@ -203,12 +231,19 @@ impl Client {
             && let Some(sending) = self.outbox.next(now)
         {
             let entry = sending.entry;
+            let (target_seq, target_id) = match entry.action.target() {
+                None => (0, Bytes::new()),
+                Some(Target::Number(seq)) => (seq, Bytes::new()),
+                Some(Target::Id(id)) => (0, Bytes::copy_from_slice(&id.0)),
+            };
             let body = v2::SendRequest {
                 conversation: Bytes::copy_from_slice(&entry.conversation.0),
                 client_msg_id: Bytes::copy_from_slice(&entry.client_msg_id.0),
                 body: if sending.resolve_only { Bytes::new() } else { entry.body },
                 resolve_only: sending.resolve_only,
-                ..Default::default()
+                action: entry.action.to_wire().into(),
+                target_seq,
+                target_id,
             };
             let waiting = Waiting::Send(entry.order);
             let body = body.encode_to_vec().into();
@@ -249,6 +284,7 @@ impl Client {
                     self.paused_until = Some(now.mono + UNAVAILABLE_PAUSE);
                 }
                 Some(Waiting::Sync | Waiting::FirstPage) => self.inbox.sync_failed(),
+                Some(Waiting::Snapshot) => self.inbox.snapshot_failed(),
                 Some(Waiting::Delivered(_)) => self.inbox.receipts_failed(),
                 Some(Waiting::App(request)) => {
                     self.requests.done(request);
@@ -258,6 +294,19 @@ impl Client {
             }
         }
     }
+}
+
+/// A push that is no part of the inbox. One that can't be read is passed on as it came.
+fn pushed(packet: Packet) -> ClientEvent {
+    let body = packet.body.clone();
+    let event = match packet.id {
+        PacketId::TYPING => v2::TypingPush::decode(body).map(ClientEvent::Typing),
+        PacketId::PRESENCE => v2::PresencePush::decode(body).map(|push| ClientEvent::Presence(push.states)),
+        PacketId::GROUP_DELTA => v2::GroupDelta::decode(body).map(ClientEvent::GroupDelta),
+        //= spec: packets-9
+        _ => return ClientEvent::Push(packet),
+    };
+    event.unwrap_or(ClientEvent::Push(packet))
 }
 
 fn refusal(e: v2::Error) -> Failure {

@@ -79,7 +79,7 @@ fn pages_and_receipts_that_are_refused_are_asked_for_again() {
     w.push(2, 1, from_friend(2));
     w.written.clear();
     w.refuse(PacketId::DELIVERED, ErrorCode::Forbidden, 0);
-    let sent = ClientTxn::ReceiptsSent(Vec::from([(talk(), 2)]));
+    let sent = ClientTxn::ReceiptsSent(Vec::from([(talk(), Owed { delivered: 2, read: 0 })]));
     assert!(w.written.contains(&sent), "nor after a restart: the disk knows");
     w.later(10_000);
     assert!(!w.asked.iter().any(|(_, p)| p.id == PacketId::DELIVERED));
@@ -106,7 +106,13 @@ fn every_command_and_input_is_written_down() {
             body: Bytes::from_static(b"x"),
             deadline: Some(Duration::MAX),
         },
-        Command::Send { conversation: talk(), client_msg_id: None, body: Bytes::new(), deadline: None },
+        Command::Send {
+            conversation: talk(),
+            client_msg_id: None,
+            body: Bytes::new(),
+            deadline: None,
+            action: SendAction::Message,
+        },
     ] {
         w.call(command).unwrap();
     }
@@ -156,7 +162,13 @@ fn debug_shows_no_body_and_no_code() {
             "{:?}",
             [
                 Command::Start,
-                Command::Send { conversation: talk(), client_msg_id: None, body: body(), deadline: None },
+                Command::Send {
+                    conversation: talk(),
+                    client_msg_id: None,
+                    body: body(),
+                    deadline: None,
+                    action: SendAction::Message
+                },
                 Command::Request { packet: PacketId::DEVICES, body: body(), deadline: None },
                 Command::Confirm(7),
                 Command::RefreshTicket,

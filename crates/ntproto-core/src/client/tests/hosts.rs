@@ -35,6 +35,7 @@ fn a_body_that_the_server_would_refuse_is_not_queued() {
         client_msg_id: None,
         body: Bytes::from(alloc::vec![0; size]),
         deadline: None,
+        action: SendAction::Message,
     };
     let mut w = World::with(Saved::default());
     // Not known yet, so it is the server's to say.

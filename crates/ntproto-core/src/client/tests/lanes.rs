@@ -22,6 +22,7 @@ fn message(order: u64, to: ConversationId) -> OutboxEntry {
         conversation: to,
         body: Bytes::from_static(b"hi"),
         expires: None,
+        action: SendAction::Message,
     }
 }
 

@@ -71,6 +71,7 @@ fn a_restart_tells_what_was_not_confirmed_and_sends_what_was_not_answered() {
         conversation: talk(),
         body: Bytes::from_static(b"old"),
         expires: None,
+        action: SendAction::Message,
     };
     let mut w = World::with(Saved {
         identity: Some((ME, DEVICE)),

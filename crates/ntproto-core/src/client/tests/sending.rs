@@ -163,6 +163,7 @@ fn misuse_changes_nothing() {
         client_msg_id: Some(ClientMsgId([id; 16])),
         body: Bytes::from(alloc::vec![0; size]),
         deadline: None,
+        action: SendAction::Message,
     };
     assert_eq!(w.call(send(1, MAX_BODY + 1, talk())), Err(Misuse::TooLarge));
     assert_eq!(w.call(send(1, 1, ConversationId::direct(FRIEND, Uin(3)))), Err(Misuse::NotMember));
@@ -180,6 +181,7 @@ fn misuse_changes_nothing() {
             client_msg_id: Some(ClientMsgId(id)),
             body: Bytes::from(alloc::vec![0; MAX_BODY]),
             deadline: None,
+            action: SendAction::Message,
         };
         if let Err(e) = w.call(command) {
             break e;
@@ -191,7 +193,14 @@ fn misuse_changes_nothing() {
 fn send_to(w: &mut World, n: u8, to: ConversationId) {
     let client_msg_id = Some(ClientMsgId([n; 16]));
     let body = Bytes::from_static(b"hi");
-    w.call(Command::Send { conversation: to, client_msg_id, body, deadline: None }).unwrap();
+    w.call(Command::Send {
+        conversation: to,
+        client_msg_id,
+        body,
+        deadline: None,
+        action: SendAction::Message,
+    })
+    .unwrap();
 }
 
 fn sent_ids(w: &World) -> Vec<u8> {

@@ -8,9 +8,14 @@ use super::*;
 #[derive(Clone, Debug)]
 enum Step {
     Send(u8, Option<u64>),
+    Act(u8, u8, bool),
+    Read(u64),
     Request,
     Confirm(u64),
     Push(u64),
+    Change(u64, u32),
+    Dirty,
+    Skip(u64),
     Answer,
     Refuse(u32),
     Noise(Vec<u8>),
@@ -32,9 +37,14 @@ fn step() -> impl Strategy<Value = Step> {
     let code = || prop_oneof![Just(8u32), Just(39), Just(35), Just(67), Just(72), 0..80u32];
     prop_oneof![
         6 => (any::<u8>(), prop::option::of(0..9_000u64)).prop_map(|(n, ms)| Step::Send(n, ms)),
+        3 => (any::<u8>(), any::<u8>(), any::<bool>()).prop_map(|(n, about, edit)| Step::Act(n, about, edit)),
+        2 => (0..9u64).prop_map(Step::Read),
         1 => Just(Step::Request),
         1 => (0..9u64).prop_map(Step::Confirm),
         4 => (1..9u64).prop_map(Step::Push),
+        3 => (1..9u64, 0..12u32).prop_map(|(n, kind)| Step::Change(n, kind)),
+        1 => Just(Step::Dirty),
+        1 => (0..30u64).prop_map(Step::Skip),
         6 => Just(Step::Answer),
         2 => code().prop_map(Step::Refuse),
         1 => prop::collection::vec(any::<u8>(), 0..60).prop_map(Step::Noise),
@@ -60,15 +70,46 @@ fn apply(w: &mut World, step: Step) {
             let body = Bytes::from(alloc::vec![n; usize::from(n) * 300]);
             let client_msg_id = Some(ClientMsgId([n; 16]));
             let deadline = ms.map(Duration::from_millis);
-            let _ = w.call(Command::Send { conversation: talk(), client_msg_id, body, deadline });
+            let _ = w.call(Command::Send {
+                conversation: talk(),
+                client_msg_id,
+                body,
+                deadline,
+                action: SendAction::Message,
+            });
         }
+        Step::Act(n, about, edit) => {
+            let target = match about {
+                0..=9 => Target::Number(about.into()),
+                _ => Target::Id(ClientMsgId([about; 16])),
+            };
+            let action = if edit { SendAction::Edit(target) } else { SendAction::Recall(target) };
+            let client_msg_id = Some(ClientMsgId([n; 16]));
+            let body = Bytes::from_static(b"text");
+            let _ =
+                w.call(Command::Send { conversation: talk(), client_msg_id, body, deadline: None, action });
+        }
+        Step::Read(seq) => drop(w.call(Command::Read { conversation: talk(), seq })),
         Step::Request => {
             let _ = w.call(Command::Request { packet: PacketId(0x8001), body: Bytes::new(), deadline: None });
         }
         Step::Confirm(position) => drop(w.call(Command::Confirm(position))),
         Step::Push(n) if open => w.push(n, n - 1, from_friend(n)),
+        Step::Change(n, event_type) if open => {
+            w.push(n, n - 1, v2::SyncPacket { event_type, ..from_friend(n) });
+        }
+        Step::Dirty if open => w.tell(Channel::Message, PacketId::DIRTY, Kind::Push, Vec::new()),
+        Step::Skip(next) if open => {
+            if let Some((channel, Packet { kind: Kind::Request(n), id: PacketId::SYNC, .. })) =
+                w.asked.pop_front()
+            {
+                let epoch = Bytes::copy_from_slice(&EPOCH);
+                let page = v2::SyncResponse { epoch, next, too_long: true, ..Default::default() };
+                w.tell(channel, PacketId::SYNC, Kind::Response(n), page.encode_to_vec());
+            }
+        }
         Step::Answer if open => match w.asked.pop_front() {
-            Some((Channel::Sync, packet)) => {
+            Some((Channel::Sync, packet)) if packet.id == PacketId::SYNC => {
                 w.asked.push_front((Channel::Sync, packet));
                 w.answer_sync(&[], 9, false);
             }
@@ -123,7 +164,13 @@ fn apply(w: &mut World, step: Step) {
         }
         Step::Advance(ms) => w.later(ms),
         Step::Close => drop(w.call(Command::Close)),
-        Step::Push(_) | Step::Answer | Step::Refuse(_) | Step::Drop(_) => {}
+        Step::Push(_)
+        | Step::Change(..)
+        | Step::Dirty
+        | Step::Skip(_)
+        | Step::Answer
+        | Step::Refuse(_)
+        | Step::Drop(_) => {}
     }
 }
 
