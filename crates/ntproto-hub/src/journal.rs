@@ -383,6 +383,12 @@ fn write_acted(acted: &Acted, to: &mut Writer) {
     let (uin, device) = acted.revoked.unwrap_or((Uin(0), DeviceId([0; 16])));
     to.u64(uin.0);
     to.blob(&device.0);
+    to.u64(acted.dirty.map_or(0, |group| group.0));
+    to.u64(acted.hidden.len() as u64);
+    for (subject, from) in &acted.hidden {
+        to.u64(subject.0);
+        to.u64(from.0);
+    }
 }
 
 fn read_acted(from: &mut Reader<'_>) -> Result<Acted, Malformed> {
@@ -400,6 +406,11 @@ fn read_acted(from: &mut Reader<'_>) -> Result<Acted, Malformed> {
             let device = (Uin(from.u64()?), DeviceId(from.sized()?));
             some.then_some(device)
         },
+        dirty: match from.u64()? {
+            0 => None,
+            group => Some(GroupId(group)),
+        },
+        hidden: list(from, |from| Ok((Uin(from.u64()?), Uin(from.u64()?))))?,
     })
 }
 
@@ -516,6 +527,6 @@ mod tests {
             assert_eq!(usize::from(number(error)), n);
         }
         // The last one; a new one stands behind it.
-        assert_eq!(number(StoreError::Corrupt), 16);
+        assert_eq!(number(StoreError::BadName), 24);
     }
 }

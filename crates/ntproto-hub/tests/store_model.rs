@@ -10,7 +10,7 @@ use ntproto_core::time::UnixMillis;
 use ntproto_core::wire::event::EventType;
 use ntproto_hub::store::memory::MemoryStore;
 use ntproto_hub::store::txn::{
-    Append, Boot, Change, DeviceInfo, DeviceKey, EnrolVia, InboxPlace, NewDevice, ReceiptPlaced,
+    Append, Boot, Change, DeviceInfo, DeviceKey, EnrolVia, InboxPlace, NewDevice, ReceiptPlaced, Watermark,
 };
 use ntproto_hub::store::{Outcome, Store, StoreError, Txn};
 use ntproto_proto::v2;
@@ -43,7 +43,7 @@ struct Model {
     heads: BTreeMap<ConversationId, u64>,
     sent: BTreeMap<(DeviceId, ClientMsgId), Sent>,
     inboxes: BTreeMap<Uin, (u64, Vec<(u64, Line)>)>,
-    marks: BTreeMap<(ConversationId, Uin), u64>,
+    marks: BTreeMap<(ConversationId, Uin), (u64, u64)>,
 }
 
 const FIRST: u64 = 10_001;
@@ -118,7 +118,11 @@ impl Model {
                 }
                 Ok(Outcome::Revoked { generation: device.generation })
             }
-            Txn::Restored { .. } | Txn::Act { .. } | Txn::GroupsOf { .. } | Txn::Presence { .. } => {
+            Txn::Restored { .. }
+            | Txn::SetRules(_)
+            | Txn::Act { .. }
+            | Txn::GroupsOf { .. }
+            | Txn::Presence { .. } => {
                 unreachable!("it is not drawn: the conformance suite has its case")
             }
         }
@@ -253,19 +257,21 @@ impl Model {
     }
 
     fn receipt(&self, conversation: ConversationId, member: Uin) -> v2::Receipt {
+        let (delivered_seq, read_seq) = self.marks[&(conversation, member)];
         v2::Receipt {
             conversation: Bytes::copy_from_slice(&conversation.0),
             member: member.0,
-            delivered_seq: self.marks[&(conversation, member)],
-            read_seq: 0,
+            delivered_seq,
+            read_seq,
         }
     }
 
-    fn delivered(&mut self, uin: Uin, marks: &[(ConversationId, u64)]) -> Result<Outcome, StoreError> {
-        let mut highest: BTreeMap<ConversationId, u64> = BTreeMap::new();
-        for (conversation, seq) in marks {
-            let highest = highest.entry(*conversation).or_default();
-            *highest = (*highest).max(*seq);
+    fn delivered(&mut self, uin: Uin, watermarks: &[Watermark]) -> Result<Outcome, StoreError> {
+        let mut highest: BTreeMap<ConversationId, (u64, u64)> = BTreeMap::new();
+        for mark in watermarks {
+            let (delivered, read) = highest.entry(mark.conversation).or_default();
+            *read = (*read).max(mark.read);
+            *delivered = (*delivered).max(mark.delivered).max(*read);
         }
         for conversation in highest.keys() {
             let (a, b) = conversation.members().ok_or(StoreError::NotFound)?;
@@ -274,18 +280,24 @@ impl Model {
             }
         }
         let mut receipts = Vec::new();
-        for (conversation, seq) in highest {
-            let seq = seq.min(self.heads.get(&conversation).copied().unwrap_or(0));
+        for (conversation, (delivered, read)) in highest {
+            let head = self.heads.get(&conversation).copied().unwrap_or(0);
             let mark = self.marks.entry((conversation, uin)).or_default();
-            if seq > *mark {
-                *mark = seq;
-                let (a, b) = conversation.members().unwrap();
-                let other = if uin == a { b } else { a };
-                let (_, lines) = self.inboxes.entry(other).or_default();
+            let before = *mark;
+            *mark = (mark.0.max(delivered.min(head)), mark.1.max(read.min(head)));
+            let now = *mark;
+            if now == before {
+                continue;
+            }
+            let (a, b) = conversation.members().unwrap();
+            let other = if uin == a { b } else { a };
+            let own = (now.1 > before.1).then_some(uin);
+            for owner in [other].into_iter().chain(own) {
+                let (_, lines) = self.inboxes.entry(owner).or_default();
                 lines.retain(
                     |(_, line)| !matches!(line, Line::Receipt(c, m) if *c == conversation && *m == uin),
                 );
-                let place = self.place(other, Line::Receipt(conversation, uin));
+                let place = self.place(owner, Line::Receipt(conversation, uin));
                 receipts.push(ReceiptPlaced { place, receipt: self.receipt(conversation, uin) });
             }
         }
@@ -347,6 +359,11 @@ fn new_device() -> impl Strategy<Value = NewDevice> {
     })
 }
 
+fn watermark() -> impl Strategy<Value = Watermark> {
+    (conversation(), 0..8_u64, prop_oneof![Just(0), 0..8_u64])
+        .prop_map(|(conversation, delivered, read)| Watermark { conversation, delivered, read })
+}
+
 fn txn() -> impl Strategy<Value = Txn> {
     prop_oneof![
         1 => (time(), any::<[u8; 16]>()).prop_map(|(wall, epoch)| Txn::Boot { wall, epoch }),
@@ -389,7 +406,7 @@ fn txn() -> impl Strategy<Value = Txn> {
                 Txn::SyncPage { uin, epoch: epoch.map(|()| [0; 16]), cursor, limit, max_bytes, max_lag: u64::MAX, place: true }
             }
         ),
-        6 => (uin(), prop::collection::vec((conversation(), 0..8_u64), 0..4))
+        6 => (uin(), prop::collection::vec(watermark(), 0..4))
             .prop_map(|(uin, watermarks)| Txn::Delivered { uin, watermarks }),
         1 => uin().prop_map(|uin| Txn::Devices { uin }),
         1 => (uin(), device_id(), time())

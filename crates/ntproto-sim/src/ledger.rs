@@ -102,13 +102,18 @@ impl Ledger {
                         let conversation = ConversationId::from_slice(&placed.receipt.conversation)
                             .ok_or("a receipt without a conversation")?;
                         let seq = placed.receipt.delivered_seq;
-                        if !watermarks.iter().any(|(c, claimed)| *c == conversation && seq <= *claimed) {
+                        if !watermarks
+                            .iter()
+                            .any(|w| w.conversation == conversation && seq <= w.delivered.max(w.read))
+                        {
                             return Err(format!(
                                 "a receipt for {seq} of {conversation}, which nobody claimed"
                             ));
                         }
                         let mark = self.marks.entry((conversation, Uin(placed.receipt.member))).or_default();
-                        if placed.receipt.delivered_seq <= *mark {
+                        // One that says more of what was read may say the same of what was delivered.
+                        let same = placed.receipt.delivered_seq == *mark && placed.receipt.read_seq != 0;
+                        if placed.receipt.delivered_seq <= *mark && !same {
                             return Err(format!("the watermark of {conversation} did not rise"));
                         }
                         *mark = placed.receipt.delivered_seq;

@@ -189,7 +189,7 @@ impl PlantedStore {
                 append.client_msg_id.0[15] ^= self.count as u8;
             }
             (Txn::Delivered { watermarks, .. }, Some(Plant::WatermarkTooHigh)) => {
-                watermarks.iter_mut().for_each(|(_, seq)| *seq = u64::MAX);
+                watermarks.iter_mut().for_each(|mark| mark.delivered = u64::MAX);
             }
             _ => {}
         }

@@ -4,6 +4,7 @@ use ntproto_core::client::Down;
 use ntproto_core::ids::DeviceId;
 use ntproto_core::time::Instant;
 use ntproto_core::wire::channel::Channel;
+use ntproto_hub::store::txn::Watermark;
 use ntproto_hub::store::{OpId, Outcome, Txn};
 use ntproto_hub::{self as hub, ConnId, HubEvent};
 
@@ -211,12 +212,13 @@ impl World {
     /// Who says that messages are delivered has them on a disk.
     fn receipts_are_true(&self, txn: &Txn) -> Check {
         let Txn::Delivered { uin, watermarks } = txn else { return Ok(()) };
-        for (conversation, seq) in watermarks {
+        for Watermark { conversation, delivered, read } in watermarks {
+            let seq = (*delivered).max(*read);
             let known = self
                 .devices
                 .iter()
                 .filter(|d| d.identity.is_some_and(|(own, _)| own == *uin))
-                .any(|d| d.disk.head(*conversation) >= *seq);
+                .any(|d| d.disk.head(*conversation) >= seq);
             if !known {
                 return Err(format!("{uin} says it has {seq} of {conversation}, and no disk of it does"));
             }

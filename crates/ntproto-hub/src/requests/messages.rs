@@ -13,7 +13,7 @@ use super::{Asker, Read, Refused, What, change, read};
 use crate::conn::Session;
 use crate::hub::Hub;
 use crate::store::Txn;
-use crate::store::txn::{Append, Change, InboxPlace, ReceiptPlaced};
+use crate::store::txn::{Append, Change, InboxPlace, ReceiptPlaced, Watermark};
 
 impl Hub {
     pub(super) fn sent(
@@ -107,7 +107,10 @@ pub(super) fn read_delivered(hub: &mut Hub, _: UnixMillis, session: &Session, bo
     let watermarks = request
         .watermarks
         .iter()
-        .map(|mark| Ok((conversation(session, &mark.conversation)?, mark.delivered_seq)))
+        .map(|mark| {
+            let conversation = conversation(session, &mark.conversation)?;
+            Ok(Watermark { conversation, delivered: mark.delivered_seq, read: mark.read_seq })
+        })
         .collect::<Result<Vec<_>, Refused>>()?;
     Ok((What::Delivered, Txn::Delivered { uin: session.uin, watermarks }))
 }

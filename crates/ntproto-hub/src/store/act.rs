@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 
 use bytes::Bytes;
-use ntproto_core::ids::{DeviceId, Uin};
+use ntproto_core::ids::{DeviceId, GroupId, Uin};
 use ntproto_core::time::UnixMillis;
 use ntproto_core::wire::packet::PacketId;
 use ntproto_proto::v2;
@@ -161,6 +161,10 @@ pub struct Acted {
     pub presence: Vec<v2::Presence>,
     /// A device whose sessions must end.
     pub revoked: Option<(Uin, DeviceId)>,
+    /// A large group that changed for all its members: they find out when they sync.
+    pub dirty: Option<GroupId>,
+    /// The presence of the first is none of the second's business any more.
+    pub hidden: Vec<(Uin, Uin)>,
 }
 
 /// A change, and where it stands.

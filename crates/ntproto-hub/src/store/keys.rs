@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
+use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, GroupId, Uin};
 use ntproto_core::time::UnixMillis;
 
 /// Meta: the format version, u32.
@@ -13,9 +13,22 @@ pub(super) const EPOCH: &[u8] = b"epoch";
 pub(super) const CLOCK_FLOOR: &[u8] = b"clock_floor";
 /// Meta: the next account number, u64.
 pub(super) const NEXT_UIN: &[u8] = b"next_uin";
-
+/// Meta: the next group number, u64.
+pub(super) const NEXT_GROUP: &[u8] = b"next_group";
+/// Meta: accounts there are, u64.
+pub(super) const ACCOUNTS: &[u8] = b"accounts";
+/// Meta: groups there are, without those that were dissolved, u64.
+pub(super) const GROUPS: &[u8] = b"groups";
+/// Meta: what the operator has settled: friends only, u8; members of a group, u32.
+pub(super) const RULES: &[u8] = b"rules";
 /// Meta: what every number given out is above, u64; absent as long as the store was never restored.
 pub(super) const NUMBER_BASE: &[u8] = b"number_base";
+
+/// What stands once in an inbox, in keys of `Latest`: the event types of the specification.
+const RECEIPT: u8 = 2;
+const FRIEND: u8 = 3;
+const GROUP: u8 = 4;
+const PROFILE: u8 = 6;
 
 /// Fields side by side. `N` is their total width.
 fn join<const N: usize>(fields: &[&[u8]]) -> [u8; N] {
@@ -57,8 +70,75 @@ pub(super) fn marks(conversation: ConversationId, member: Uin) -> [u8; 24] {
     join(&[&conversation.0, &member.0.to_be_bytes()])
 }
 
+/// Of format 1 only.
+#[cfg(test)]
 pub(super) fn receipt_at(owner: Uin, conversation: ConversationId, member: Uin) -> [u8; 32] {
     join(&[&owner.0.to_be_bytes(), &conversation.0, &member.0.to_be_bytes()])
+}
+
+pub(super) fn latest_receipt(owner: Uin, conversation: ConversationId, member: Uin) -> [u8; 33] {
+    join(&[&owner.0.to_be_bytes(), &[RECEIPT], &conversation.0, &member.0.to_be_bytes()])
+}
+
+pub(super) fn latest_friend(owner: Uin, other: Uin) -> [u8; 17] {
+    join(&[&owner.0.to_be_bytes(), &[FRIEND], &other.0.to_be_bytes()])
+}
+
+pub(super) fn latest_group(owner: Uin, group: GroupId) -> [u8; 17] {
+    join(&[&owner.0.to_be_bytes(), &[GROUP], &group.0.to_be_bytes()])
+}
+
+pub(super) fn latest_profile(owner: Uin) -> [u8; 9] {
+    join(&[&owner.0.to_be_bytes(), &[PROFILE]])
+}
+
+pub(super) fn conversation_of(uin: Uin, conversation: ConversationId) -> [u8; 24] {
+    join(&[&uin.0.to_be_bytes(), &conversation.0])
+}
+
+pub(super) fn friend(owner: Uin, other: Uin) -> [u8; 16] {
+    join(&[&owner.0.to_be_bytes(), &other.0.to_be_bytes()])
+}
+
+pub(super) fn group(group: GroupId) -> [u8; 8] {
+    group.0.to_be_bytes()
+}
+
+pub(super) fn member(group: GroupId, uin: Uin) -> [u8; 16] {
+    join(&[&group.0.to_be_bytes(), &uin.0.to_be_bytes()])
+}
+
+pub(super) fn slot(group: GroupId, slot: u32) -> [u8; 12] {
+    join(&[&group.0.to_be_bytes(), &slot.to_be_bytes()])
+}
+
+pub(super) fn member_of(uin: Uin, group: GroupId) -> [u8; 16] {
+    join(&[&uin.0.to_be_bytes(), &group.0.to_be_bytes()])
+}
+
+pub(super) fn change(group: GroupId, version: u64) -> [u8; 16] {
+    join(&[&group.0.to_be_bytes(), &version.to_be_bytes()])
+}
+
+pub(super) fn group_request(uin: Uin, request: &[u8; 16]) -> [u8; 24] {
+    join(&[&uin.0.to_be_bytes(), request])
+}
+
+/// The last key before this one among keys of its width; `false`: there is none.
+pub(super) fn step_down(key: &mut [u8]) -> bool {
+    for byte in key.iter_mut().rev() {
+        let (less, borrowed) = byte.overflowing_sub(1);
+        *byte = less;
+        if !borrowed {
+            return true;
+        }
+    }
+    false
+}
+
+/// The conversation a key of `Conversations` ends with.
+pub(super) fn trailing_conversation(key: &[u8]) -> Option<ConversationId> {
+    key.last_chunk().map(|tail| ConversationId(*tail))
 }
 
 /// The number a key ends with.
@@ -95,5 +175,14 @@ mod tests {
         assert_eq!(trailing_device(&account_device(Uin(3), DeviceId([9; 16]))), Some(DeviceId([9; 16])));
         assert_eq!(trailing_u64(&[1, 2]), None);
         assert_eq!(number(&[1, 2]), None);
+        assert_eq!(trailing_conversation(&conversation_of(Uin(3), conversation)), Some(conversation));
+    }
+
+    #[test]
+    fn a_key_steps_down_as_a_number_does() {
+        let mut key = inbox(Uin(1), 0);
+        assert!(step_down(&mut key));
+        assert_eq!(key, inbox(Uin(0), u64::MAX));
+        assert!(!step_down(&mut [0, 0]));
     }
 }

@@ -55,9 +55,10 @@ tables! {
     Inbox = "inbox";
     /// Conversation, member → `Marks`.
     Marks = "marks";
-    /// Account, conversation, member → position of that member's receipt in the account's inbox.
+    /// Of format 1, empty since: account, conversation, member → position of that member's receipt in the account's inbox.
     ReceiptAt = "receipt_at";
-    /// Account, kind, key → position of what stands once in the account's inbox: a friend record, a group.
+    /// Account, event type, key → position of what stands once in the account's inbox: a receipt, a friend record, a
+    /// group, the profile.
     Latest = "latest";
     /// Account, conversation → nothing: where the account has messages.
     Conversations = "conversations";

@@ -46,6 +46,8 @@ pub enum Txn {
         /// The wall clock.
         wall: UnixMillis,
     },
+    /// What the operator has settled; it holds until it is set again. Answers [`Outcome::Done`].
+    SetRules(Rules),
     /// Makes an invitation. Answers [`Outcome::Done`].
     CreateInvitation {
         /// Who invites and must be allowed to; `None` is the operator.
@@ -97,16 +99,18 @@ pub enum Txn {
         max_bytes: u32,
         /// A cursor further behind than so many entries gets [`Outcome::TooLong`] with the end as `next`.
         max_lag: u64,
-        /// First put what is new in large groups into the inbox. Without it, the page only reads.
+        /// First put what is new in large groups into the inbox. Without it, the page only reads. Where there is more than
+        /// one transaction takes, `has_more` is set: it is asked with every page until one comes without that.
         place: bool,
     },
-    /// Raises a member's delivered watermarks and tells the other members. Answers
-    /// [`Outcome::Delivered`].
+    /// Raises a member's watermarks, tells the other members where they are few, and the member's own devices what was
+    /// read. A watermark of a group that the account is not in, or not any more, is passed over: nobody is told that late.
+    /// Answers [`Outcome::Delivered`].
     Delivered {
         /// The member.
         uin: Uin,
-        /// Conversation and sequence number; one beyond the conversation's head counts as its head.
-        watermarks: Vec<(ConversationId, u64)>,
+        /// Those beyond the conversation's head count as its head.
+        watermarks: Vec<Watermark>,
     },
     /// Lists an account's devices. Answers [`Outcome::Devices`].
     Devices {
@@ -163,7 +167,7 @@ pub struct Append {
     pub after: Option<ClientMsgId>,
     /// Whether it is a message, or changes one.
     pub action: Change,
-    /// SHA-256 of the action and the body.
+    /// SHA-256 of the action, its target and the body.
     pub body_hash: [u8; 32],
     /// Opaque.
     pub body: Bytes,
@@ -208,6 +212,32 @@ pub enum Target {
     Seq(u64),
     /// By the key this device sent it with.
     Sent(ClientMsgId),
+}
+
+/// How far a member has a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watermark {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// Everything up to here is durable on a device.
+    pub delivered: u64,
+    /// And was read up to here.
+    pub read: u64,
+}
+
+/// What the operator has settled for all accounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Only friends write to each other.
+    pub friends_only: bool,
+    /// Members of a group, [`MAX_GROUP_MEMBERS`](super::execute::MAX_GROUP_MEMBERS) at most.
+    pub max_group_members: u32,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { friends_only: false, max_group_members: super::execute::MAX_GROUP_MEMBERS }
+    }
 }
 
 /// What entitles a device to enrol.
@@ -267,6 +297,7 @@ impl Txn {
             | Self::SetClockFloor { .. }
             | Self::Rest { .. }
             | Self::Restored { .. }
+            | Self::SetRules(_)
             | Self::CreateInvitation { .. }
             | Self::Enrol { .. }
             | Self::Append(_)
@@ -282,7 +313,7 @@ impl Txn {
         size_of::<Self>()
             + match self {
                 Self::Append(append) => append.body.len(),
-                Self::Delivered { watermarks, .. } => watermarks.len() * size_of::<(ConversationId, u64)>(),
+                Self::Delivered { watermarks, .. } => watermarks.len() * size_of::<Watermark>(),
                 Self::Enrol { device, .. } => device.name.len(),
                 Self::Act { act, .. } => act.weight(),
                 Self::Presence { renew, left, expire, .. } => {
@@ -352,7 +383,7 @@ pub enum Outcome {
     },
     /// To [`Txn::Delivered`].
     Delivered {
-        /// The watermarks that rose; the other members' inboxes have them.
+        /// The watermarks that rose, in each inbox they now stand in.
         receipts: Vec<ReceiptPlaced>,
     },
     /// To [`Txn::Devices`], oldest first.
@@ -415,7 +446,7 @@ pub struct InboxPlace {
     pub previous: u64,
 }
 
-/// A watermark that rose, with its place in another member's inbox.
+/// A watermark that rose, with its place in an inbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceiptPlaced {
     /// Where.
@@ -453,6 +484,14 @@ pub enum StoreError {
     KeysInUse,
     /// The account has as many devices as it may.
     TooManyDevices,
+    /// The deadline passed before the store came to it.
+    Expired,
+    /// The disk is full: free some space. Nothing that was acknowledged is lost.
+    Full,
+    /// The store failed and takes nothing more until it is opened again.
+    Unavailable,
+    /// A record that this transaction needs can't be read. Restore the store from a backup.
+    Corrupt,
     /// The version compared is not the current one.
     Stale,
     /// It was there, and is no more.
@@ -469,14 +508,6 @@ pub enum StoreError {
     BadRequest,
     /// A text that may not be shown as it is.
     BadName,
-    /// The deadline passed before the store came to it.
-    Expired,
-    /// The disk is full: free some space. Nothing that was acknowledged is lost.
-    Full,
-    /// The store failed and takes nothing more until it is opened again.
-    Unavailable,
-    /// A record that this transaction needs can't be read. Restore the store from a backup.
-    Corrupt,
 }
 
 impl StoreError {

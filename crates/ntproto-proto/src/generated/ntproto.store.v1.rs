@@ -7,6 +7,19 @@ pub struct Account {
     pub may_invite: bool,
     #[prost(message, optional, tag = "3")]
     pub profile: ::core::option::Option<Profile>,
+    /// Its friend records that are in a state other than NONE; of these, those that are WANTED; and all of them.
+    #[prost(uint32, tag = "4")]
+    pub related: u32,
+    #[prost(uint32, tag = "5")]
+    pub wanted: u32,
+    #[prost(uint32, tag = "6")]
+    pub records: u32,
+    /// The version the last change of any of them got.
+    #[prost(uint64, tag = "7")]
+    pub friend_version: u64,
+    /// Groups it is in.
+    #[prost(uint32, tag = "8")]
+    pub groups: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Profile {
@@ -199,6 +212,12 @@ pub struct Group {
     pub version: u64,
     #[prost(bool, tag = "11")]
     pub dissolved: bool,
+    /// Messages from here on are pulled: the group had more members than get a pointer each. 0: it never had.
+    #[prost(uint64, tag = "12")]
+    pub pull_from: u64,
+    /// The version of its last change that was not one of members.
+    #[prost(uint64, tag = "13")]
+    pub profile_version: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Member {
@@ -218,6 +237,9 @@ pub struct Member {
     /// Messages of a large group up to here stand in the member's inbox, or a gap does.
     #[prost(uint64, tag = "7")]
     pub pulled_seq: u64,
+    /// Of a large group: the version of the group itself that the member's inbox tells of.
+    #[prost(uint64, tag = "8")]
+    pub pulled_version: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PresenceRecord {

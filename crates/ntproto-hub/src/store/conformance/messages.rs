@@ -9,7 +9,9 @@ use ntproto_proto::v2;
 
 use super::super::txn::{Append, DeviceKey};
 use super::super::{Outcome, StoreError, Txn};
-use super::{Bench, EPOCH, LATER, NOW, PLENTY, Packet, enrol, enrolled, invited, link, message, place, sync};
+use super::{
+    Bench, EPOCH, LATER, NOW, PLENTY, Packet, enrol, enrolled, invited, link, mark, message, place, sync,
+};
 
 pub(super) fn order(bench: &mut Bench) {
     let (a, b, conversation) = bench.two();
@@ -204,7 +206,7 @@ pub(super) fn restored(bench: &mut Bench) {
     assert_eq!(bench.page(b.uin, 2, 2), (vec![], above, false));
 
     // What was delivered and lost with the disk counts as the end of the log.
-    match bench.ok(Txn::Delivered { uin: b.uin, watermarks: vec![(conversation, SEEN)] }) {
+    match bench.ok(Txn::Delivered { uin: b.uin, watermarks: vec![mark(conversation, SEEN)] }) {
         Outcome::Delivered { receipts } => {
             assert_eq!(receipts[0].receipt.delivered_seq, 2);
             assert_eq!(receipts[0].place, place(a.uin, above + 1));
@@ -253,7 +255,7 @@ pub(super) fn receipts(bench: &mut Bench) {
     for id in 1..=4 {
         bench.ok(Txn::Append(message(&a, conversation, id, b"x")));
     }
-    let delivered = |uin, seq| Txn::Delivered { uin, watermarks: vec![(conversation, seq)] };
+    let delivered = |uin, seq| Txn::Delivered { uin, watermarks: vec![mark(conversation, seq)] };
     let none = Outcome::Delivered { receipts: vec![] };
     let rose = |bench: &mut Bench, seq, at| match bench.ok(delivered(b.uin, seq)) {
         Outcome::Delivered { receipts } => {
@@ -273,14 +275,14 @@ pub(super) fn receipts(bench: &mut Bench) {
     bench.ok(Txn::Append(message(&b, conversation, 2, b"between")));
     rose(bench, 4, 9);
     bench.refused(delivered(c.uin, 1), StoreError::Forbidden);
-    let half = vec![(conversation, 6), (ConversationId::direct(a.uin, c.uin), 1)];
+    let half = vec![mark(conversation, 6), mark(ConversationId::direct(a.uin, c.uin), 1)];
     bench.refused(Txn::Delivered { uin: b.uin, watermarks: half }, StoreError::Forbidden);
 
     let inbox = bench.inbox(a.uin, 4);
     assert_eq!(inbox.iter().map(|(position, _)| *position).collect::<Vec<_>>(), [7, 8, 9]);
     assert_eq!(inbox[2].1.seq(), 4);
     // Beyond the head counts as the head, and named twice counts once.
-    let twice = vec![(conversation, 5), (conversation, u64::MAX), (conversation, 3)];
+    let twice = vec![mark(conversation, 5), mark(conversation, u64::MAX), mark(conversation, 3)];
     match bench.ok(Txn::Delivered { uin: b.uin, watermarks: twice }) {
         Outcome::Delivered { receipts } => {
             assert_eq!(receipts.len(), 1);
@@ -289,7 +291,7 @@ pub(super) fn receipts(bench: &mut Bench) {
         other => panic!("no receipts: {other:?}"),
     }
     let empty = ConversationId::direct(b.uin, c.uin);
-    assert_eq!(bench.ok(Txn::Delivered { uin: b.uin, watermarks: vec![(empty, 1)] }), none);
+    assert_eq!(bench.ok(Txn::Delivered { uin: b.uin, watermarks: vec![mark(empty, 1)] }), none);
     assert_eq!(bench.inbox(a.uin, 9).len(), 1);
 }
 

@@ -37,7 +37,7 @@ use ntproto_core::wire::event::EventType;
 use ntproto_proto::v2;
 use prost::Message;
 
-use super::txn::{Append, Change, DeviceInfo, EnrolVia, InboxPlace, NewDevice};
+use super::txn::{Append, Change, DeviceInfo, EnrolVia, InboxPlace, NewDevice, Watermark};
 use super::{Outcome, Store, StoreError, Txn};
 
 mod accounts;
@@ -245,6 +245,10 @@ fn message(from: &DeviceInfo, conversation: ConversationId, id: u8, body: &'stat
 
 fn sync(uin: Uin, epoch: Option<[u8; 16]>, cursor: u64, limit: u32, max_bytes: u32) -> Txn {
     Txn::SyncPage { uin, epoch, cursor, limit, max_bytes, max_lag: u64::MAX, place: true }
+}
+
+fn mark(conversation: ConversationId, delivered: u64) -> Watermark {
+    Watermark { conversation, delivered, read: 0 }
 }
 
 fn place(uin: Uin, position: u64) -> InboxPlace {

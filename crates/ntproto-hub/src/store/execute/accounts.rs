@@ -64,30 +64,28 @@ pub(super) fn meta_number(kv: &dyn Kv, name: &[u8]) -> Result<Option<u64>, Store
     kv.get(Table::Meta, name)?.map(|value| keys::number(&value).ok_or(StoreError::Corrupt)).transpose()
 }
 
-pub(super) fn create_invitation(
-    kv: &mut dyn Kv,
-    by: Option<Uin>,
-    code_hash: &[u8; 32],
-    uses: u32,
-    expires: UnixMillis,
-    may_invite: bool,
-) -> Result<Outcome, StoreError> {
-    if let Some(uin) = by
-        && !account(kv, uin)?.is_some_and(|account| account.may_invite)
-    {
-        return Err(StoreError::Forbidden);
-    }
-    if kv.get(Table::Invitations, code_hash)?.is_some() {
-        return Err(StoreError::Conflict);
-    }
-    let invitation =
-        record::Invitation { uses_left: uses, expires_ms: expires.0, may_invite, ..Default::default() };
-    write(kv, Table::Invitations, code_hash, &invitation)?;
-    Ok(Outcome::Done)
-}
-
 pub(super) fn account(kv: &dyn Kv, uin: Uin) -> Result<Option<record::Account>, StoreError> {
     read(kv, Table::Accounts, &keys::account(uin))
+}
+
+/// The device, if it is this account's and in use.
+pub(super) fn live_device(kv: &dyn Kv, uin: Uin, id: DeviceId) -> Result<record::Device, StoreError> {
+    let device = device(kv, id)?.ok_or(StoreError::NotFound)?;
+    match (device.uin == uin.0, device.revoked_ms) {
+        (false, _) => Err(StoreError::Forbidden),
+        (true, 0) => Ok(device),
+        (true, _) => Err(StoreError::Revoked),
+    }
+}
+
+pub(super) fn save(kv: &mut dyn Kv, uin: Uin, account: &record::Account) -> Result<(), StoreError> {
+    write(kv, Table::Accounts, &keys::account(uin), account)
+}
+
+/// Moves a counter in `Meta` by `by`.
+pub(super) fn count(kv: &mut dyn Kv, name: &[u8], by: i64) -> Result<(), StoreError> {
+    let now = meta_number(kv, name)?.unwrap_or(0).checked_add_signed(by).ok_or(StoreError::Corrupt)?;
+    kv.put(Table::Meta, name, &now.to_be_bytes())
 }
 
 pub(super) fn device(kv: &dyn Kv, id: DeviceId) -> Result<Option<record::Device>, StoreError> {
@@ -106,6 +104,7 @@ pub(super) fn enrol(
     if device(kv, new.id)?.is_some() || kv.get(Table::SigningKeys, &new.signing_key)?.is_some() {
         return Err(StoreError::KeysInUse);
     }
+    let mut admin = false;
     let (uin, account) = match via {
         EnrolVia::Invitation { code_hash } => {
             let mut invitation: record::Invitation =
@@ -114,9 +113,16 @@ pub(super) fn enrol(
                 return Err(StoreError::InvitationExpired);
             }
             invitation.uses_left = invitation.uses_left.checked_sub(1).ok_or(StoreError::InvitationUsedUp)?;
-            let uin = next_uin(kv)?;
             write(kv, Table::Invitations, code_hash, &invitation)?;
-            (uin, create_account(kv, uin, invitation.may_invite, now)?)
+            admin = invitation.admin;
+            if invitation.uin == 0 {
+                let uin = next_uin(kv)?;
+                (uin, create_account(kv, uin, invitation.may_invite, now)?)
+            } else {
+                let uin = Uin(invitation.uin);
+                has_room(kv, uin)?;
+                (uin, account(kv, uin)?.ok_or(StoreError::Corrupt)?)
+            }
         }
         EnrolVia::Open => {
             let uin = next_uin(kv)?;
@@ -137,7 +143,7 @@ pub(super) fn enrol(
         created_ms: now.0,
         revoked_ms: 0,
         revocation_generation: 0,
-        admin: false,
+        admin,
     };
     write(kv, Table::Devices, &new.id.0, &device)?;
     kv.put(Table::DeviceKeys, &new.static_key, &new.id.0)?;
@@ -175,6 +181,7 @@ fn create_account(
     let account = record::Account { created_ms: now.0, may_invite, ..Default::default() };
     write(kv, Table::Accounts, &keys::account(uin), &account)?;
     kv.put(Table::Meta, keys::NEXT_UIN, &uin.0.saturating_add(1).to_be_bytes())?;
+    count(kv, keys::ACCOUNTS, 1)?;
     Ok(account)
 }
 
@@ -199,12 +206,18 @@ fn check_link(
     if kv.get(Table::UsedLinks, &keys::used_link(expires, uin, nonce))?.is_some() {
         return Err(StoreError::LinkUsed);
     }
+    has_room(kv, uin)?;
+    account(kv, uin)?.ok_or(StoreError::Corrupt)
+}
+
+/// Whether the account may have one more device.
+fn has_room(kv: &dyn Kv, uin: Uin) -> Result<(), StoreError> {
     let devices = list_devices(kv, uin)?;
     let live = devices.iter().filter(|device| device.revoked.is_none()).count();
     if live >= MAX_LIVE_DEVICES || devices.len() >= MAX_DEVICES {
         return Err(StoreError::TooManyDevices);
     }
-    account(kv, uin)?.ok_or(StoreError::Corrupt)
+    Ok(())
 }
 
 /// Expired links are refused by their expiry: that they were used need not be known.
@@ -250,7 +263,7 @@ pub(super) fn lookup_device(kv: &dyn Kv, key: &DeviceKey) -> Result<Outcome, Sto
     device_info(kv, id)?.map(Outcome::Device).ok_or(StoreError::NotFound)
 }
 
-fn list_devices(kv: &dyn Kv, uin: Uin) -> Result<Vec<DeviceInfo>, StoreError> {
+pub(super) fn list_devices(kv: &dyn Kv, uin: Uin) -> Result<Vec<DeviceInfo>, StoreError> {
     let mut ids = Vec::new();
     let to = keys::account_device(uin, DeviceId([0xff; 16]));
     kv.scan(Table::AccountDevices, &keys::account(uin), &to, &mut |key, _| {

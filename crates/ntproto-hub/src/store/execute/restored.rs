@@ -19,13 +19,18 @@ pub const RESTORE_STEP: u64 = 1 << 32;
 pub const NUMBERS_PER_SECOND: u64 = 1 << 20;
 /// A clock raises them no further: beyond it, JSON readers round. Real clocks get there in the year 2242.
 const MAX_BY_CLOCK: u64 = 1 << 53;
-/// How far account numbers are raised: the accounts made since the backup are gone, and theirs must not become
+/// How far account and group numbers are raised: the accounts made since the backup are gone, and theirs must not become
 /// another person's. People type them, so they stay short.
 pub const RESTORE_ACCOUNTS: u64 = 1_000_000;
 
 /// No conversation and no inbox goes on below this number. Zero in a store that was never restored.
 pub(super) fn base(kv: &dyn Kv) -> Result<u64, StoreError> {
     Ok(accounts::meta_number(kv, keys::NUMBER_BASE)?.unwrap_or(0))
+}
+
+/// The version after this one: above all that clients can have seen.
+pub(super) fn next_version(kv: &dyn Kv, version: u64) -> Result<u64, StoreError> {
+    version.max(base(kv)?).checked_add(1).ok_or(StoreError::Corrupt)
 }
 
 //= spec: messages-17
@@ -38,6 +43,11 @@ pub(super) fn restored(kv: &mut dyn Kv, wall: UnixMillis) -> Result<Outcome, Sto
     if let Some(next) = next_uin {
         let next = next.saturating_add(RESTORE_ACCOUNTS);
         kv.put(Table::Meta, keys::NEXT_UIN, &next.to_be_bytes())?;
+    }
+    let next_group = accounts::meta_number(kv, keys::NEXT_GROUP)?;
+    if let Some(next) = next_group {
+        let next = next.saturating_add(RESTORE_ACCOUNTS);
+        kv.put(Table::Meta, keys::NEXT_GROUP, &next.to_be_bytes())?;
     }
     Ok(Outcome::Restored { above: base })
 }
