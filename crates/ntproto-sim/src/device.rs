@@ -549,6 +549,7 @@ impl World {
             | ClientEvent::Skipped
             | ClientEvent::Typing(_)
             | ClientEvent::Presence(_)
+            | ClientEvent::OwnPresence(_)
             | ClientEvent::GroupDelta(_)) => {
                 return Err(format!("device {d} was told of what nobody did: {other:?}"));
             }

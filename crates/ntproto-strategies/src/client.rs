@@ -14,6 +14,7 @@ use ntproto_core::client::{
 use ntproto_core::code::ErrorCode;
 use ntproto_core::endpoint::Closed;
 use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
+use ntproto_core::presence::State;
 use ntproto_core::wire::channel::{Channel, ChannelSet};
 use ntproto_proto::v2;
 use proptest::prelude::*;
@@ -128,6 +129,8 @@ pub enum OwnedCommand {
     Read(ConversationId, u64),
     /// [`Command::Request`].
     Request(u16, Vec<u8>, Option<Duration>),
+    /// [`Command::SetPresence`].
+    SetPresence(State),
     /// [`Command::Confirm`].
     Confirm(u64),
     /// [`Command::RefreshTicket`].
@@ -157,6 +160,7 @@ impl OwnedCommand {
                 body: Bytes::copy_from_slice(body),
                 deadline: *deadline,
             },
+            Self::SetPresence(state) => Command::SetPresence(*state),
             Self::Confirm(position) => Command::Confirm(*position),
             Self::RefreshTicket => Command::RefreshTicket,
             Self::UpdateKeys => Command::UpdateKeys,
@@ -178,6 +182,7 @@ pub fn command() -> impl Strategy<Value = OwnedCommand> {
         3 => (packets::id(), body(), deadline())
             .prop_map(|(id, body, deadline)| OwnedCommand::Request(id.0, body, deadline)),
         2 => (0..60u64).prop_map(OwnedCommand::Confirm),
+        1 => prop::sample::select(&State::ALL[..]).prop_map(OwnedCommand::SetPresence),
         1 => Just(OwnedCommand::RefreshTicket),
         1 => Just(OwnedCommand::UpdateKeys),
         1 => Just(OwnedCommand::Close),

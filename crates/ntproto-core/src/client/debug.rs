@@ -50,6 +50,7 @@ impl fmt::Debug for Command {
                 .field("body", &Hidden(body))
                 .field("deadline", deadline)
                 .finish(),
+            Self::SetPresence(state) => f.debug_tuple("SetPresence").field(state).finish(),
             Self::Confirm(position) => f.debug_tuple("Confirm").field(position).finish(),
             Self::RefreshTicket => f.write_str("RefreshTicket"),
             Self::UpdateKeys => f.write_str("UpdateKeys"),
@@ -107,6 +108,7 @@ impl fmt::Debug for ClientEvent {
             Self::Typing(typing) => f.debug_tuple("Typing").field(typing).finish(),
             Self::Presence(states) => f.debug_tuple("Presence").field(states).finish(),
             Self::GroupDelta(delta) => f.debug_tuple("GroupDelta").field(delta).finish(),
+            Self::OwnPresence(record) => f.debug_tuple("OwnPresence").field(record).finish(),
             Self::Other(packet) => f.debug_tuple("Other").field(packet).finish(),
             Self::Response { request, result } => f
                 .debug_struct("Response")

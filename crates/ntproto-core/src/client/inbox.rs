@@ -10,9 +10,11 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use ntproto_proto::v2;
 
+use super::snapshot::Snapshot;
 use super::{Apply, Inbound, Owed, Saved, Settled};
 use crate::ids::{ConversationId, DeviceId, Uin};
 use crate::wire::event::EventType;
+use crate::wire::packet::PacketId;
 
 /// Changes asked for in one page.
 const PAGE: u32 = 256;
@@ -23,8 +25,6 @@ const MAX_HELD: usize = 1024;
 const MAX_STAGED: usize = 1024;
 /// Watermarks in one DELIVERED.
 const MAX_WATERMARKS: usize = 64;
-/// Conversations in one page of a snapshot.
-const SNAPSHOT_PAGE: u32 = 256;
 
 /// A push that waits for a sync to catch up. Without a packet it is the place of a message of this
 /// very device, which was not pushed.
@@ -62,10 +62,7 @@ pub(super) struct Inbox {
     /// Of these, what is not on the disk yet.
     reading: BTreeMap<ConversationId, u64>,
     /// Changes were skipped: no page is asked for before the snapshot that makes up for them.
-    owes_snapshot: bool,
-    asking_snapshot: bool,
-    /// The last conversation of the snapshot's pages so far.
-    snapshot_after: Option<ConversationId>,
+    snapshot: Snapshot,
 }
 
 impl Inbox {
@@ -89,9 +86,7 @@ impl Inbox {
             alone: 0,
             read: BTreeMap::new(),
             reading: BTreeMap::new(),
-            owes_snapshot: saved.owes_snapshot,
-            asking_snapshot: false,
-            snapshot_after: None,
+            snapshot: Snapshot::new(saved.owes_snapshot),
         }
     }
 
@@ -109,14 +104,14 @@ impl Inbox {
         self.caught_up = false;
         self.syncing = false;
         self.telling = false;
-        self.asking_snapshot = false;
+        self.snapshot.failed();
         self.held.clear();
         self.dropped = false;
     }
 
     /// The next page to ask for, if one is needed and there is room for it.
     pub(super) fn next_sync(&mut self) -> Option<v2::SyncRequest> {
-        if self.caught_up || self.syncing || self.owes_snapshot || !self.has_room() {
+        if self.caught_up || self.syncing || self.snapshot.is_owed() || !self.has_room() {
             return None;
         }
         self.syncing = true;
@@ -158,9 +153,9 @@ impl Inbox {
         if page.too_long {
             self.move_tail(page.next);
             if skips {
+                //= spec: messages-22
                 self.staged.skipped = true;
-                self.owes_snapshot = true;
-                self.snapshot_after = None;
+                self.snapshot = Snapshot::new(true);
             }
             return Some(false);
         }
@@ -186,33 +181,20 @@ impl Inbox {
     }
 
     /// The next page of the snapshot, if one is owed and there is room for it.
-    pub(super) fn next_snapshot(&mut self) -> Option<v2::SnapshotRequest> {
-        if !self.owes_snapshot || self.asking_snapshot || !self.has_room() {
-            return None;
-        }
-        self.asking_snapshot = true;
-        let after = self.snapshot_after.map_or(Bytes::new(), |id| Bytes::copy_from_slice(&id.0));
-        Some(v2::SnapshotRequest { after, limit: SNAPSHOT_PAGE })
+    pub(super) fn next_snapshot(&mut self) -> Option<(PacketId, Bytes)> {
+        if self.has_room() { self.snapshot.next() } else { None }
     }
 
     /// The snapshot's page could not be had; it is asked for again.
     pub(super) const fn snapshot_failed(&mut self) {
-        self.asking_snapshot = false;
+        self.snapshot.failed();
     }
 
     /// A page of the snapshot: what a conversation has above what is known here is a gap. `None` when the page makes
     /// no sense.
-    pub(super) fn snapshot(&mut self, page: v2::SnapshotResponse) -> Option<()> {
-        self.asking_snapshot = false;
-        if page.has_more && page.conversations.is_empty() {
-            return None;
-        }
-        for state in page.conversations {
-            let conversation = ConversationId::from_slice(&state.conversation)?;
-            if self.snapshot_after.is_some_and(|after| conversation <= after) {
-                return None;
-            }
-            self.snapshot_after = Some(conversation);
+    pub(super) fn snapshot_page(&mut self, body: Bytes) -> Option<()> {
+        let page = self.snapshot.page(body)?;
+        for (conversation, state) in page.conversations {
             let head = self.heads.get(&conversation).copied().unwrap_or(0);
             if state.head_seq > head {
                 let (from_seq, to_seq) = (head + 1, state.head_seq);
@@ -221,20 +203,13 @@ impl Inbox {
             if let Some((me, _)) = self.identity
                 && state.delivered_seq.max(state.read_seq) > 0
             {
-                let (delivered_seq, read_seq) = (state.delivered_seq, state.read_seq);
-                self.receipt(v2::Receipt {
-                    conversation: state.conversation,
-                    member: me.0,
-                    delivered_seq,
-                    read_seq,
-                });
+                let v2::ConversationState { conversation, delivered_seq, read_seq, .. } = state;
+                self.receipt(v2::Receipt { conversation, member: me.0, delivered_seq, read_seq });
             }
         }
-        if !page.has_more {
-            self.owes_snapshot = false;
-            self.snapshot_after = None;
-            self.staged.snapshot = true;
-        }
+        self.staged.friends.extend(page.friends);
+        self.staged.groups.extend(page.groups);
+        self.staged.snapshot |= page.last;
         Some(())
     }
 

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::ids::{ClientMsgId, ConversationId};
 use crate::journal::{Machine, Malformed, Reader, Writer};
+use crate::presence::State;
 use crate::time::Now;
 use crate::tx::TxBuf;
 use crate::wire::packet::PacketId;
@@ -102,6 +103,10 @@ impl Machine for Client {
                 to.u8(3);
                 to.u64(*position);
             }
+            Command::SetPresence(state) => {
+                to.u8(8);
+                to.u8(*state as u8);
+            }
             Command::RefreshTicket => to.u8(4),
             Command::UpdateKeys => to.u8(5),
             Command::Close => to.u8(6),
@@ -128,6 +133,7 @@ impl Machine for Client {
             5 => Command::UpdateKeys,
             6 => Command::Close,
             7 => Command::Read { conversation: ConversationId(from.sized()?), seq: from.u64()? },
+            8 => Command::SetPresence(State::from_wire(from.u8()?.into()).ok_or(Malformed)?),
             _ => return Err(Malformed),
         })
     }

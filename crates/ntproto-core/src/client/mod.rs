@@ -21,14 +21,17 @@ mod inbox;
 mod journal;
 mod machine;
 mod outbox;
+mod presence;
 mod requests;
 mod session;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod txn;
 
 pub use machine::Client;
 pub use outbox::{LANE_WINDOW, MAX_OUTBOX_BYTES, MAX_OUTBOX_ENTRIES, SEND_WINDOW};
+pub use presence::MAX_RETRIES as MAX_PRESENCE_RETRIES;
 pub use requests::{MAX_REQUEST_BYTES, MAX_REQUESTS};
 pub use session::{ClientConfig, Credential};
 pub use txn::{
@@ -46,6 +49,7 @@ use crate::binding::{Binding, TransportId};
 use crate::code::ErrorCode;
 use crate::endpoint::{Closed, WaitReason};
 use crate::ids::{ClientMsgId, ConversationId, DeviceId, SessionId, Uin};
+use crate::presence::State;
 use crate::time::Instant;
 use crate::wire::channel::{Channel, ChannelSet};
 use crate::wire::packet::{Packet, PacketId};
@@ -128,6 +132,10 @@ pub enum Command {
         /// `None`: [`DEFAULT_DEADLINE`].
         deadline: Option<Duration>,
     },
+    /// Change how this device appears. A change that loses against another device's is tried again a few times; the
+    /// answer is a [`v2::PresenceSetResponse`], `stale` if it lost every time: then it is as its record says. Lost with
+    /// the connection, but for this: an online one is online on the next connection too.
+    SetPresence(State),
     /// The application is done with everything up to this position. One above what it was told is ignored.
     Confirm(u64),
     /// Renew the ticket now.
@@ -249,6 +257,8 @@ pub enum ClientEvent {
     Presence(Vec<v2::Presence>),
     /// The members of a group changed. Not part of the inbox: one may be lost, and the versions show it.
     GroupDelta(v2::GroupDelta),
+    /// How the devices of this account appear, after a change of this one.
+    OwnPresence(v2::PresenceRecord),
     /// A change of a type this version does not know.
     Other(v2::SyncPacket),
     /// A request was answered.

@@ -57,6 +57,8 @@ pub struct ClientConfig {
     pub jitter: Jitter,
     /// The transports the host can bring up, best first: the server is told.
     pub transports: Vec<TransportId>,
+    /// Whether the account is to appear online whenever this device is connected.
+    pub appear_online: bool,
 }
 
 impl ClientConfig {
@@ -76,6 +78,7 @@ impl ClientConfig {
             heartbeat: INTERVAL,
             jitter: Jitter::Full,
             transports: Vec::from([TransportId::Quic]),
+            appear_online: false,
         }
     }
 }

@@ -10,6 +10,7 @@ mod hosts;
 mod journal;
 mod lanes;
 mod moving;
+mod presence;
 mod receiving;
 mod sending;
 mod shape;

@@ -1,5 +1,6 @@
 //! What client and server agree on about people and groups: pure functions over plain values, called by both, so that neither
 //! has an opinion of its own. The server calls them whatever a client says it found.
 
+pub mod lifecycle;
 pub mod permission;
 pub mod text;

@@ -131,6 +131,7 @@ impl Desk {
                 }
             }
             ClientEvent::Presence(states) => events.push(Event::Presence(states)),
+            ClientEvent::OwnPresence(record) => events.push(Event::OwnPresence(record)),
             ClientEvent::GroupDelta(delta) => events.push(Event::GroupDelta(delta)),
             ClientEvent::Other(packet) => events.push(Event::Other(packet)),
             ClientEvent::Push(packet) => events.push(Event::Push(packet)),

@@ -98,6 +98,8 @@ pub enum Event {
     },
     /// How accounts appear that this client subscribed to.
     Presence(Vec<v2::Presence>),
+    /// How the devices of this account appear, after a change of this one.
+    OwnPresence(v2::PresenceRecord),
     /// The members of a group changed. One may be lost, and its versions show it:
     /// a group's `watch` mends that by itself.
     GroupDelta(v2::GroupDelta),

@@ -118,8 +118,8 @@ export type Event =
   /** The inbox was too far behind and was skipped: gaps follow. */
   | { type: "skipped" }
   | { type: "typing"; conversation: Uint8Array; uin: bigint; active: boolean }
-  /** A PresencePush, a GroupDelta of the schema. */
-  | { type: "presence" | "groupDelta"; payload: Uint8Array }
+  /** A PresencePush, a PresenceRecord, a GroupDelta of the schema. */
+  | { type: "presence" | "ownPresence" | "groupDelta"; payload: Uint8Array }
   /** A change of a type that this version does not know. */
   | { type: "other"; eventType: number; payload: Uint8Array }
   | { type: "response"; request: bigint; body: Uint8Array }

@@ -123,6 +123,9 @@ fn event(event: ClientEvent) -> JsValue {
         ClientEvent::Presence(states) => {
             Fields::new("presence").bytes("payload", &v2::PresencePush { states }.encode_to_vec())
         }
+        ClientEvent::OwnPresence(record) => {
+            Fields::new("ownPresence").bytes("payload", &record.encode_to_vec())
+        }
         ClientEvent::GroupDelta(delta) => Fields::new("groupDelta").bytes("payload", &delta.encode_to_vec()),
         ClientEvent::Other(packet) => {
             Fields::new("other").with("eventType", packet.event_type).bytes("payload", &packet.payload)

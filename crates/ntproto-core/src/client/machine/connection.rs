@@ -13,6 +13,7 @@ use crate::code::ErrorCode;
 use crate::endpoint::client::{self as conn, ClientEndpoint};
 use crate::endpoint::{self, Closed};
 use crate::ids::{DeviceId, SessionId, Uin};
+use crate::presence::State;
 use crate::time::Now;
 
 impl Client {
@@ -104,6 +105,10 @@ impl Client {
         self.settled_at = Some(now.mono + SETTLED_AFTER);
         //= spec: liveness-4
         self.event(ClientEvent::Online { session, uin, device, transport: self.transport });
+        if self.presence.online {
+            // With no room for it there is the next connection.
+            let _ = self.set_presence(now, State::Online, false);
+        }
     }
 
     pub(super) fn keep_ticket(&mut self, now: Now, ticket: v2::Ticket) {
@@ -149,7 +154,7 @@ impl Client {
     pub(super) fn closed(&mut self, now: Now, why: Closed) {
         // In the clear, CLOSE proves nothing about who sent it: only a session's own ends the client.
         let sealed = self.online;
-        self.offline();
+        self.offline(now);
         let Link::Up(endpoint) = core::mem::replace(&mut self.link, Link::None) else { return };
         if !sealed {
             self.session.failed(why == Closed::Peer(Some(ErrorCode::Handshake)));
@@ -198,14 +203,14 @@ impl Client {
     }
 
     /// What ends with a connection.
-    pub(super) fn offline(&mut self) {
+    pub(super) fn offline(&mut self, now: Now) {
         self.online = false;
         self.settled_at = None;
         self.session.refresh_at = None;
         self.outbox.disconnected();
         self.inbox.disconnected();
         for request in self.requests.clear() {
-            self.event(ClientEvent::Response { request, result: Err(Failure::Disconnected) });
+            self.respond(now, request, Err(Failure::Disconnected));
         }
     }
 
@@ -225,7 +230,7 @@ impl Client {
             return;
         }
         self.stopped = Some(why);
-        self.offline();
+        self.offline(now);
         match core::mem::replace(&mut self.link, Link::None) {
             Link::Up(mut endpoint) => {
                 // An endpoint that ended by itself refuses; it has said what it had to.

@@ -3,6 +3,7 @@
 mod connection;
 mod disk;
 mod packets;
+mod presence;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -13,6 +14,7 @@ use bytes::Bytes;
 
 use super::inbox::Inbox;
 use super::outbox::{Expiry, Outbox};
+use super::presence::Presence;
 use super::requests::Requests;
 use super::session::{ClientConfig, Session};
 use super::{
@@ -25,6 +27,7 @@ use crate::endpoint::client::{self as conn, ClientEndpoint};
 use crate::endpoint::{self, WaitReason};
 use crate::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
 use crate::liveness::Backoff;
+use crate::presence::State;
 use crate::rng::Rng;
 use crate::time::{Instant, Now, UnixMillis};
 use crate::tx::TxBuf;
@@ -82,6 +85,7 @@ pub struct Client {
     receipts_at: Option<Instant>,
     outbox: Outbox,
     inbox: Inbox,
+    presence: Presence,
     requests: Requests,
     last_order: u64,
     last_op: u64,
@@ -110,6 +114,7 @@ impl Client {
         }
         let inbox = Inbox::restore(&mut saved);
         let backoff = Backoff::new(config.jitter);
+        let online = config.appear_online;
         Self {
             session: Session::new(config, saved.identity.is_some(), saved.ticket),
             rng: Rng::new(seed),
@@ -125,6 +130,7 @@ impl Client {
             last_order: saved.outbox.iter().map(|e| e.order).fold(saved.last_order, u64::max),
             outbox: Outbox::restore(now, saved.outbox),
             inbox,
+            presence: Presence::new(online),
             requests: Requests::default(),
             last_op: 0,
             ops: BTreeMap::new(),
@@ -225,7 +231,7 @@ impl Client {
             Input::Moved(binding) => {
                 //= spec: liveness-3
                 if let Link::Up(_) = self.link {
-                    self.offline();
+                    self.offline(now);
                     self.authenticate(now, binding);
                 }
             }
@@ -273,6 +279,11 @@ impl Client {
                 self.next_request()
             }
             Command::Request { packet, body, deadline } => self.ask(now, packet, body, deadline)?,
+            Command::SetPresence(state) => {
+                let request = self.set_presence(now, state, true)?;
+                self.presence.online = state == State::Online;
+                request
+            }
             Command::Confirm(position) => {
                 if self.inbox.is_told(position) {
                     self.store(ClientTxn::Confirm(position), Op::Other);
@@ -378,7 +389,7 @@ impl Client {
             let _ = self.endpoint_call(now, conn::Command::RefreshTicket);
         }
         while let Some(request) = self.requests.expired(now.mono) {
-            self.event(ClientEvent::Response { request, result: Err(Failure::DeadlineExceeded) });
+            self.respond(now, request, Err(Failure::DeadlineExceeded));
         }
         while self.stopped.is_none()
             && let Some(expiry) = self.outbox.expired(now.mono)
@@ -459,6 +470,20 @@ impl Client {
         body: Bytes,
         deadline: Option<Duration>,
     ) -> Result<RequestId, Misuse> {
+        let request = RequestId(self.last_order + 1);
+        self.ask_as(now, request, packet, body, deadline)?;
+        self.last_order += 1;
+        Ok(request)
+    }
+
+    fn ask_as(
+        &mut self,
+        now: Now,
+        request: RequestId,
+        packet: PacketId,
+        body: Bytes,
+        deadline: Option<Duration>,
+    ) -> Result<(), Misuse> {
         if body.len() > MAX_BODY {
             return Err(Misuse::TooLarge);
         }
@@ -468,11 +493,10 @@ impl Client {
         if !self.requests.has_room(body.len()) || !self.room(Channel::Message) {
             return Err(Misuse::TooManyRequests);
         }
-        let request = self.next_request();
         let deadline = now.mono + deadline.unwrap_or(DEFAULT_DEADLINE);
         self.requests.ask(request, packet, body, deadline);
         self.ask_all(now);
-        Ok(request)
+        Ok(())
     }
 
     /// Wants another transport, or none.

@@ -51,7 +51,7 @@ impl Client {
         match (waiting, answer.1) {
             (Waiting::App(request), Ok(body)) => {
                 self.requests.done(request);
-                self.event(ClientEvent::Response { request, result: Ok(body) });
+                self.respond(now, request, Ok(body));
             }
             //= spec: packets-10
             (Waiting::App(request), Err(e))
@@ -59,7 +59,7 @@ impl Client {
                     && self.requests.again_at(request, now.mono + asked_wait(&e)) => {}
             (Waiting::App(request), Err(e)) => {
                 self.requests.done(request);
-                self.event(ClientEvent::Response { request, result: Err(refusal(e)) });
+                self.respond(now, request, Err(refusal(e)));
             }
             (Waiting::Send(order), Ok(body)) => match v2::SendResponse::decode(body) {
                 Ok(response) => self.sent(order, &response),
@@ -85,8 +85,7 @@ impl Client {
                 }
             }
             (Waiting::Snapshot, Ok(body)) => {
-                let page = v2::SnapshotResponse::decode(body).ok();
-                if page.and_then(|page| self.inbox.snapshot(page)).is_none() {
+                if self.inbox.snapshot_page(body).is_none() {
                     self.break_off(now);
                 }
             }
@@ -207,10 +206,9 @@ impl Client {
             self.request(now, Channel::Sync, PacketId::SYNC, body, Waiting::Sync, None);
         }
         if self.sync_at.is_none()
-            && let Some(request) = self.inbox.next_snapshot()
+            && let Some((packet, body)) = self.inbox.next_snapshot()
         {
-            let body = request.encode_to_vec().into();
-            self.request(now, Channel::Sync, PacketId::SNAPSHOT, body, Waiting::Snapshot, None);
+            self.request(now, Channel::Sync, packet, body, Waiting::Snapshot, None);
         }
         if self.receipts_at.is_none()
             && let Some(owed) = self.inbox.next_receipts()
@@ -288,7 +286,7 @@ impl Client {
                 Some(Waiting::Delivered(_)) => self.inbox.receipts_failed(),
                 Some(Waiting::App(request)) => {
                     self.requests.done(request);
-                    self.event(ClientEvent::Response { request, result: Err(Failure::Disconnected) });
+                    self.respond(now, request, Err(Failure::Disconnected));
                 }
                 None => {}
             }

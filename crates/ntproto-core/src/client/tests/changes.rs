@@ -99,6 +99,7 @@ fn asked_after(w: &World) -> Bytes {
     v2::SnapshotRequest::decode(packet.body.clone()).unwrap().after
 }
 
+//= proof: messages-22
 #[test]
 fn what_is_too_far_behind_is_skipped_and_made_up_for() {
     let mut saved =
@@ -125,6 +126,16 @@ fn what_is_too_far_behind_is_skipped_and_made_up_for() {
         .filter_map(|e| if let ClientEvent::Gap(g) = e { Some((g.from_seq, g.to_seq)) } else { None })
         .collect();
     assert_eq!(gaps, [(1, 3)]);
+    // Friends and groups, too, in pages.
+    let friend = |uin| v2::Friend { uin, ..Default::default() };
+    let page = |uin, has_more| v2::FriendsResponse { friends: Vec::from([friend(uin)]), has_more };
+    w.answer(PacketId::FRIENDS, page(4, true).encode_to_vec());
+    w.answer(PacketId::FRIENDS, page(9, false).encode_to_vec());
+    assert!(!applied(&w).iter().any(|apply| apply.snapshot));
+    let groups = v2::GroupsResponse { groups: Vec::from([group(3)]), has_more: false };
+    w.answer(PacketId::GROUPS, groups.encode_to_vec());
+    assert!(w.took(|e| matches!(e, ClientEvent::Friend(f) if f.uin == 9)));
+    assert!(w.took(|e| matches!(e, ClientEvent::Group(g) if *g == group(3))));
     assert!(applied(&w).iter().any(|apply| apply.snapshot));
     let all: Vec<_> = applied(&w).iter().flat_map(|apply| apply.gaps.clone()).collect();
     assert!(all.iter().any(|gap| (gap.from_seq, gap.to_seq) == (3, 900)), "from what was known");
@@ -147,12 +158,14 @@ fn a_snapshot_that_is_owed_is_fetched_after_a_restart() {
     w.call(Command::Start).unwrap();
     assert!(w.asked_sync().is_none());
     answer_snapshot(&mut w, Vec::new(), false);
+    w.answer(PacketId::FRIENDS, Vec::new());
+    w.answer(PacketId::GROUPS, Vec::new());
     assert_eq!(w.asked_sync().unwrap().cursor, 40);
 }
 
 #[test]
 fn pages_that_make_no_sense_end_the_connection() {
-    let wrong: [fn(&mut World); 3] = [
+    let wrong: [fn(&mut World); 5] = [
         |w| too_long(w, 40),
         |w| {
             too_long(w, 50);
@@ -162,6 +175,21 @@ fn pages_that_make_no_sense_end_the_connection() {
             too_long(w, 50);
             let twice = Vec::from([state(talk(), 1, 1), state(talk(), 2, 1)]);
             answer_snapshot(w, twice, false);
+        },
+        |w| {
+            too_long(w, 50);
+            answer_snapshot(w, Vec::new(), false);
+            let friends = Vec::from([v2::Friend::default()]);
+            w.answer(PacketId::FRIENDS, v2::FriendsResponse { friends, has_more: false }.encode_to_vec());
+        },
+        |w| {
+            too_long(w, 50);
+            answer_snapshot(w, Vec::new(), false);
+            w.answer(PacketId::FRIENDS, Vec::new());
+            w.answer(
+                PacketId::GROUPS,
+                v2::GroupsResponse { has_more: true, ..Default::default() }.encode_to_vec(),
+            );
         },
     ];
     for wrong in wrong {

@@ -10,6 +10,7 @@ enum Step {
     Send(u8, Option<u64>),
     Act(u8, u8, bool),
     Read(u64),
+    Presence(u32),
     Request,
     Confirm(u64),
     Push(u64),
@@ -39,6 +40,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (any::<u8>(), prop::option::of(0..9_000u64)).prop_map(|(n, ms)| Step::Send(n, ms)),
         3 => (any::<u8>(), any::<u8>(), any::<bool>()).prop_map(|(n, about, edit)| Step::Act(n, about, edit)),
         2 => (0..9u64).prop_map(Step::Read),
+        1 => (0..3u32).prop_map(Step::Presence),
         1 => Just(Step::Request),
         1 => (0..9u64).prop_map(Step::Confirm),
         4 => (1..9u64).prop_map(Step::Push),
@@ -89,6 +91,7 @@ fn apply(w: &mut World, step: Step) {
             let _ =
                 w.call(Command::Send { conversation: talk(), client_msg_id, body, deadline: None, action });
         }
+        Step::Presence(n) => drop(w.call(Command::SetPresence(State::from_wire(n).unwrap()))),
         Step::Read(seq) => drop(w.call(Command::Read { conversation: talk(), seq })),
         Step::Request => {
             let _ = w.call(Command::Request { packet: PacketId(0x8001), body: Bytes::new(), deadline: None });
