@@ -10,6 +10,7 @@ use ntproto_core::wire::frame::FrameType;
 use ntproto_core::wire::packet::PacketId;
 use ntproto_core::{channel, client, endpoint, liveness, session, wire};
 use ntproto_hub::store::execute;
+use ntproto_hub::{Rate, config as hub};
 use ntproto_quic::config;
 
 /// The cells of every table row of a page.
@@ -104,6 +105,12 @@ fn records() {
 
 #[test]
 fn limits() {
+    let often = |rate: Rate| match rate.every() {
+        every if every > Duration::from_secs(1) => {
+            format!("{}, then one each {}", rate.burst(), seconds(every))
+        }
+        every => format!("{}, then {:.0} a second", rate.burst(), 1.0 / every.as_secs_f64()),
+    };
     let code = BTreeMap::from([
         ("frame header", bytes(wire::frame::HEADER_LEN)),
         ("frame checksum", bytes(wire::frame::TRAILER_LEN)),
@@ -142,6 +149,12 @@ fn limits() {
         ("lifetime of an invitation", seconds(ntproto_hub::config::MAX_INVITATION_LIFETIME)),
         ("devices in use", execute::MAX_LIVE_DEVICES.to_string()),
         ("devices of an account, revoked ones included", execute::MAX_DEVICES.to_string()),
+        ("connections of an address that ask to come in", often(hub::AUTH_RATE)),
+        ("messages of a device", often(hub::DEVICE_MESSAGES)),
+        ("other requests of a device", often(hub::DEVICE_REQUESTS)),
+        ("messages to a conversation", often(hub::CONVERSATION_MESSAGES)),
+        ("TYPING of a device in a conversation", often(hub::TYPING_RATE)),
+        ("buckets of one kind", hub::MAX_BUCKETS.to_string()),
     ]);
     compare("limits", code);
 }

@@ -69,6 +69,17 @@ pub struct Now {
     pub unix: UnixMillis,
 }
 
+/// Whole milliseconds that are no less, as a peer is told to wait.
+///
+/// ```
+/// use core::time::Duration;
+/// assert_eq!(ntproto_core::time::whole_millis(Duration::from_micros(1_001)), 2);
+/// ```
+#[must_use]
+pub fn whole_millis(wait: Duration) -> u32 {
+    u32::try_from(wait.as_micros().div_ceil(1_000)).unwrap_or(u32::MAX)
+}
+
 /// The earlier of two optional deadlines.
 #[must_use]
 pub fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {

@@ -40,6 +40,24 @@ type Refused = (ErrorCode, &'static str);
 const BAD: Refused = (ErrorCode::BadCredential, "this credential is not valid for this device");
 
 impl Hub {
+    /// Counts a connection to its address, once, before its first bytes cost anything. Early data proves no address:
+    /// whoever sent it is counted when its transport is up. `false`: there were too many, and it was told when to
+    /// come again.
+    pub(crate) fn knock(&mut self, now: Now, id: ConnId) -> bool {
+        let Some(conn) = self.conns.get_mut(id) else { return false };
+        if !conn.bound || core::mem::replace(&mut conn.counted, true) {
+            return true;
+        }
+        let remote = conn.remote;
+        //= spec: limits-1
+        let Err(wait) = self.limits.knock(now.mono, remote.ip()) else { return true };
+        // One that has ended meanwhile has heard enough.
+        if self.endpoint_call(now, id, server::Command::Defer(wait)).is_ok() {
+            self.event(HubEvent::Refused { conn: id, remote, code: ErrorCode::RetryAfter });
+        }
+        false
+    }
+
     /// A device asks to come in. Its signature is verified.
     pub(crate) fn auth_request(&mut self, now: Now, id: ConnId, claims: Claims) {
         if self.clock.is_current(now.mono) {
@@ -57,6 +75,10 @@ impl Hub {
         self.inform(now, id, endpoint::Input::Bound(binding));
         let Some(conn) = self.conns.get_mut(id) else { return };
         conn.bound = true;
+        if !self.knock(now, id) {
+            return;
+        }
+        let Some(conn) = self.conns.get_mut(id) else { return };
         match core::mem::replace(&mut conn.state, State::Nobody) {
             State::Early(claims) => self.auth_request(now, id, claims),
             other => conn.state = other,

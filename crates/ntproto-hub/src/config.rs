@@ -6,6 +6,8 @@ use ntproto_core::client::MAX_BODY;
 use ntproto_core::endpoint::QUEUE_LIMIT;
 use ntproto_core::liveness::INTERVAL;
 
+use crate::limits::Rate;
+
 /// What an operator may set, and the bounds of everything the hub holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HubConfig {
@@ -59,6 +61,15 @@ pub struct HubConfig {
     pub max_remembered: usize,
     /// How long a drain waits for what is in the store.
     pub drain_timeout: Duration,
+    /// Connections from one address that may ask to come in; `None`, here and below: no limit. An address is an IPv4
+    /// address or a /64 of IPv6.
+    pub auth_rate: Option<Rate>,
+    /// Messages of one device.
+    pub device_messages: Option<Rate>,
+    /// Requests of one device other than messages, those to the application included.
+    pub device_requests: Option<Rate>,
+    /// Messages to one conversation, whoever sends them.
+    pub conversation_messages: Option<Rate>,
 }
 
 impl Default for HubConfig {
@@ -87,6 +98,10 @@ impl Default for HubConfig {
             max_ask_time: Duration::from_secs(60),
             max_remembered: 65_536,
             drain_timeout: Duration::from_secs(5),
+            auth_rate: Some(AUTH_RATE),
+            device_messages: Some(DEVICE_MESSAGES),
+            device_requests: Some(DEVICE_REQUESTS),
+            conversation_messages: Some(CONVERSATION_MESSAGES),
         }
     }
 }
@@ -116,6 +131,20 @@ pub const RETRY_AFTER: Duration = Duration::from_millis(200);
 pub const HOLD_ORDER: Duration = Duration::from_secs(5);
 /// Messages of a connection whose order is kept, of all conversations. A client has far fewer under way.
 pub const MAX_LINE: usize = 1024;
+/// Who may ask to come in from one address: a company behind it that comes back after a restart, all at once. Each
+/// costs a third of a millisecond, so one address takes less than a tenth of a processor for long.
+pub const AUTH_RATE: Rate = Rate::per_second(4_096, 256);
+/// Messages of one device: half an outbox that filled up offline at once, the rest in ten seconds. Nobody types so
+/// fast, and one device can't take more than some percent of what the store can do.
+pub const DEVICE_MESSAGES: Rate = Rate::per_second(5_000, 500);
+/// Requests of one device: it acknowledges what it receives and reads histories and members page by page.
+pub const DEVICE_REQUESTS: Rate = Rate::per_second(10_000, 1_000);
+/// Messages to one conversation: a large group in uproar. Each of them is read by all its members.
+pub const CONVERSATION_MESSAGES: Rate = Rate::per_second(10_000, 2_000);
+/// TYPING of one device in one conversation: one each 2 s, and the word that it has stopped right after it.
+pub const TYPING_RATE: Rate = Rate::one_each(2, Duration::from_secs(2));
+/// Buckets of one kind that are held: more than connections, and at about 120 bytes each 8 MB.
+pub const MAX_BUCKETS: usize = 65_536;
 /// What a client is told to wait when the store fails.
 pub const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
 /// The clock floor is asked for again so long after it could not be moved.

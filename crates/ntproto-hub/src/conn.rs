@@ -67,6 +67,8 @@ pub(crate) struct Conn {
     pub(crate) state: State,
     /// Its transport is up. Until then it may be a replay of early data.
     pub(crate) bound: bool,
+    /// It was counted to its address.
+    pub(crate) counted: bool,
     /// Its requests in the store, and their bytes.
     pub(crate) requests: usize,
     pub(crate) bytes: usize,
@@ -94,6 +96,7 @@ impl Conn {
             remote,
             state: State::Nobody,
             bound,
+            counted: false,
             requests: 0,
             bytes: 0,
             syncing: false,

@@ -24,6 +24,7 @@ use crate::challenges::Challenges;
 use crate::clock::ServerClock;
 use crate::config::{FAREWELL, HubConfig, SLOW_CONSUMER};
 use crate::conn::{Conn, Conns, Leaving, State};
+use crate::limits::Limits;
 use crate::push::{Online, Unconfirmed};
 use crate::replay::ReplayMemory;
 use crate::requests::{Handler, Request, handlers};
@@ -50,6 +51,7 @@ pub struct Hub {
     pub(crate) unconfirmed: Unconfirmed,
     pub(crate) replay: ReplayMemory,
     pub(crate) asks: Asks,
+    pub(crate) limits: Limits,
     challenges: Challenges,
     /// Connections whose AUTH_REQ waits for the clock: some of those there are, each once.
     pub(crate) parked: BTreeSet<ConnId>,
@@ -86,6 +88,7 @@ impl Hub {
         Self {
             replay: ReplayMemory::new(config.max_remembered),
             asks: Asks::default(),
+            limits: Limits::new(&config),
             config,
             keys,
             handlers: handlers(),
@@ -114,7 +117,9 @@ impl Hub {
             Input::Opened { conn, binding, remote } => self.opened(now, conn, binding, remote),
             Input::Bound { conn, binding } => self.bound(now, conn, binding),
             Input::Bytes { conn, channel, data } => {
-                self.inform(now, conn, endpoint::Input::Bytes { channel, data });
+                if self.knock(now, conn) {
+                    self.inform(now, conn, endpoint::Input::Bytes { channel, data });
+                }
             }
             Input::Writable { conn, channels } => {
                 self.inform(now, conn, endpoint::Input::Writable(channels));

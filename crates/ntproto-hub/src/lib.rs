@@ -17,6 +17,7 @@
 //! | `requests` | packets to transactions, outcomes to answers |
 //! | `asks` | packets of the application's, which the host answers |
 //! | `push` | what goes to devices unasked, and what happens when they do not read it |
+//! | `line`, `limits` | the order of messages, and how often who may ask |
 //! | `clock`, `replay` | server time, and the memory of AUTH_REQs |
 //! | `journal` | (debug builds only) a run written down, and its exact replay |
 #![no_std]
@@ -37,6 +38,7 @@ mod conn;
 mod hub;
 #[cfg(debug_assertions)]
 pub mod journal;
+mod limits;
 mod line;
 mod push;
 mod replay;
@@ -46,3 +48,4 @@ pub mod store;
 pub use api::{Ask, AskId, Command, ConnId, HubEvent, HubKeys, Input, Misuse, Output, Push, Stage};
 pub use config::HubConfig;
 pub use hub::Hub;
+pub use limits::{LONGEST_WAIT, Rate};

@@ -15,6 +15,8 @@ use ntproto_core::client::MAX_BODY;
 use ntproto_core::liveness::{LONGEST_INTERVAL, SHORTEST_INTERVAL};
 use ntproto_hub::HubConfig;
 
+use crate::bucket::Bucket;
+
 /// The UDP port, unless told otherwise.
 pub const DEFAULT_PORT: u16 = 7424;
 
@@ -45,6 +47,14 @@ pub struct ServerConfig {
     pub tcp_burst: u32,
     /// TCP connections one network may open a second after that.
     pub tcp_rate: u32,
+    /// Who may ask to come in from one address (a /64 of IPv6).
+    pub auth: Bucket,
+    /// Messages of one device.
+    pub message: Bucket,
+    /// Other requests of one device.
+    pub request: Bucket,
+    /// Messages to one conversation.
+    pub conversation: Bucket,
     /// The largest message body, in bytes.
     pub max_message: usize,
     /// How long a session ticket is good for.
@@ -91,6 +101,10 @@ impl Default for ServerConfig {
             max_half_open: ntproto_quic::config::MAX_HALF_OPEN,
             tcp_burst: ntproto_net::tcp::gate::BURST,
             tcp_rate: ntproto_net::tcp::gate::RATE,
+            auth: hub.auth_rate.into(),
+            message: hub.device_messages.into(),
+            request: hub.device_requests.into(),
+            conversation: hub.conversation_messages.into(),
             max_message: hub.max_body,
             ticket_lifetime: hub.ticket_lifetime,
             session_lifetime: hub.ticket_cap,
@@ -110,6 +124,9 @@ struct Setting {
     read: fn(&mut ServerConfig, &str) -> Option<()>,
     expected: &'static str,
 }
+
+const BURST: &str = "a number from 1 to 1000000";
+const RATE: &str = "a number from 1 to 1000000, or 0 for no limit";
 
 const SETTINGS: &[Setting] = &[
     Setting {
@@ -193,6 +210,46 @@ const SETTINGS: &[Setting] = &[
         key: "tcp_rate",
         read: |c, v| set(&mut c.tcp_rate, number(v, 1, 1 << 20)),
         expected: "a number from 1 to 1048576",
+    },
+    Setting {
+        key: "auth_burst",
+        read: |c, v| set(&mut c.auth.burst, number(v, 1, Bucket::MOST)),
+        expected: BURST,
+    },
+    Setting {
+        key: "auth_rate",
+        read: |c, v| set(&mut c.auth.rate, number(v, 0, Bucket::MOST)),
+        expected: RATE,
+    },
+    Setting {
+        key: "message_burst",
+        read: |c, v| set(&mut c.message.burst, number(v, 1, Bucket::MOST)),
+        expected: BURST,
+    },
+    Setting {
+        key: "message_rate",
+        read: |c, v| set(&mut c.message.rate, number(v, 0, Bucket::MOST)),
+        expected: RATE,
+    },
+    Setting {
+        key: "request_burst",
+        read: |c, v| set(&mut c.request.burst, number(v, 1, Bucket::MOST)),
+        expected: BURST,
+    },
+    Setting {
+        key: "request_rate",
+        read: |c, v| set(&mut c.request.rate, number(v, 0, Bucket::MOST)),
+        expected: RATE,
+    },
+    Setting {
+        key: "conversation_burst",
+        read: |c, v| set(&mut c.conversation.burst, number(v, 1, Bucket::MOST)),
+        expected: BURST,
+    },
+    Setting {
+        key: "conversation_rate",
+        read: |c, v| set(&mut c.conversation.rate, number(v, 0, Bucket::MOST)),
+        expected: RATE,
     },
     Setting {
         key: "max_message",
@@ -608,6 +665,8 @@ mod tests {
             ("open_registration = 'yes'", &[], &[], "write true or false"),
             ("log_level = 'loud'", &[], &[], "./ntp.toml: log_level = \"loud\": write error, warn"),
             ("log_format = 'xml'", &[], &[], "write text or json"),
+            ("message_rate = -1", &[], &[], "write a number from 1 to 1000000, or 0 for no limit"),
+            ("auth_burst = 0", &[], &[], "write a number from 1 to 1000000"),
             ("ticket_lifetime = 5", &[], &[], "write a number of seconds from 60 to 86400"),
             ("ticket_lifetime = -5", &[], &[], "write a number of seconds from 60 to 86400"),
             ("public_host = 'a b'", &[], &[], "write a host name or address"),

@@ -7,11 +7,14 @@
 //! | [`store`] | redb under the hub, and group commit |
 //! | [`keys`] | the server's keys, made at the first start |
 //! | [`config`] | settings and where they come from |
+//! | [`bucket`] | how often something may come, as a setting |
 //!
 //! All but [`node`] is behind the feature `runtime`, which is on by default.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+#[cfg(feature = "runtime")]
+pub mod bucket;
 #[cfg(feature = "runtime")]
 pub mod config;
 #[cfg(feature = "runtime")]

@@ -96,6 +96,22 @@ settings! {
     tcp_burst: "N",
     /// TCP connections one network may open a second after that.
     tcp_rate: "N",
+    /// Who may ask to come in from one address, at once.
+    auth_burst: "N",
+    /// And a second after that; 0 is no limit, here and below.
+    auth_rate: "N",
+    /// Messages of one device at once.
+    message_burst: "N",
+    /// And a second after that.
+    message_rate: "N",
+    /// Other requests of one device at once.
+    request_burst: "N",
+    /// And a second after that.
+    request_rate: "N",
+    /// Messages to one conversation at once.
+    conversation_burst: "N",
+    /// And a second after that.
+    conversation_rate: "N",
     /// The largest message, in bytes.
     max_message: "BYTES",
     /// How long a session ticket is good for.

@@ -4,12 +4,14 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use super::link::{Heard, Link, Told, read_close, write_close};
 use super::reassembly::Reassembler;
 use super::rules::{Phase, Side, Verdict, verdict};
 use super::{Closed, Input, Output, PeerError, WaitReason};
 use crate::binding::Binding;
+use crate::code::ErrorCode;
 use crate::session::handshake::{Carriage, MAX_AUTH_PAYLOAD};
 use crate::time::Instant;
 use crate::tx::TxBuf;
@@ -27,8 +29,8 @@ enum Taken {
     All,
     /// The peer's handshake message.
     Handshake(Vec<u8>),
-    /// The peer ended the connection.
-    End(Closed),
+    /// The peer ended the connection, and may have said when to come again.
+    End(Closed, Option<Duration>),
 }
 
 /// The part of an endpoint that does not care which side it is.
@@ -49,6 +51,7 @@ pub(super) struct Base<E> {
     pub(super) ticket_deadline: Option<Instant>,
     /// Set when it ended and nobody was told yet.
     closed: Option<Closed>,
+    wait_asked: Option<Duration>,
     /// What is to be told, in order.
     pub(super) events: VecDeque<E>,
 }
@@ -69,6 +72,7 @@ impl<E: Told> Base<E> {
             auth_deadline: Some(now + super::AUTH_TIMEOUT),
             ticket_deadline: None,
             closed: None,
+            wait_asked: None,
             events: VecDeque::new(),
         }
     }
@@ -175,7 +179,10 @@ impl<E: Told> Base<E> {
                 Ok(Taken::Frame) => {}
                 Ok(Taken::All) => return None,
                 Ok(Taken::Handshake(message)) => return Some(message),
-                Ok(Taken::End(why)) => self.end(why, ""),
+                Ok(Taken::End(why, wait)) => {
+                    self.wait_asked = wait;
+                    self.end(why, "");
+                }
                 Err(e) => {
                     // A bad frame tells nothing, not even what it held before it turned bad.
                     self.events.truncate(told);
@@ -208,7 +215,7 @@ impl<E: Told> Base<E> {
                 None => Taken::All,
                 Some(Heard::Nothing) => Taken::Frame,
                 Some(Heard::Answer(answer)) => Taken::Handshake(answer.into()),
-                Some(Heard::End(why)) => Taken::End(why),
+                Some(Heard::End(why, wait)) => Taken::End(why, wait),
             });
         }
         //= spec: tcp-1
@@ -239,7 +246,10 @@ impl<E: Told> Base<E> {
             Verdict::Take(_) | Verdict::Refuse(_) if self.early && self.side == Side::Server => {
                 Err(PeerError::TooEarly)
             }
-            Verdict::Take(_) => Ok(Taken::End(read_close(&payload))),
+            Verdict::Take(_) => {
+                let (why, wait) = read_close(&payload);
+                Ok(Taken::End(why, wait))
+            }
             Verdict::Skip | Verdict::Drop => Ok(Taken::Frame),
             Verdict::Refuse(_) => Err(PeerError::Unexpected),
         }
@@ -247,6 +257,20 @@ impl<E: Told> Base<E> {
 
     /// Ends the connection, once. The farewell stays to be sent unless the peer is past hearing it.
     pub(super) fn end(&mut self, why: Closed, detail: &str) {
+        self.end_for(why, detail, Duration::ZERO);
+    }
+
+    /// Ends it: the peer may come again after `wait`.
+    pub(super) fn defer(&mut self, wait: Duration) {
+        self.end_for(Closed::Local(ErrorCode::RetryAfter), "too many connections", wait);
+    }
+
+    /// What the peer that ended the connection asked to wait.
+    pub(super) const fn wait_asked(&self) -> Option<Duration> {
+        self.wait_asked
+    }
+
+    fn end_for(&mut self, why: Closed, detail: &str, wait: Duration) {
         if self.phase == Phase::Ended {
             return;
         }
@@ -260,11 +284,11 @@ impl<E: Told> Base<E> {
         // A refusal after a challenge is itself sealed, and has yet to leave.
         let refusal = matches!(why, Closed::Refused(_)) && self.side == Side::Server;
         match (kind, &mut self.link) {
-            (Some(kind), Some(link)) => link.push_close(kind, why.code(), detail),
+            (Some(kind), Some(link)) => link.push_close(kind, why.code(), detail, wait),
             //= spec: tcp-4
             //= spec: quic-7
             (Some(_), None) if self.early && self.side == Side::Client => {}
-            (Some(kind), None) => self.push_clear(kind, &write_close(why.code(), detail)),
+            (Some(kind), None) => self.push_clear(kind, &write_close(why.code(), detail, wait)),
             (None, _) if refusal => {}
             (None, _) => self.link = None,
         }

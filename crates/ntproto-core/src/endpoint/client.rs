@@ -327,6 +327,12 @@ impl ClientEndpoint {
         self.base.phase()
     }
 
+    /// What the server that ended the connection asked to wait before another.
+    #[must_use]
+    pub const fn wait_asked(&self) -> Option<Duration> {
+        self.base.wait_asked()
+    }
+
     /// Whether its AUTH_REQ is early data, and may be refused as such still.
     #[must_use]
     pub const fn is_early(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use bytes::Bytes;
 use ntproto_proto::v2;
@@ -17,7 +18,7 @@ use crate::crypto::CryptoProvider;
 use crate::crypto::schedule::{Direction, KeySchedule, NoiseSplit};
 use crate::liveness::{Heartbeat, Pulse};
 use crate::session::handshake::Carriage;
-use crate::time::Instant;
+use crate::time::{Instant, whole_millis};
 use crate::tx::TxBuf;
 use crate::wire::channel::{Channel, ChannelSet};
 use crate::wire::frame::{Flags, FrameType, Header, MAX_PAYLOAD};
@@ -48,7 +49,7 @@ pub(super) enum Heard {
     /// The server's answer to a device that answered its challenge.
     Answer(Bytes),
     /// The peer ends the connection.
-    End(Closed),
+    End(Closed, Option<Duration>),
 }
 
 /// An open connection.
@@ -171,7 +172,10 @@ impl Link {
                 }
             }
             FrameType::AuthResp => return Ok(Heard::Answer(plain)),
-            FrameType::Error | FrameType::Close => return Ok(Heard::End(read_close(&plain))),
+            FrameType::Error | FrameType::Close => {
+                let (why, wait) = read_close(&plain);
+                return Ok(Heard::End(why, wait));
+            }
             _ => return Err(PeerError::Malformed),
         }
         Ok(Heard::Nothing)
@@ -213,10 +217,10 @@ impl Link {
 
     /// Queues the farewell in place of everything else on CONTROL and forgets what waits: an
     /// acknowledged message is with its receiver already, all else is asked for again.
-    pub(super) fn push_close(&mut self, kind: FrameType, code: ErrorCode, detail: &str) {
+    pub(super) fn push_close(&mut self, kind: FrameType, code: ErrorCode, detail: &str, wait: Duration) {
         self.control.clear();
         self.queues = Default::default();
-        self.control.push_back((kind, write_close(code, detail)));
+        self.control.push_back((kind, write_close(code, detail, wait)));
     }
 
     /// Moves every sending key on and asks the peer to do the same.
@@ -296,13 +300,17 @@ impl Link {
 }
 
 /// The payload of ERROR and CLOSE.
-pub(super) fn write_close(code: ErrorCode, detail: &str) -> Vec<u8> {
+pub(super) fn write_close(code: ErrorCode, detail: &str, wait: Duration) -> Vec<u8> {
     let end = (0..=detail.len().min(MAX_DETAIL)).rev().find(|&n| detail.is_char_boundary(n)).unwrap_or(0);
-    v2::Error { code: code as u32, detail: detail[..end].into(), retry_after_ms: 0 }.encode_to_vec()
+    let retry_after_ms = whole_millis(wait);
+    v2::Error { code: code as u32, detail: detail[..end].into(), retry_after_ms }.encode_to_vec()
 }
 
-/// Reads one; whatever it holds, the connection is over.
-pub(super) fn read_close(payload: &[u8]) -> Closed {
+/// Reads one; whatever it holds, the connection is over. It may say how long to wait before the next.
+pub(super) fn read_close(payload: &[u8]) -> (Closed, Option<Duration>) {
+    let error = v2::Error::decode(payload).ok();
+    let wait = error.as_ref().filter(|e| e.retry_after_ms > 0);
+    let wait = wait.map(|e| Duration::from_millis(e.retry_after_ms.into()));
     //= spec: errors-1, frames-12
-    Closed::Peer(v2::Error::decode(payload).ok().and_then(|e| ErrorCode::from_wire(e.code)))
+    (Closed::Peer(error.and_then(|e| ErrorCode::from_wire(e.code))), wait)
 }

@@ -49,6 +49,8 @@ pub enum Command {
     UpdateKeys,
     /// Say goodbye.
     Close(ErrorCode),
+    /// Say goodbye with RETRY_AFTER: the client may come again after this time.
+    Defer(Duration),
 }
 
 /// What happened.
@@ -249,6 +251,13 @@ impl ServerEndpoint {
                     return Err(Misuse::State);
                 }
                 self.base.end(Closed::Local(code), "");
+                Ok(())
+            }
+            Command::Defer(wait) => {
+                if self.base.phase() == Phase::Ended {
+                    return Err(Misuse::State);
+                }
+                self.base.defer(wait);
                 Ok(())
             }
         }

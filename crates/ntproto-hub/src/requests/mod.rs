@@ -17,7 +17,7 @@ use ntproto_core::code::ErrorCode;
 use ntproto_core::dispatch::Table;
 use ntproto_core::endpoint::rules::Phase;
 use ntproto_core::ids::{DeviceId, Uin};
-use ntproto_core::time::{Now, UnixMillis};
+use ntproto_core::time::{Now, UnixMillis, whole_millis};
 use ntproto_core::wire::channel::Channel;
 use ntproto_core::wire::event::EventType;
 use ntproto_core::wire::packet::{Kind, Packet, PacketId};
@@ -105,6 +105,13 @@ impl Hub {
             || conn.bytes + packet.body.len() > self.config.max_request_bytes
             || (conn.syncing && packet.id == PacketId::SYNC);
         let to = Asker { conn: id, channel, id: packet.id, number };
+        // A message is counted when it is its turn: what waits behind another has drawn nothing.
+        //= spec: limits-1
+        if packet.id != PacketId::SEND
+            && let Err(wait) = self.limits.request(now.mono, session.device)
+        {
+            return self.defer(now, to, wait, "too many requests");
+        }
         if packet.id.is_application() {
             return self.ask_application(now, to, session, packet);
         }
@@ -140,6 +147,10 @@ impl Hub {
                 Some((talk, sent)) if busy => conn.line.again(now.mono, talk, sent, RETRY_AFTER),
                 Some((talk, sent)) => match conn.line.enter(now.mono, talk, sent) {
                     Ok(before) => {
+                        if let Err(wait) = self.limits.message(now.mono, session.device, talk) {
+                            conn.line.again(now.mono, talk, sent, wait);
+                            return self.defer(now, to, wait, "too many messages");
+                        }
                         if let Txn::Append(append) = &mut txn {
                             append.after = before;
                         }
@@ -282,7 +293,8 @@ impl Hub {
     }
 
     fn refusal(&mut self, now: Now, to: Asker, code: ErrorCode, detail: &str, wait: Duration) {
-        let error = v2::Error { code: code as u32, detail: detail.into(), retry_after_ms: millis(wait) };
+        let error =
+            v2::Error { code: code as u32, detail: detail.into(), retry_after_ms: whole_millis(wait) };
         self.reply(now, to, Kind::Error(to.number), error.encode_to_vec().into());
     }
 
@@ -305,11 +317,6 @@ const fn store_wait(error: StoreError) -> Duration {
         error if error.is_refusal() => Duration::ZERO,
         _ => UNAVAILABLE_RETRY,
     }
-}
-
-/// Whole milliseconds that are no less.
-fn millis(wait: Duration) -> u32 {
-    u32::try_from(wait.as_micros().div_ceil(1_000)).unwrap_or(u32::MAX)
 }
 
 fn read<M: Message + Default>(body: Bytes) -> Result<M, Refused> {

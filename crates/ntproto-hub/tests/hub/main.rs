@@ -9,5 +9,6 @@ mod hostile;
 mod journal;
 mod limits;
 mod messages;
+mod rates;
 mod shape;
 mod states;

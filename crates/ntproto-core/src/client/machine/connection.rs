@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 
 use ntproto_proto::v2;
 
-use super::{CONNECT_TIMEOUT, Client, FAREWELL, Link, Op, SETTLED_AFTER};
+use super::{CONNECT_TIMEOUT, Client, FAREWELL, Link, MAX_PAUSE, Op, SETTLED_AFTER};
 use crate::binding::{Binding, TransportId};
 use crate::client::requests::Waiting;
 use crate::client::session::Mend;
@@ -170,7 +170,9 @@ impl Client {
             self.stop(now, stopped);
             return;
         }
-        let retry_in = self.backoff.next(&mut self.rng);
+        //= spec: liveness-6
+        let asked = endpoint.wait_asked().unwrap_or_default().min(MAX_PAUSE);
+        let retry_in = self.backoff.next(&mut self.rng).max(asked);
         let retry_at = now.mono + retry_in;
         self.event(ClientEvent::Offline { why: Down::Closed(why), retry_in });
         if endpoint.has_pending() {

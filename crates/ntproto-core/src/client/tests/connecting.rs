@@ -148,3 +148,38 @@ fn the_ticket_is_renewed_at_two_thirds() {
     assert_eq!(after, before + 1);
     assert_eq!(w.server.as_ref().unwrap().phase(), Phase::Open);
 }
+
+//= proof: liveness-6
+#[test]
+fn a_server_that_says_when_to_come_again_is_believed_within_reason() {
+    for (asked, waits) in [(0, 1_000), (700, 1_000), (7_000, 7_000), (3_600_000, 60_000)] {
+        for open in [false, true] {
+            let mut w = if open { World::online() } else { World::with(Saved::default()) };
+            if !open {
+                w.undecided = true;
+                w.client.call(w.now(), Command::Start).unwrap();
+                w.run();
+            }
+            let (now, wait) = (w.now(), Duration::from_millis(asked));
+            w.server.as_mut().unwrap().call(now, &mut w.rng, server::Command::Defer(wait)).unwrap();
+            w.serve();
+            w.run();
+            let told = Duration::from_millis(waits);
+            assert!(w.took(|e| matches!(e, ClientEvent::Offline { retry_in, why: Down::Closed(Closed::Peer(Some(ErrorCode::RetryAfter))) } if *retry_in == told)));
+            let connects = w.connects;
+            w.later(waits - 1);
+            assert_eq!(w.connects, connects);
+            w.later(1);
+            assert_eq!(w.connects, connects + 1);
+        }
+    }
+    // Another network is another matter.
+    let mut w = World::online();
+    let (now, wait) = (w.now(), Duration::from_secs(60));
+    w.server.as_mut().unwrap().call(now, &mut w.rng, server::Command::Defer(wait)).unwrap();
+    w.serve();
+    w.run();
+    w.client.handle(w.now(), Input::NetworkChanged);
+    w.run();
+    assert!(w.client.machine().is_online());
+}

@@ -44,9 +44,9 @@ fn details_are_for_people() {
     for detail in ["", "revoked", "REVOKED 35", long.as_str(), "\u{1b}[2J\r\n"] {
         let error = v2::Error { code: ErrorCode::GoingAway as u32, detail: detail.into(), retry_after_ms: 0 };
         let payload = prost::Message::encode_to_vec(&error);
-        assert_eq!(link::read_close(&payload), Closed::Peer(Some(ErrorCode::GoingAway)));
+        assert_eq!(link::read_close(&payload), (Closed::Peer(Some(ErrorCode::GoingAway)), None));
     }
-    let ours = link::write_close(ErrorCode::Normal, &"ä".repeat(500));
+    let ours = link::write_close(ErrorCode::Normal, &"ä".repeat(500), Duration::ZERO);
     let ours: v2::Error = prost::Message::decode(&ours[..]).unwrap();
     assert_eq!(ours.detail, "ä".repeat(100), "200 bytes, and no half of a letter");
 }
@@ -74,6 +74,6 @@ fn used_up_numbers_end_the_session() {
 fn an_unknown_code_is_a_failure_without_further_meaning() {
     let error = v2::Error { code: 9_999, ..Default::default() };
     let closed = link::read_close(&prost::Message::encode_to_vec(&error));
-    assert_eq!(closed, Closed::Peer(None));
+    assert_eq!(closed, (Closed::Peer(None), None));
     assert_eq!(link::read_close(b"\xff"), closed, "as one that can't be read");
 }

@@ -44,7 +44,7 @@ fn received(kind: u8, flags: Flags, channel: Channel, plain: &[u8]) -> Result<us
     let heard = link.receive(at(1).mono, Phase::Open, &header, &payload, &mut events)?;
     // That a frame opened is told of any.
     assert!(matches!(events.pop_front(), Some(server::Event::Confirmed)));
-    Ok(events.len() + usize::from(matches!(heard, link::Heard::End(_))))
+    Ok(events.len() + usize::from(matches!(heard, link::Heard::End(..))))
 }
 
 //= proof: frames-7, frames-8
