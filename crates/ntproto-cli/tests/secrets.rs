@@ -138,6 +138,10 @@ fn logs_at_the_highest_level_hold_no_secret() {
         secrets.push((kind.to_owned(), decode(code)));
     }
     assert!(secrets.len() >= 18, "{}", secrets.len());
+    for profile in ["a", "a2", "b"] {
+        let store = std::fs::read(home.join("profiles").join(profile).join("store.redb")).unwrap();
+        said.push((format!("the store of {profile}"), store));
+    }
     for (place, text) in &said {
         for (name, secret) in &secrets {
             assert!(!finds(text, secret), "{place} holds {name}");

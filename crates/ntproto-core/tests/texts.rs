@@ -80,7 +80,15 @@ fn ends_and_misuse() {
     use endpoint::Misuse as E;
     told_apart(&[E::State, E::QueueFull, E::TooLarge, E::Channel]);
     use client::Misuse as M;
-    let all = [M::State, M::TooLarge, M::OutboxFull, M::TooManyRequests, M::DuplicateId, M::NotMember];
+    let all = [
+        M::State,
+        M::TooLarge,
+        M::OutboxFull,
+        M::TooManyRequests,
+        M::DuplicateId,
+        M::UnknownId,
+        M::NotMember,
+    ];
     told_apart(&all);
     assert!(M::TooLarge.to_string().contains(&(MAX_BODY / 1024).to_string()));
     told_apart(&[StoreError::Full, StoreError::Failed, StoreError::Damaged]);
@@ -89,6 +97,7 @@ fn ends_and_misuse() {
         Failure::Refused(Some(ErrorCode::Forbidden), "why".into()),
         Failure::Refused(None, "why".into()),
         Failure::DeadlineExceeded,
+        Failure::Cancelled,
         Failure::Disconnected,
         Failure::Store(StoreError::Full),
     ]);

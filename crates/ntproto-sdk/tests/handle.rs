@@ -126,6 +126,88 @@ fn a_dropped_send_is_sent_and_one_never_polled_is_not() {
     assert_eq!(bodies, ["dropped at once", "dropped on its way", "last"]);
 }
 
+/// At every step of its way a `send` may be dropped: what became of the message is known by its id, at once or later.
+#[test]
+fn a_send_dropped_at_any_step_has_an_outcome() {
+    let (mut world, a, b) = pair(31);
+    let mut theirs = b.events().unwrap();
+    let to = uin(&b);
+    let with = |n: u8| SendOptions { deadline: None, client_msg_id: Some(ClientMsgId([n; 16])) };
+    let mut expected = Vec::new();
+    for step in 0u8.. {
+        let (mut done, mut polls) = (false, 0);
+        {
+            let mut future = pin!(a.send_with(to, vec![step], with(step)));
+            while polls < step && !done {
+                done = poll_once(future.as_mut()).is_ready();
+                polls += 1;
+                world.run_for(Duration::from_millis(5));
+            }
+        }
+        if step == 0 {
+            world.run_for(Duration::from_secs(1));
+            assert_eq!(world.block_on(a.outcome(ClientMsgId([0; 16]))), Ok(None), "never asked for");
+            assert_eq!(world.block_on(a.outbox()), Ok(vec![]));
+        } else {
+            expected.push(step);
+        }
+        if done {
+            break;
+        }
+    }
+    let got = world.block_on(messages(&mut theirs, expected.len()));
+    assert!(got.iter().map(|m| m.stored.body[0]).eq(expected.iter().copied()));
+    world.run_for(Duration::from_secs(1));
+    for (step, conv_seq) in expected.iter().zip(1..) {
+        let outcome = world.block_on(a.outcome(ClientMsgId([*step; 16]))).unwrap();
+        assert!(matches!(outcome, Some(SendOutcome::Stored { conv_seq: n, .. }) if n == conv_seq));
+    }
+    // Queued while there is no server: known to be queued, and resolved when there is one.
+    world.up = false;
+    {
+        let mut future = pin!(a.send_with(to, "waits", with(200)));
+        for _ in 0..5 {
+            assert!(poll_once(future.as_mut()).is_pending());
+            world.run_for(Duration::from_millis(5));
+        }
+    }
+    let waits = world.block_on(a.outbox()).unwrap();
+    assert_eq!(waits.iter().map(|entry| entry.client_msg_id.0[0]).collect::<Vec<_>>(), [200]);
+    assert_eq!(world.block_on(a.outcome(ClientMsgId([200; 16]))), Ok(None));
+    world.up = true;
+    assert_eq!(world.block_on(message(&mut theirs)).stored.body, "waits");
+    world.run_for(Duration::from_secs(1));
+    let outcome = world.block_on(a.outcome(ClientMsgId([200; 16]))).unwrap();
+    assert!(matches!(outcome, Some(SendOutcome::Stored { .. })), "{outcome:?}");
+}
+
+#[test]
+fn a_message_is_given_up_before_it_left_or_after() {
+    let (mut world, a, b) = pair(32);
+    let mut theirs = b.events().unwrap();
+    let to = uin(&b);
+    world.up = false;
+    let waits = world.block_on(a.enqueue(to, "given up")).unwrap();
+    world.block_on(a.enqueue(to, "kept")).unwrap();
+    // The link is not known to be down yet: the message may be on its way.
+    world.block_on(a.cancel(waits)).unwrap();
+    assert_eq!(world.block_on(a.cancel(ClientMsgId([9; 16]))), Err(SendError::Misuse(Misuse::UnknownId)));
+    world.run_for(Duration::from_secs(60));
+    let never = world.block_on(a.enqueue(to, "never left")).unwrap();
+    world.block_on(a.cancel(never)).unwrap();
+    world.up = true;
+    assert_eq!(world.block_on(message(&mut theirs)).stored.body, "kept");
+    world.run_for(Duration::from_secs(5));
+    for id in [waits, never] {
+        let outcome = world.block_on(a.outcome(id)).unwrap();
+        assert_eq!(outcome, Some(SendOutcome::Failed(ntproto_sdk::Failure::Cancelled)));
+    }
+    // Too late: it was stored, and stays so.
+    let sent = world.block_on(a.send(to, "stored")).unwrap();
+    assert_eq!(world.block_on(a.cancel(sent.client_msg_id)), Err(SendError::Misuse(Misuse::UnknownId)));
+    assert_eq!(world.block_on(message(&mut theirs)).stored.body, "stored");
+}
+
 #[test]
 fn deadlines_end_a_send_with_or_without_a_server() {
     let (mut world, a, b) = pair(3);

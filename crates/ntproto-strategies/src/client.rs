@@ -131,6 +131,8 @@ pub enum OwnedCommand {
     Request(u16, Vec<u8>, Option<Duration>),
     /// [`Command::SetPresence`].
     SetPresence(State),
+    /// [`Command::Cancel`].
+    Cancel([u8; 16]),
     /// [`Command::Confirm`].
     Confirm(u64),
     /// [`Command::RefreshTicket`].
@@ -161,6 +163,7 @@ impl OwnedCommand {
                 deadline: *deadline,
             },
             Self::SetPresence(state) => Command::SetPresence(*state),
+            Self::Cancel(id) => Command::Cancel(ClientMsgId(*id)),
             Self::Confirm(position) => Command::Confirm(*position),
             Self::RefreshTicket => Command::RefreshTicket,
             Self::UpdateKeys => Command::UpdateKeys,
@@ -181,6 +184,7 @@ pub fn command() -> impl Strategy<Value = OwnedCommand> {
         2 => (ids::conversation(), 0..60u64).prop_map(|(conversation, seq)| OwnedCommand::Read(conversation, seq)),
         3 => (packets::id(), body(), deadline())
             .prop_map(|(id, body, deadline)| OwnedCommand::Request(id.0, body, deadline)),
+        2 => ids::client_msg_id().prop_map(|id| OwnedCommand::Cancel(id.0)),
         2 => (0..60u64).prop_map(OwnedCommand::Confirm),
         1 => prop::sample::select(&State::ALL[..]).prop_map(OwnedCommand::SetPresence),
         1 => Just(OwnedCommand::RefreshTicket),
@@ -313,6 +317,7 @@ pub fn event() -> impl Strategy<Value = ClientEvent> {
     let id = || (0..9u64).prop_map(RequestId);
     let failure = prop_oneof![
         Just(Failure::DeadlineExceeded),
+        Just(Failure::Cancelled),
         Just(Failure::Disconnected),
         prop::sample::select(ErrorCode::ALL).prop_map(|code| Failure::Refused(Some(code), String::new())),
     ];

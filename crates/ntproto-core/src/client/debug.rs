@@ -51,6 +51,7 @@ impl fmt::Debug for Command {
                 .field("deadline", deadline)
                 .finish(),
             Self::SetPresence(state) => f.debug_tuple("SetPresence").field(state).finish(),
+            Self::Cancel(id) => f.debug_tuple("Cancel").field(id).finish(),
             Self::Confirm(position) => f.debug_tuple("Confirm").field(position).finish(),
             Self::RefreshTicket => f.write_str("RefreshTicket"),
             Self::UpdateKeys => f.write_str("UpdateKeys"),

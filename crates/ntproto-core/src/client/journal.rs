@@ -110,6 +110,10 @@ impl Machine for Client {
             Command::RefreshTicket => to.u8(4),
             Command::UpdateKeys => to.u8(5),
             Command::Close => to.u8(6),
+            Command::Cancel(id) => {
+                to.u8(9);
+                to.blob(&id.0);
+            }
         }
     }
 
@@ -134,6 +138,7 @@ impl Machine for Client {
             6 => Command::Close,
             7 => Command::Read { conversation: ConversationId(from.sized()?), seq: from.u64()? },
             8 => Command::SetPresence(State::from_wire(from.u8()?.into()).ok_or(Malformed)?),
+            9 => Command::Cancel(ClientMsgId(from.sized()?)),
             _ => return Err(Malformed),
         })
     }

@@ -136,6 +136,9 @@ pub enum Command {
     /// answer is a [`v2::PresenceSetResponse`], `stale` if it lost every time: then it is as its record says. Lost with
     /// the connection, but for this: an online one is online on the next connection too.
     SetPresence(State),
+    /// Give a message up. One that may have reached the server is asked after, as one whose deadline passed is: the
+    /// outcome is `Sent`, or `SendFailed` with [`Failure::Cancelled`].
+    Cancel(ClientMsgId),
     /// The application is done with everything up to this position. One above what it was told is ignored.
     Confirm(u64),
     /// Renew the ticket now.
@@ -221,7 +224,8 @@ pub enum ClientEvent {
         /// The server's time of storing.
         stored_ms: u64,
     },
-    /// The deadline passed while the message was on its way: whether it was stored is being found out.
+    /// The message was given up on its way, by its deadline or by the application: whether it was stored is being
+    /// found out. Comes once for a message.
     SendExpired {
         /// The command.
         request: RequestId,
@@ -279,6 +283,8 @@ pub enum Failure {
     Refused(Option<ErrorCode>, alloc::string::String),
     /// The deadline passed and nothing was done.
     DeadlineExceeded,
+    /// The application gave the message up, and it was not stored.
+    Cancelled,
     /// The connection was lost before an answer.
     Disconnected,
     /// The local disk failed.
@@ -292,6 +298,7 @@ impl fmt::Display for Failure {
             Self::Refused(Some(code), detail) => write!(f, "refused: {code} ({detail})"),
             Self::Refused(None, detail) => write!(f, "refused: {detail}"),
             Self::DeadlineExceeded => f.write_str("DEADLINE_EXCEEDED"),
+            Self::Cancelled => f.write_str("the message was given up"),
             Self::Disconnected => f.write_str("the connection was lost"),
             Self::Store(e) => write!(f, "the local store failed: {e}"),
         }
@@ -358,6 +365,8 @@ pub enum Misuse {
     TooManyRequests,
     /// The key names another message that waits.
     DuplicateId,
+    /// No message with this key waits: it is settled, or never was.
+    UnknownId,
     /// This account is no member of that conversation.
     NotMember,
 }
@@ -370,6 +379,7 @@ impl fmt::Display for Misuse {
             Self::OutboxFull => "the outbox is full",
             Self::TooManyRequests => "too many requests at once",
             Self::DuplicateId => "another message with this id waits",
+            Self::UnknownId => "no message with this id waits",
             Self::NotMember => "this account is no member of that conversation",
         })
     }

@@ -58,6 +58,16 @@ pub(super) enum Expiry {
     Unknown(u64, ClientMsgId),
 }
 
+/// A message that is given up.
+pub(super) enum Cancel {
+    /// It never left.
+    Unsent(u64),
+    /// It may have been stored: that is found out. `told`: that it is, was said before.
+    Unknown { entry: OutboxEntry, told: bool },
+    /// It was given up before.
+    Again,
+}
+
 /// The messages of one conversation that are to be sent or in flight. There is none without such a message.
 #[derive(Default)]
 struct Lane {
@@ -327,6 +337,29 @@ impl Outbox {
     /// Where a message goes.
     pub(super) fn conversation(&self, order: u64) -> Option<ConversationId> {
         self.entries.get(&order).map(|e| e.saved.conversation)
+    }
+
+    /// Gives a message up; `None` when none with this key waits for an outcome.
+    pub(super) fn cancel(&mut self, id: &ClientMsgId) -> Option<Cancel> {
+        let order = self.order_of(id)?;
+        let entry = self.entries.get_mut(&order).filter(|e| e.state != State::Settling)?;
+        if entry.saved.expires == Some(OutboxEntry::CANCELLED) {
+            return Some(Cancel::Again);
+        }
+        entry.saved.expires = Some(OutboxEntry::CANCELLED);
+        let told = core::mem::replace(&mut entry.expired, true);
+        if let Some(at) = entry.deadline.take() {
+            self.deadlines.remove(&(at, order));
+        }
+        Some(match entry.maybe_sent {
+            true => Cancel::Unknown { entry: entry.saved.clone(), told },
+            false => Cancel::Unsent(order),
+        })
+    }
+
+    /// Whether the application gave it up.
+    pub(super) fn is_cancelled(&self, order: u64) -> bool {
+        self.entries.get(&order).is_some_and(|e| e.saved.expires == Some(OutboxEntry::CANCELLED))
     }
 
     /// The next deadline.

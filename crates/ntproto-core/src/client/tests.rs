@@ -2,6 +2,7 @@
 //! The client against a scripted server and a scripted disk, which stand here; the tests, by concept:
 
 mod answers;
+mod cancelling;
 mod changes;
 mod connecting;
 mod early;

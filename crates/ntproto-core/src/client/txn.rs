@@ -14,7 +14,7 @@ use crate::time::UnixMillis;
 /// One transaction. The host runs each whole or not at all, in order, and answers when it is durable.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ClientTxn {
-    /// A message to be sent.
+    /// A message to be sent. With the order of one that waits: it takes that one's place.
     Enqueue(OutboxEntry),
     /// Changes of the inbox, settled messages, and the cursor behind them.
     Apply(Apply),
@@ -41,7 +41,7 @@ pub struct OutboxEntry {
     pub conversation: ConversationId,
     /// What.
     pub body: Bytes,
-    /// Give up after this.
+    /// Give up after this. [`CANCELLED`](Self::CANCELLED): it was given up.
     pub expires: Option<UnixMillis>,
     /// What it does.
     pub action: SendAction,
@@ -115,6 +115,11 @@ impl Owed {
     pub const fn is_nothing(self) -> bool {
         self.delivered == 0 && self.read == 0
     }
+}
+
+impl OutboxEntry {
+    /// What [`expires`](Self::expires) says of a message that the application gave up: no deadline is that early.
+    pub const CANCELLED: UnixMillis = UnixMillis(0);
 }
 
 /// What one transaction changes together.

@@ -193,3 +193,56 @@ impl Drop for Waiting<'_> {
         drop(slot);
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::pin::{Pin, pin};
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+        future.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    const ID: ClientMsgId = ClientMsgId([1; 16]);
+
+    /// What may be told of a message, in order; the last settles it.
+    fn told() -> [ClientEvent; 3] {
+        let request = RequestId(7);
+        [
+            ClientEvent::Queued { request, client_msg_id: ID },
+            ClientEvent::SendExpired { request, client_msg_id: ID },
+            ClientEvent::SendFailed { request, client_msg_id: ID, why: Failure::Cancelled },
+        ]
+    }
+
+    #[test]
+    fn one_that_is_dropped_at_any_step_leaves_nothing() {
+        for want in [Want::Taken, Want::Queued, Want::Settled] {
+            for steps in 0..=4 {
+                let calls = Calls::default();
+                {
+                    let waiting = calls.open(want);
+                    let id = waiting.id;
+                    let mut reply = pin!(waiting.reply());
+                    for step in 0..steps {
+                        if poll(reply.as_mut()).is_ready() {
+                            break;
+                        }
+                        match step {
+                            0 => calls.called(id, Ok(RequestId(7))),
+                            step => calls.event(&told()[step - 1]),
+                        }
+                    }
+                }
+                // What is told after it was dropped leaves nothing either.
+                calls.called(CallId(1), Ok(RequestId(7)));
+                told().iter().for_each(|event| calls.event(event));
+                let table = calls.lock();
+                assert!(table.slots.is_empty() && table.by_request.is_empty(), "{want:?}, {steps}");
+            }
+        }
+    }
+}

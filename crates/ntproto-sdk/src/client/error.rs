@@ -33,7 +33,9 @@ impl std::error::Error for Ended {}
 pub enum SendError {
     /// The deadline passed; the message was not stored and will not be.
     DeadlineExceeded,
-    /// The deadline passed while the message was on its way. Whether it was stored is being found out:
+    /// It was given up by [`Client::cancel`](crate::Client::cancel), and was not stored.
+    Cancelled,
+    /// The message was given up on its way, by its deadline or by [`Client::cancel`](crate::Client::cancel). Whether it was stored is being found out:
     /// [`Event::Sent`](crate::Event::Sent) or [`Event::SendFailed`](crate::Event::SendFailed) will say so, and
     /// [`Client::outcome`](crate::Client::outcome) later.
     Unresolved(ClientMsgId),
@@ -54,8 +56,9 @@ impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::DeadlineExceeded => f.write_str("DEADLINE_EXCEEDED: the message was not sent"),
+            Self::Cancelled => f.write_str("the message was given up and not sent"),
             Self::Unresolved(id) => {
-                write!(f, "DEADLINE_EXCEEDED: whether message {id} was sent is being found out")
+                write!(f, "the message was given up: whether {id} was sent is being found out")
             }
             Self::Refused(code, detail) => Failure::Refused(*code, detail.clone()).fmt(f),
             Self::Store(error) => error.fmt(f),

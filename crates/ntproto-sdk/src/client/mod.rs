@@ -222,6 +222,36 @@ impl Client {
         Ok(self.call(call, want).await)
     }
 
+    /// Gives up a message of this device that waits. What comes of it is an event: [`Event::SendFailed`] with
+    /// [`Failure::Cancelled`], or [`Event::Sent`] when the server had stored it already; later
+    /// [`outcome`](Self::outcome) knows. Never sent, it is over soon; else the server is asked when it is there.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use ntproto_sdk::{Client, Misuse, SendError, Uin};
+    ///
+    /// async fn send_unless(client: &Client, changed_my_mind: bool) -> Result<(), SendError> {
+    ///     let id = client.enqueue(Uin(10002), "one moment").await?;
+    ///     if changed_my_mind {
+    ///         match client.cancel(id).await {
+    ///             // It was faster.
+    ///             Err(SendError::Misuse(Misuse::UnknownId)) => {}
+    ///             other => other?,
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Misuse::UnknownId`](core::Misuse::UnknownId) when no message with this id waits; else see [`SendError`].
+    pub async fn cancel(&self, client_msg_id: ClientMsgId) -> Result<(), SendError> {
+        match self.call(core::Command::Cancel(client_msg_id), Want::Taken).await {
+            Reply::Taken => Ok(()),
+            other => Err(send_error(other)),
+        }
+    }
+
     /// The application is done with every message up to this position: they are not told again at the next
     /// start. Durable soon, and at the latest when [`close`](Self::close) returns.
     pub async fn confirm(&self, position: u64) {
@@ -540,6 +570,7 @@ fn send_error(reply: Reply) -> SendError {
         Reply::Unresolved(id) => SendError::Unresolved(id),
         Reply::Failed(Failure::Refused(code, detail)) => SendError::Refused(code, detail),
         Reply::Failed(Failure::Store(error)) => SendError::Store(error),
+        Reply::Failed(Failure::Cancelled) => SendError::Cancelled,
         Reply::Failed(Failure::DeadlineExceeded | Failure::Disconnected) => SendError::DeadlineExceeded,
         Reply::Ended(why) => SendError::Ended(why),
         Reply::Taken | Reply::Queued(_) | Reply::Sent(_) | Reply::Answer(_) => {
@@ -554,7 +585,9 @@ fn request_error(reply: Reply) -> RequestError {
         Reply::Refused(misuse) => RequestError::Misuse(misuse),
         Reply::Failed(Failure::Refused(code, detail)) => RequestError::Refused(code, detail),
         Reply::Failed(Failure::DeadlineExceeded) => RequestError::DeadlineExceeded,
-        Reply::Failed(Failure::Disconnected | Failure::Store(_)) => RequestError::Disconnected,
+        Reply::Failed(Failure::Disconnected | Failure::Cancelled | Failure::Store(_)) => {
+            RequestError::Disconnected
+        }
         Reply::Ended(why) => RequestError::Ended(why),
         Reply::Taken | Reply::Queued(_) | Reply::Sent(_) | Reply::Unresolved(_) | Reply::Answer(_) => {
             unreachable!("a call gets the reply it waits for")

@@ -135,7 +135,10 @@ fn the_outbox_keeps_order_and_numbers(disk: &mut Disk<'_>) {
     }
     drop(store);
     let mut store = disk();
-    assert_eq!(store.outbox(), Ok([1, 3, 7, 300].map(entry).to_vec()));
+    // One that is written again takes its own place: it was given up.
+    let given_up = OutboxEntry { expires: Some(OutboxEntry::CANCELLED), ..entry(3) };
+    commit(&mut *store, &[ClientTxn::Enqueue(given_up.clone())]);
+    assert_eq!(store.outbox(), Ok(vec![entry(1), given_up, entry(7), entry(300)]));
     let failed = SendOutcome::Failed(Failure::DeadlineExceeded);
     let all = [1, 3, 7, 300].map(|order| settled(order, failed.clone())).to_vec();
     commit(&mut *store, &[ClientTxn::Apply(Apply { settled: all, ..Apply::default() })]);
@@ -155,6 +158,7 @@ fn settled_messages_become_history(disk: &mut Disk<'_>) {
         SendOutcome::Failed(refusal),
         SendOutcome::Failed(Failure::Refused(None, String::new())),
         SendOutcome::Failed(Failure::DeadlineExceeded),
+        SendOutcome::Failed(Failure::Cancelled),
         SendOutcome::Failed(Failure::Disconnected),
         SendOutcome::Failed(Failure::Store(StoreError::Full)),
         SendOutcome::Failed(Failure::Store(StoreError::Failed)),

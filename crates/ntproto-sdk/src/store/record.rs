@@ -94,6 +94,7 @@ const DISCONNECTED: u32 = 3;
 const STORE_FULL: u32 = 4;
 const STORE_FAILED: u32 = 5;
 const STORE_DAMAGED: u32 = 6;
+const CANCELLED: u32 = 7;
 
 impl From<&SendOutcome> for OutcomeRecord {
     fn from(outcome: &SendOutcome) -> Self {
@@ -110,6 +111,7 @@ impl From<&SendOutcome> for OutcomeRecord {
                         (REFUSED, code.map_or(u32::MAX, |c| c as u32), detail.clone())
                     }
                     Failure::DeadlineExceeded => (DEADLINE, 0, String::new()),
+                    Failure::Cancelled => (CANCELLED, 0, String::new()),
                     Failure::Disconnected => (DISCONNECTED, 0, String::new()),
                     Failure::Store(StoreError::Full) => (STORE_FULL, 0, String::new()),
                     Failure::Store(StoreError::Failed) => (STORE_FAILED, 0, String::new()),
@@ -132,6 +134,7 @@ impl OutcomeRecord {
             Some(kind) => SendOutcome::Failed(match kind {
                 REFUSED => Failure::Refused(ErrorCode::from_wire(self.code), self.detail),
                 DEADLINE => Failure::DeadlineExceeded,
+                CANCELLED => Failure::Cancelled,
                 DISCONNECTED => Failure::Disconnected,
                 STORE_FULL => Failure::Store(StoreError::Full),
                 STORE_FAILED => Failure::Store(StoreError::Failed),

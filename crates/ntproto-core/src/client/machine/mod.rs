@@ -13,7 +13,7 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use super::inbox::Inbox;
-use super::outbox::{Expiry, Outbox};
+use super::outbox::{Cancel, Expiry, Outbox};
 use super::presence::Presence;
 use super::requests::Requests;
 use super::session::{ClientConfig, Session};
@@ -284,6 +284,10 @@ impl Client {
                 self.presence.online = state == State::Online;
                 request
             }
+            Command::Cancel(id) => {
+                self.cancel(&id)?;
+                self.next_request()
+            }
             Command::Confirm(position) => {
                 if self.inbox.is_told(position) {
                     self.store(ClientTxn::Confirm(position), Op::Other);
@@ -496,6 +500,23 @@ impl Client {
         let deadline = now.mono + deadline.unwrap_or(DEFAULT_DEADLINE);
         self.requests.ask(request, packet, body, deadline);
         self.ask_all(now);
+        Ok(())
+    }
+
+    /// Gives a message up.
+    fn cancel(&mut self, id: &ClientMsgId) -> Result<(), Misuse> {
+        match self.outbox.cancel(id).ok_or(Misuse::UnknownId)? {
+            Cancel::Unsent(order) => self.resolve(order, SendOutcome::Failed(Failure::Cancelled)),
+            Cancel::Unknown { entry, told } => {
+                let (request, client_msg_id) = (RequestId(entry.order), entry.client_msg_id);
+                // After a restart, too, it is only asked after.
+                self.store(ClientTxn::Enqueue(entry), Op::Other);
+                if !told {
+                    self.event(ClientEvent::SendExpired { request, client_msg_id });
+                }
+            }
+            Cancel::Again => {}
+        }
         Ok(())
     }
 

@@ -161,7 +161,11 @@ impl Client {
             }
             Some(ErrorCode::DeadlineExceeded) => self.outbox.expire_now(order),
             Some(ErrorCode::Cancelled) => {
-                self.resolve(order, SendOutcome::Failed(Failure::DeadlineExceeded));
+                let why = match self.outbox.is_cancelled(order) {
+                    true => Failure::Cancelled,
+                    false => Failure::DeadlineExceeded,
+                };
+                self.resolve(order, SendOutcome::Failed(why));
             }
             //= spec: errors-1
             _ => self.resolve(order, SendOutcome::Failed(refusal(e))),

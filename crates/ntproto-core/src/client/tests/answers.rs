@@ -108,11 +108,12 @@ fn every_command_and_input_is_written_down() {
         },
         Command::Send {
             conversation: talk(),
-            client_msg_id: None,
+            client_msg_id: Some(ClientMsgId([3; 16])),
             body: Bytes::new(),
             deadline: None,
             action: SendAction::Message,
         },
+        Command::Cancel(ClientMsgId([3; 16])),
     ] {
         w.call(command).unwrap();
     }
@@ -123,6 +124,7 @@ fn every_command_and_input_is_written_down() {
         Input::Timeout,
         Input::StoreDone(OpId(99_999), Err(StoreError::Full)),
         Input::StoreDone(OpId(99_999), Err(StoreError::Failed)),
+        Input::StoreDone(OpId(99_999), Err(StoreError::Damaged)),
         Input::Connected(Binding { transport: TransportId::Tcp, exporter: [1; 32] }),
         Input::Connected(Binding { transport: TransportId::Web, exporter: [1; 32] }),
         Input::Disconnected,
@@ -170,6 +172,7 @@ fn debug_shows_no_body_and_no_code() {
                     action: SendAction::Message
                 },
                 Command::Request { packet: PacketId::DEVICES, body: body(), deadline: None },
+                Command::Cancel(ClientMsgId([7; 16])),
                 Command::Confirm(7),
                 Command::RefreshTicket,
                 Command::UpdateKeys,

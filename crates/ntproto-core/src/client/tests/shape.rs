@@ -12,6 +12,7 @@ enum Step {
     Read(u64),
     Presence(u32),
     Request,
+    Cancel(u8),
     Confirm(u64),
     Push(u64),
     Change(u64, u32),
@@ -42,6 +43,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..9u64).prop_map(Step::Read),
         1 => (0..3u32).prop_map(Step::Presence),
         1 => Just(Step::Request),
+        2 => any::<u8>().prop_map(Step::Cancel),
         1 => (0..9u64).prop_map(Step::Confirm),
         4 => (1..9u64).prop_map(Step::Push),
         3 => (1..9u64, 0..12u32).prop_map(|(n, kind)| Step::Change(n, kind)),
@@ -96,6 +98,7 @@ fn apply(w: &mut World, step: Step) {
         Step::Request => {
             let _ = w.call(Command::Request { packet: PacketId(0x8001), body: Bytes::new(), deadline: None });
         }
+        Step::Cancel(n) => drop(w.call(Command::Cancel(ClientMsgId([n; 16])))),
         Step::Confirm(position) => drop(w.call(Command::Confirm(position))),
         Step::Push(n) if open => w.push(n, n - 1, from_friend(n)),
         Step::Change(n, event_type) if open => {
