@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ntproto_core::code::ErrorCode;
+use ntproto_core::model::permission;
+use ntproto_core::model::text::Field;
 use ntproto_core::wire::channel::Channel;
 use ntproto_core::wire::frame::FrameType;
 use ntproto_core::wire::packet::PacketId;
-use ntproto_core::{channel, client, endpoint, liveness, session, wire};
+use ntproto_core::{channel, client, endpoint, liveness, presence, session, wire};
 use ntproto_hub::store::execute;
 use ntproto_hub::{Rate, config as hub};
 use ntproto_quic::config;
@@ -155,6 +157,13 @@ fn limits() {
         ("messages to a conversation", often(hub::CONVERSATION_MESSAGES)),
         ("TYPING of a device in a conversation", often(hub::TYPING_RATE)),
         ("buckets of one kind", hub::MAX_BUCKETS.to_string()),
+        ("name, remark", text(Field::Remark)),
+        ("words of a request", text(Field::Greeting)),
+        ("text about oneself", text(Field::Bio)),
+        ("notice", text(Field::Notice)),
+        ("longest mute", seconds(permission::MAX_MUTE)),
+        ("presence lease", seconds(presence::LEASE)),
+        ("devices of a presence record", presence::MAX_DEVICES.to_string()),
     ]);
     compare("limits", code);
 }
@@ -190,6 +199,29 @@ fn quic_limits() {
             ("reason of a close", bytes(config::MAX_CLOSE_REASON)),
         ]),
     );
+}
+
+fn text(field: Field) -> String {
+    let limits = field.limits();
+    format!("{} characters, {} bytes", limits.chars, limits.bytes)
+}
+
+/// The masks of what members may do, and whose they are.
+#[test]
+fn permissions() {
+    use permission::{Permissions, Policy, Role};
+    let all = Policy { members: Permissions::ALL, ..Policy::default() };
+    let code: Vec<_> = Permissions::NAMES
+        .iter()
+        .map(|&(bit, name)| {
+            let has = |role: Role| if role.permissions().contains(bit) { "yes" } else { "no" };
+            let member = if all.permissions(Role::Member).contains(bit) { "as the group says" } else { "no" };
+            let bits = format!("0x{:03x}", bit.to_wire());
+            [bits, name.into(), member.into(), has(Role::Admin).into(), has(Role::Owner).into()].to_vec()
+        })
+        .collect();
+    let page: Vec<_> = rows("groups").into_iter().filter(|row| row[0].starts_with("0x")).collect();
+    assert_eq!(page, code);
 }
 
 fn bytes(n: usize) -> String {

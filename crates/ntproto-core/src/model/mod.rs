@@ -2,5 +2,6 @@
 //! has an opinion of its own. The server calls them whatever a client says it found.
 
 pub mod lifecycle;
+pub mod members;
 pub mod permission;
 pub mod text;

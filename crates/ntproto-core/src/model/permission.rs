@@ -68,20 +68,20 @@ impl Permissions {
     pub const SEND: Self = Self(1);
     /// To bring somebody in.
     pub const INVITE: Self = Self(1 << 1);
-    /// To put somebody out.
-    pub const REMOVE_MEMBER: Self = Self(1 << 2);
-    /// To keep somebody from sending for a while.
-    pub const MUTE: Self = Self(1 << 3);
-    /// To change the name and the notice of the group.
-    pub const EDIT_PROFILE: Self = Self(1 << 4);
-    /// To recall what somebody else sent.
-    pub const RECALL_OTHERS: Self = Self(1 << 5);
-    /// To make admins, to make them members again, to hand the group over.
-    pub const SET_ROLE: Self = Self(1 << 6);
-    /// To end the group.
-    pub const DISSOLVE: Self = Self(1 << 7);
     /// To call everybody. Bodies are not the server's to read, so that it is the readers' clients that ask.
-    pub const MENTION_ALL: Self = Self(1 << 8);
+    pub const MENTION_ALL: Self = Self(1 << 2);
+    /// To change the name and the notice of the group.
+    pub const EDIT_PROFILE: Self = Self(1 << 3);
+    /// To put somebody out.
+    pub const REMOVE_MEMBER: Self = Self(1 << 4);
+    /// To keep somebody from sending for a while.
+    pub const MUTE: Self = Self(1 << 5);
+    /// To recall what somebody else sent.
+    pub const RECALL_OTHERS: Self = Self(1 << 6);
+    /// To make admins, to make them members again, to hand the group over.
+    pub const SET_ROLE: Self = Self(1 << 7);
+    /// To end the group.
+    pub const DISSOLVE: Self = Self(1 << 8);
     /// To change the policy: what plain members may, whether they are muted, how one joins.
     pub const EDIT_POLICY: Self = Self(1 << 9);
 
@@ -89,13 +89,13 @@ impl Permissions {
     pub const NAMES: [(Self, &'static str); 10] = [
         (Self::SEND, "SEND"),
         (Self::INVITE, "INVITE"),
+        (Self::MENTION_ALL, "MENTION_ALL"),
+        (Self::EDIT_PROFILE, "EDIT_PROFILE"),
         (Self::REMOVE_MEMBER, "REMOVE_MEMBER"),
         (Self::MUTE, "MUTE"),
-        (Self::EDIT_PROFILE, "EDIT_PROFILE"),
         (Self::RECALL_OTHERS, "RECALL_OTHERS"),
         (Self::SET_ROLE, "SET_ROLE"),
         (Self::DISSOLVE, "DISSOLVE"),
-        (Self::MENTION_ALL, "MENTION_ALL"),
         (Self::EDIT_POLICY, "EDIT_POLICY"),
     ];
     /// All of them.
