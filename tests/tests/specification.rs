@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ntproto_core::code::ErrorCode;
-use ntproto_core::model::permission;
 use ntproto_core::model::text::Field;
+use ntproto_core::model::{content, permission};
 use ntproto_core::wire::channel::Channel;
 use ntproto_core::wire::frame::FrameType;
 use ntproto_core::wire::packet::PacketId;
@@ -161,6 +161,9 @@ fn limits() {
         ("words of a request", text(Field::Greeting)),
         ("text about oneself", text(Field::Bio)),
         ("notice", text(Field::Notice)),
+        ("mentions of a message", content::MAX_MENTIONS.to_string()),
+        ("excerpt of a reply", format!("{} characters", content::MAX_EXCERPT)),
+        ("text of a reaction", bytes(content::MAX_REACTION)),
         ("longest mute", seconds(permission::MAX_MUTE)),
         ("presence lease", seconds(presence::LEASE)),
         ("devices of a presence record", presence::MAX_DEVICES.to_string()),

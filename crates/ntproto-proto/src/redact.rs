@@ -6,8 +6,8 @@ use core::fmt;
 use crate::store::{self, LogEntry};
 use crate::v2::auth_request::Credential;
 use crate::v2::{
-    AuthRequest, DeviceLink, DeviceLinkBody, Friend, FriendRequestRequest, InviteResponse, SendRequest,
-    StoredMessage, SyncPacket, Ticket,
+    AuthRequest, Content, DeviceLink, DeviceLinkBody, Friend, FriendRequestRequest, InviteResponse, Reaction,
+    Reply, SendRequest, StoredMessage, SyncPacket, Ticket,
 };
 
 /// Bytes that `Debug` shows the number of, and nothing else.
@@ -72,6 +72,9 @@ macro_rules! unwritten {
 }
 
 unwritten! {
+    Content { mentions reply reaction | text }
+    Reply { conv_seq sender | excerpt }
+    Reaction { conv_seq remove | text }
     Friend { uin state blocked since_ms version | remark message extra }
     FriendRequestRequest { uin | message }
     store::Friend { state blocked since_ms version | remark message extra }

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::Path;
 
 /// The schema files, relative to `proto/`.
-const SCHEMAS: [&str; 7] = [
+const SCHEMAS: [&str; 8] = [
     "ntproto/v2/admin.proto",
+    "ntproto/v2/content.proto",
     "ntproto/v2/groups.proto",
     "ntproto/v2/handshake.proto",
     "ntproto/v2/messages.proto",
@@ -15,13 +16,16 @@ const SCHEMAS: [&str; 7] = [
 ];
 
 /// What carries credentials or what people wrote: `ntproto-proto` has a `Debug` for each that shows sizes only.
-const REDACTED: [&str; 12] = [
+const REDACTED: [&str; 15] = [
     ".ntproto.v2.AuthRequest",
+    ".ntproto.v2.Content",
     ".ntproto.v2.DeviceLink",
     ".ntproto.v2.DeviceLinkBody",
     ".ntproto.v2.Friend",
     ".ntproto.v2.FriendRequestRequest",
     ".ntproto.v2.InviteResponse",
+    ".ntproto.v2.Reaction",
+    ".ntproto.v2.Reply",
     ".ntproto.v2.SendRequest",
     ".ntproto.v2.StoredMessage",
     ".ntproto.v2.SyncPacket",

@@ -1015,6 +1015,58 @@ pub struct AuditEntry {
     #[prost(string, tag = "6")]
     pub subject: ::prost::alloc::string::String,
 }
+/// A body that begins with the byte C1 is that byte and this message.
+#[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct Content {
+    #[prost(string, tag = "1")]
+    pub text: ::prost::alloc::string::String,
+    /// In the order of the text.
+    #[prost(message, repeated, tag = "2")]
+    pub mentions: ::prost::alloc::vec::Vec<Mention>,
+    #[prost(message, optional, tag = "3")]
+    pub reply: ::core::option::Option<Reply>,
+    /// A reaction has no text.
+    #[prost(message, optional, tag = "4")]
+    pub reaction: ::core::option::Option<Reaction>,
+}
+/// Somebody is called in the text.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Mention {
+    /// 0 is everybody.
+    #[prost(uint64, tag = "1")]
+    pub uin: u64,
+    /// The first character and how many, counted in Unicode scalar values.
+    #[prost(uint32, tag = "2")]
+    pub start: u32,
+    #[prost(uint32, tag = "3")]
+    pub length: u32,
+}
+/// The message answers an earlier one of the conversation.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct Reply {
+    #[prost(uint64, tag = "1")]
+    pub conv_seq: u64,
+    #[prost(uint64, tag = "2")]
+    pub sender: u64,
+    /// The beginning of its text, for who has not got it.
+    #[prost(string, tag = "3")]
+    pub excerpt: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct Reaction {
+    /// The message that is reacted to.
+    #[prost(uint64, tag = "1")]
+    pub conv_seq: u64,
+    /// What is shown with it: an emoji, most often.
+    #[prost(string, tag = "2")]
+    pub text: ::prost::alloc::string::String,
+    /// Takes one's own reaction of this text back.
+    #[prost(bool, tag = "3")]
+    pub remove: bool,
+}
 /// Payload of AUTH_REQ, encrypted under the handshake keys.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
