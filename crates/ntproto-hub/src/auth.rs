@@ -297,6 +297,7 @@ impl Hub {
             uin: device.uin,
             device: device.id,
             may_invite: device.may_invite,
+            admin: device.admin,
             key_hash: claims.device_key_hash,
             generation: device.generation,
             cap,

@@ -23,6 +23,8 @@ pub(crate) struct Session {
     pub(crate) uin: Uin,
     pub(crate) device: DeviceId,
     pub(crate) may_invite: bool,
+    /// It is an administrator's.
+    pub(crate) admin: bool,
     /// What its tickets carry on.
     pub(crate) key_hash: [u8; 32],
     pub(crate) generation: u64,

@@ -149,6 +149,17 @@ impl PacketId {
     pub const fn is_application(self) -> bool {
         self.0 >= Self::APPLICATION.0
     }
+
+    /// Whether it is for administrators only, one without a meaning included.
+    ///
+    /// ```
+    /// use ntproto_core::wire::packet::PacketId;
+    /// assert!(PacketId::ADMIN_STATS.is_admin() && PacketId(0x04ff).is_admin() && !PacketId::SEND.is_admin());
+    /// ```
+    #[must_use]
+    pub const fn is_admin(self) -> bool {
+        self.0 >> 8 == Self::ADMIN_ACCOUNTS.0 >> 8
+    }
 }
 
 /// Whether a packet asks, answers or tells.

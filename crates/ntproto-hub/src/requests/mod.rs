@@ -4,8 +4,12 @@
 //! | --- | --- |
 //! | `messages` | SEND, DELIVERED, SYNC |
 //! | `account` | DEVICES, REVOKE_DEVICE, INVITE |
+//! | `acts` | people, groups, presence, history, administration: all that [`Act`](crate::store::Act) is |
+//! | `checks` | what can be said against an act without the store |
 
 mod account;
+mod acts;
+mod checks;
 mod messages;
 
 use alloc::string::ToString;
@@ -30,7 +34,8 @@ use crate::conn::Session;
 use crate::hub::{Hub, Op};
 use crate::line::Wait;
 use crate::store::txn::Append;
-use crate::store::{Outcome, StoreError, Txn};
+use crate::store::{Act, Outcome, StoreError, Txn};
+use messages::Appended;
 
 /// Why a request is refused before the store is asked, and a word about it.
 type Refused = (ErrorCode, &'static str);
@@ -42,7 +47,16 @@ type Read = Result<(What, Txn), Refused>;
 #[derive(Clone, Copy)]
 pub(crate) struct Handler {
     channel: Channel,
-    read: fn(&mut Hub, UnixMillis, &Session, Bytes) -> Read,
+    read: fn(&mut Hub, Asked) -> Read,
+}
+
+/// A request as it came.
+pub(crate) struct Asked {
+    to: Asker,
+    session: Session,
+    /// Server time.
+    time: UnixMillis,
+    body: Bytes,
 }
 
 /// Every packet that is handled.
@@ -57,6 +71,14 @@ pub(crate) fn handlers() -> Table<Handler> {
     add(PacketId::DEVICES, Channel::Message, account::read_devices);
     add(PacketId::REVOKE_DEVICE, Channel::Message, account::read_revoke);
     add(PacketId::INVITE, Channel::Message, account::read_invite);
+    add(PacketId::ADMIN_INVITE, Channel::Message, account::read_admin_invite);
+    for &packet in Act::PACKETS {
+        let channel = match packet {
+            PacketId::HISTORY | PacketId::SNAPSHOT => Channel::Sync,
+            _ => Channel::Message,
+        };
+        add(packet, channel, acts::read_act);
+    }
     table
 }
 
@@ -68,6 +90,7 @@ pub(crate) enum What {
     Devices(DeviceId),
     Revoke(Uin, DeviceId),
     Invite([u8; 16], UnixMillis),
+    Act,
 }
 
 /// A request whose transaction is in the store.
@@ -116,6 +139,10 @@ impl Hub {
             return self.ask_application(now, to, session, packet);
         }
 
+        //= spec: admin-1
+        if packet.id.is_admin() && !session.admin {
+            return self.fail(now, to, (ErrorCode::Forbidden, "for administrators"));
+        }
         //= spec: packets-4
         let Some(handler) = self.handlers.get(packet.id).copied() else {
             return self.fail(now, to, (ErrorCode::UnknownPacket, ""));
@@ -130,7 +157,8 @@ impl Hub {
             return self.fail(now, to, (ErrorCode::Unavailable, "the server is going away"));
         }
         let time = self.clock.now(now.mono);
-        let (what, mut txn) = match (handler.read)(self, time, &session, packet.body) {
+        let asked = Asked { to, session, time, body: packet.body };
+        let (what, mut txn) = match (handler.read)(self, asked) {
             Ok(read) => read,
             Err(why) => return self.fail(now, to, why),
         };
@@ -227,8 +255,12 @@ impl Hub {
             (_, Err(error)) => self.refused_by_store(now, to, error),
             (_, Ok(Outcome::Cancelled)) => self.refused_by_store(now, to, StoreError::Cancelled),
             //= spec: messages-4
-            (What::Send(append), Ok(Outcome::Appended { conv_seq, stored, duplicate, entries, .. })) => {
-                self.sent(now, to, append, (conv_seq, stored, duplicate), &entries);
+            (
+                What::Send(append),
+                Ok(Outcome::Appended { conv_seq, stored, duplicate, entries, target_seq, .. }),
+            ) => {
+                let appended = Appended { conv_seq, stored, duplicate, entries: &entries, target_seq };
+                self.sent(now, to, append, &appended);
             }
             (What::Delivered, Ok(Outcome::Delivered { receipts })) => {
                 self.answer(now, to, &v2::DeliveredResponse {});
@@ -256,6 +288,7 @@ impl Hub {
                 let code = Bytes::copy_from_slice(&code);
                 self.answer(now, to, &v2::InviteResponse { code, expires_ms: expires.0 });
             }
+            (What::Act, Ok(Outcome::Acted(acted))) => self.acted(now, to, acted),
             (_, Ok(_)) => self.fail(now, to, (ErrorCode::Internal, "the store answered something else")),
         }
     }
@@ -274,8 +307,12 @@ impl Hub {
         }
     }
 
-    fn answer(&mut self, now: Now, to: Asker, body: &impl Message) {
-        self.reply(now, to, Kind::Response(to.number), body.encode_to_vec().into());
+    pub(crate) fn answer(&mut self, now: Now, to: Asker, body: &impl Message) {
+        self.answer_bytes(now, to, body.encode_to_vec().into());
+    }
+
+    fn answer_bytes(&mut self, now: Now, to: Asker, body: Bytes) {
+        self.reply(now, to, Kind::Response(to.number), body);
     }
 
     pub(crate) fn fail(&mut self, now: Now, to: Asker, (code, detail): (ErrorCode, &str)) {
