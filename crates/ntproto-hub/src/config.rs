@@ -163,3 +163,28 @@ pub const MAX_AVATAR: usize = 512;
 pub const MAX_BACKUP_NAME: usize = 64;
 /// Accounts whose presence a connection hears of: more than anybody looks at.
 pub const MAX_WATCHED: usize = 500;
+/// A subject's states are told so long after the first that was not: whoever looks away for a moment, or changes
+/// networks, is not told of.
+pub const PRESENCE_DEBOUNCE: Duration = Duration::from_millis(500);
+/// Between two renewals of a lease: one that fails leaves time for another.
+pub const PRESENCE_RENEW: Duration = Duration::from_secs(30);
+/// Devices of each kind in one transaction: a few milliseconds of the store's time.
+pub const PRESENCE_BATCH: usize = 128;
+/// Leases are looked at so long after their end: server time may be a little behind.
+pub const LEASE_MARGIN: Duration = Duration::from_secs(1);
+/// Accounts whose leases are looked at: more than are connected.
+pub const MAX_LEASE_CHECKS: usize = 65_536;
+/// Connected members told to sync in one round, of all groups together: their syncs leave the store time for others.
+pub const DIRTY_BATCH: usize = 64;
+/// Between two rounds.
+pub const DIRTY_PACE: Duration = Duration::from_millis(50);
+/// Groups of one account whose news are pushed to it: more than anybody follows. Of others, its inbox tells.
+pub const MAX_HEARD_GROUPS: usize = 1_000;
+/// TYPING is taken once in so long, for a conversation of a device: what is typed goes on for longer.
+pub const TYPING_EVERY: Duration = Duration::from_secs(2);
+/// Conversations a device types in at once: people type in one.
+pub const MAX_TYPED: usize = 16;
+/// TYPING is told in groups up to so many members: more would see nothing but dots.
+pub const TYPING_FANOUT: u32 = 32;
+/// The longest a backup or a verification is waited for. It goes on without somebody who waits.
+pub const HOST_TIME: Duration = Duration::from_secs(30 * 60);

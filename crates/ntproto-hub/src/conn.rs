@@ -7,14 +7,15 @@ use core::net::SocketAddr;
 use ntproto_core::code::ErrorCode;
 use ntproto_core::endpoint::WaitReason;
 use ntproto_core::endpoint::server::ServerEndpoint;
-use ntproto_core::ids::{DeviceId, Uin};
+use ntproto_core::ids::{ConversationId, DeviceId, Uin};
 use ntproto_core::session::handshake::AuthClaims;
 use ntproto_core::time::{Instant, UnixMillis};
 use ntproto_core::wire::channel::Channel;
 use ntproto_core::wire::packet::Packet;
+use ntproto_proto::v2;
 
 use crate::api::{ConnId, Stage};
-use crate::config::SLOW_CONSUMER;
+use crate::config::{PUSH_ROOM, SLOW_CONSUMER};
 use crate::line::Line;
 
 /// A device that was let in.
@@ -49,6 +50,15 @@ pub(crate) enum State {
     In(Session),
 }
 
+/// What a device that does not read is told when it does: the newest state of each thing, and no history.
+#[derive(Default)]
+pub(crate) struct Owed {
+    /// It is to sync.
+    pub(crate) dirty: bool,
+    /// How those it watches appear now. As many as it may watch, and those it lost.
+    pub(crate) presence: BTreeMap<Uin, v2::Presence>,
+}
+
 /// Pushes that do not fit its queue.
 pub(crate) struct Behind {
     pub(crate) since: Instant,
@@ -75,6 +85,17 @@ pub(crate) struct Conn {
     pub(crate) requests: usize,
     pub(crate) bytes: usize,
     pub(crate) syncing: bool,
+    /// Its next SYNC puts what is new in large groups into the inbox: it has not synced, or was told to. Then it is
+    /// not told again.
+    pub(crate) place: bool,
+    /// Its first page came with early data, and nothing was put there before it.
+    pub(crate) early_page: bool,
+    pub(crate) owed: Owed,
+    /// Whose presence it hears of, and how many more it asked for.
+    pub(crate) watches: BTreeSet<Uin>,
+    pub(crate) watching: usize,
+    /// When it was last typed, in which conversation.
+    pub(crate) typed: BTreeMap<ConversationId, Instant>,
     /// Its requests before the application, and their bytes.
     pub(crate) asks: usize,
     pub(crate) ask_bytes: usize,
@@ -102,6 +123,12 @@ impl Conn {
             requests: 0,
             bytes: 0,
             syncing: false,
+            place: true,
+            early_page: false,
+            owed: Owed::default(),
+            watches: BTreeSet::new(),
+            watching: 0,
+            typed: BTreeMap::new(),
             asks: 0,
             ask_bytes: 0,
             line: Line::default(),
@@ -120,6 +147,13 @@ impl Conn {
             State::In(session) => Some(session),
             _ => None,
         }
+    }
+
+    /// Whether it reads what it is pushed: nothing waits that it should have first.
+    pub(crate) fn reads(&self) -> bool {
+        self.behind.is_none()
+            && self.answers.is_empty()
+            && self.endpoint.waiting(Channel::Message) < PUSH_ROOM
     }
 
     pub(crate) const fn stage(&self) -> Stage {

@@ -19,7 +19,7 @@ use prost::Message;
 
 use crate::api::{ConnId, Push};
 use crate::config::{MAX_UNCONFIRMED, PUSH_ROOM};
-use crate::conn::{Behind, Conns, State};
+use crate::conn::{Behind, Conn, Conns, State};
 use crate::hub::Hub;
 use crate::store::txn::InboxPlace;
 
@@ -32,7 +32,12 @@ impl Online {
         self.0.get(&uin).map_or(&[], Vec::as_slice)
     }
 
-    fn find(&self, uin: Uin, device: DeviceId) -> Option<ConnId> {
+    /// Devices there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.values().map(Vec::len).sum()
+    }
+
+    pub(crate) fn find(&self, uin: Uin, device: DeviceId) -> Option<ConnId> {
         self.of(uin).iter().find(|(other, _)| *other == device).map(|(_, conn)| *conn)
     }
 
@@ -103,6 +108,14 @@ impl Hub {
             self.close(now, other, ErrorCode::Superseded);
         }
         self.online.insert(session.uin, session.device, id);
+        if let Some(conn) = self.conns.get_mut(id) {
+            // What the first page did not do, a push asks for.
+            conn.place &= !conn.early_page;
+        }
+        if self.is_in_groups(session.uin) {
+            self.page_was_early(now, id);
+        }
+        self.hear_groups(now, session.uin);
     }
 
     /// Tells the devices of an account what stands in its inbox now, except the connection that
@@ -140,23 +153,22 @@ impl Hub {
         if !id.is_application() {
             return;
         }
+        let packet = Packet { id, kind: Kind::Push, deadline_ms: None, trace: None, body };
         //= spec: packets-8
-        let to: Vec<ConnId> = self.online.of(to).iter().map(|(_, conn)| *conn).collect();
+        self.push_to_readers(now, to, &packet);
+    }
+
+    /// Tells the devices of an account that read; the others never hear of it.
+    pub(crate) fn push_to_readers(&mut self, now: Now, uin: Uin, packet: &Packet) {
+        let to: Vec<ConnId> = self.online.of(uin).iter().map(|(_, conn)| *conn).collect();
         for conn in to {
-            let reads = self.conns.get(conn).is_some_and(|conn| {
-                conn.behind.is_none()
-                    && conn.answers.is_empty()
-                    && conn.endpoint.waiting(Channel::Message) < PUSH_ROOM
-            });
-            if reads {
-                let packet =
-                    Packet { id, kind: Kind::Push, deadline_ms: None, trace: None, body: body.clone() };
-                self.push(now, conn, packet);
+            if self.conns.get(conn).is_some_and(Conn::reads) {
+                self.push(now, conn, packet.clone());
             }
         }
     }
 
-    fn push(&mut self, now: Now, id: ConnId, packet: Packet) {
+    pub(crate) fn push(&mut self, now: Now, id: ConnId, packet: Packet) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         match &mut conn.behind {
             Some(behind) => behind.newest = packet,
@@ -212,6 +224,10 @@ impl Hub {
             && let Some(behind) = conn.behind.take()
         {
             self.push(now, id, behind.newest);
+        }
+        if self.conns.get(id).is_some_and(Conn::reads) {
+            self.tell_owed_dirty(now, id);
+            self.tell_owed_presence(now, id);
         }
     }
 }
