@@ -101,6 +101,8 @@ struct World {
     asked: Vec<AskId>,
     /// What it need not answer any more.
     abandoned: BTreeSet<AskId>,
+    /// What the host is at.
+    host: Option<AskId>,
     conns: Vec<Conn>,
     micros: u64,
     tx: TxBuf,
@@ -152,6 +154,7 @@ impl World {
             seen_ops: BTreeSet::new(),
             asked: Vec::new(),
             abandoned: BTreeSet::new(),
+            host: None,
             conns: Vec::new(),
             micros,
             tx: TxBuf::new(2 * FRAME_TARGET),
@@ -330,6 +333,7 @@ impl World {
                     assert!(ask.packet.is_application() && ask.deadline > now.mono);
                     self.asked.push(ask.id);
                 }
+                Output::Host(ask) => assert!(self.host.replace(ask.id).is_none(), "one at a time"),
                 Output::Abandoned { ask } => assert!(self.abandoned.insert(ask), "abandoned once"),
                 Output::Resume { conn } => assert!(!self.conns[conn.0 as usize].over),
                 Output::Event(HubEvent::In { conn, uin, .. }) => {

@@ -194,6 +194,10 @@ impl Server {
                         |ask: ntproto_hub::Ask| (ask.id, Answer::Refused(ErrorCode::UnknownPacket.into()));
                     self.node.command(now, Command::Answered(asks.into_iter().map(unknown).collect()));
                 }
+                Step::Effect(Effect::Host(ask)) => {
+                    let refusal = Answer::Refused(ErrorCode::Unavailable.into());
+                    self.node.command(now, Command::HostAnswered(ask.id, refusal));
+                }
                 // Nothing is asked twice, new ticket keys are gone with the process, and nobody reads a log.
                 Step::Effect(Effect::Abandoned(_) | Effect::TicketKeys { .. } | Effect::Event(_)) => {}
                 Step::Wait(at) => return Some(at),

@@ -1,5 +1,6 @@
 //! What goes into the hub and what comes out of it.
 
+use alloc::string::String;
 use alloc::sync::Arc;
 use core::fmt;
 use core::net::SocketAddr;
@@ -66,6 +67,29 @@ impl fmt::Debug for Ask {
             .field("deadline", &self.deadline)
             .finish()
     }
+}
+
+/// What an administrator asks of the host, which the store has authorised and noted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostAsk {
+    /// Its number, of a row of their own.
+    pub id: AskId,
+    /// What to do.
+    pub task: HostTask,
+}
+
+/// What a host does with its store, beside the store's work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostTask {
+    /// Writes a whole copy, as the store is at one moment. Answered with an encoded
+    /// [`AdminBackupResponse`](ntproto_proto::v2::AdminBackupResponse).
+    Backup {
+        /// Its name: letters, digits, `-` and `_`.
+        name: String,
+    },
+    /// Reads every record, and what they say of each other. Answered with an encoded
+    /// [`AdminVerifyResponse`](ntproto_proto::v2::AdminVerifyResponse).
+    Verify,
 }
 
 /// Something the application tells an account.
@@ -144,6 +168,13 @@ pub enum Input<'a> {
         /// What came of it.
         answer: Answer,
     },
+    /// The host is done with what an administrator asked for, or can't do it.
+    HostAnswered {
+        /// Its number.
+        ask: AskId,
+        /// What came of it.
+        answer: Answer,
+    },
     /// The application tells an account something: its devices that are connected and read. It is not kept for
     /// the others.
     Push(Push),
@@ -207,6 +238,9 @@ pub enum Output {
     /// The application is asked; answer with [`Input::Answered`]. It may never answer: then the asker learns so at
     /// the deadline.
     Ask(Ask),
+    /// An administrator asks; answer with [`Input::HostAnswered`]. None other comes before that, however long it
+    /// takes. It is not called off when nobody waits any more.
+    Host(HostAsk),
     /// Nobody waits for this answer any more: its deadline passed, or its connection is gone.
     Abandoned {
         /// The request.

@@ -120,7 +120,7 @@ impl Hub {
         self.look_again(to.conn);
     }
 
-    fn answer_application(&mut self, now: Now, to: Asker, body: Bytes) {
+    pub(crate) fn answer_application(&mut self, now: Now, to: Asker, body: Bytes) {
         if body.len() > MAX_ANSWER {
             return self.fail(now, to, (ErrorCode::Internal, "the answer is too large"));
         }

@@ -180,10 +180,6 @@ pub const DIRTY_BATCH: usize = 64;
 pub const DIRTY_PACE: Duration = Duration::from_millis(50);
 /// Groups of one account whose news are pushed to it: more than anybody follows. Of others, its inbox tells.
 pub const MAX_HEARD_GROUPS: usize = 1_000;
-/// TYPING is taken once in so long, for a conversation of a device: what is typed goes on for longer.
-pub const TYPING_EVERY: Duration = Duration::from_secs(2);
-/// Conversations a device types in at once: people type in one.
-pub const MAX_TYPED: usize = 16;
 /// TYPING is told in groups up to so many members: more would see nothing but dots.
 pub const TYPING_FANOUT: u32 = 32;
 /// The longest a backup or a verification is waited for. It goes on without somebody who waits.

@@ -7,7 +7,7 @@ use core::net::SocketAddr;
 use ntproto_core::code::ErrorCode;
 use ntproto_core::endpoint::WaitReason;
 use ntproto_core::endpoint::server::ServerEndpoint;
-use ntproto_core::ids::{ConversationId, DeviceId, Uin};
+use ntproto_core::ids::{DeviceId, Uin};
 use ntproto_core::session::handshake::AuthClaims;
 use ntproto_core::time::{Instant, UnixMillis};
 use ntproto_core::wire::channel::Channel;
@@ -94,8 +94,6 @@ pub(crate) struct Conn {
     /// Whose presence it hears of, and how many more it asked for.
     pub(crate) watches: BTreeSet<Uin>,
     pub(crate) watching: usize,
-    /// When it was last typed, in which conversation.
-    pub(crate) typed: BTreeMap<ConversationId, Instant>,
     /// Its requests before the application, and their bytes.
     pub(crate) asks: usize,
     pub(crate) ask_bytes: usize,
@@ -128,7 +126,6 @@ impl Conn {
             owed: Owed::default(),
             watches: BTreeSet::new(),
             watching: 0,
-            typed: BTreeMap::new(),
             asks: 0,
             ask_bytes: 0,
             line: Line::default(),

@@ -53,7 +53,7 @@ struct Walk {
 
 impl Groups {
     /// The connected accounts of a group.
-    fn members(&self, group: GroupId) -> Vec<Uin> {
+    pub(crate) fn members(&self, group: GroupId) -> Vec<Uin> {
         self.heard.get(&group).map_or(Vec::new(), |heard| heard.accounts.iter().copied().collect())
     }
 
@@ -273,7 +273,6 @@ impl Hub {
         }
     }
 }
-
 
 #[cfg(test)]
 mod tests {

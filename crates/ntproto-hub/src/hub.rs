@@ -11,6 +11,7 @@ use ntproto_core::client::MAX_BODY;
 use ntproto_core::code::ErrorCode;
 use ntproto_core::endpoint::server::{self, ServerEndpoint};
 use ntproto_core::endpoint::{self, Closed, QUEUE_LIMIT, WaitReason};
+use ntproto_core::ids::Uin;
 use ntproto_core::rng::Rng;
 use ntproto_core::session::ticket::TicketSealer;
 use ntproto_core::time::{Instant, Now, UnixMillis, earliest};
@@ -25,6 +26,10 @@ use crate::clock::ServerClock;
 use crate::config::{FAREWELL, HubConfig, SLOW_CONSUMER};
 use crate::conn::{Conn, Conns, Leaving, State};
 use crate::limits::Limits;
+use crate::drain::Drain;
+use crate::groups::Groups;
+use crate::host::Hosting;
+use crate::presence::{Batch, Presences};
 use crate::push::{Online, Unconfirmed};
 use crate::replay::ReplayMemory;
 use crate::requests::{Handler, Request, handlers};
@@ -37,6 +42,8 @@ pub(crate) enum Op {
     Rest,
     Auth(ConnId, AuthStep),
     Request(Request),
+    Groups(Uin),
+    Presence(Box<Batch>),
 }
 
 /// The server's decisions.
@@ -52,6 +59,9 @@ pub struct Hub {
     pub(crate) replay: ReplayMemory,
     pub(crate) asks: Asks,
     pub(crate) limits: Limits,
+    pub(crate) groups: Groups,
+    pub(crate) presence: Presences,
+    pub(crate) hosting: Hosting,
     challenges: Challenges,
     /// Connections whose AUTH_REQ waits for the clock: some of those there are, each once.
     pub(crate) parked: BTreeSet<ConnId>,
@@ -65,18 +75,9 @@ pub struct Hub {
     unheard: VecDeque<ConnId>,
     /// Connections that may have nothing left to send. They are looked at in the next poll: by then the host has
     /// said what its transport did not take.
-    parting: VecDeque<ConnId>,
+    pub(crate) parting: VecDeque<ConnId>,
     pub(crate) out: VecDeque<Output>,
-    drain: Option<Drain>,
-}
-
-struct Drain {
-    until: Instant,
-    /// Time was up, and everybody was sent away.
-    swept: bool,
-    /// The store was asked to keep the time at which the clock was stopped.
-    rested: bool,
-    told: bool,
+    pub(crate) drain: Option<Drain>,
 }
 
 impl Hub {
@@ -89,6 +90,9 @@ impl Hub {
             replay: ReplayMemory::new(config.max_remembered),
             asks: Asks::default(),
             limits: Limits::new(&config),
+            groups: Groups::default(),
+            presence: Presences::default(),
+            hosting: Hosting::default(),
             config,
             keys,
             handlers: handlers(),
@@ -128,6 +132,7 @@ impl Hub {
             Input::Closed { conn } => self.transport_closed(now, conn),
             Input::StoreDone { op, result } => self.store_done(now, op, result),
             Input::Answered { ask, answer } => self.answered(now, ask, answer),
+            Input::HostAnswered { ask, answer } => self.host_answered(now, ask, answer),
             Input::Push(push) => self.push_application(now, push),
             Input::Timeout => {
                 self.tick(now);
@@ -287,11 +292,13 @@ impl Hub {
         while let Some(id) = self.unheard.pop_front() {
             self.hear(now, id);
         }
+        self.step_presence(now);
+        self.step_groups(now);
         self.see_to_drain(now);
     }
 
     /// Takes what an endpoint has to tell, until it has no more.
-    fn hear(&mut self, now: Now, id: ConnId) {
+    pub(crate) fn hear(&mut self, now: Now, id: ConnId) {
         while let Some(conn) = self.conns.get_mut(id) {
             let endpoint::Output::Event(event) = conn.endpoint.poll_output(now, None) else { break };
             self.endpoint_event(now, id, event);
@@ -318,13 +325,21 @@ impl Hub {
     fn ended(&mut self, now: Now, id: ConnId, why: Closed) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let remote = conn.remote;
+        conn.behind = None;
+        conn.answers.clear();
         if let State::In(session) = core::mem::replace(&mut conn.state, State::Nobody) {
             self.online.remove(session.uin, session.device, id);
             self.unconfirmed.remove(session.device, id);
+            if self.online.find(session.uin, session.device).is_none() {
+                self.presence_left((session.uin, session.device));
+            }
+            if self.online.of(session.uin).is_empty() {
+                self.groups.forget(session.uin);
+            }
         }
-        conn.behind = None;
-        conn.answers.clear();
+        self.unwatch_all(id);
         self.abandon_all(id);
+        self.leave_host(id);
         let Some(conn) = self.conns.get_mut(id) else { return };
         if why == Closed::Transport {
             self.forget(id);
@@ -336,7 +351,7 @@ impl Hub {
         self.event(HubEvent::Closed { conn: id, remote, why });
     }
 
-    fn take_down(&mut self, id: ConnId, code: ErrorCode) {
+    pub(crate) fn take_down(&mut self, id: ConnId, code: ErrorCode) {
         self.forget(id);
         self.out.push_back(Output::Close { conn: id, code });
     }
@@ -397,11 +412,15 @@ impl Hub {
         // An idle server writes nothing: the floor is moved while somebody is there.
         let floor = if self.conns.is_empty() { None } else { self.clock.deadline() };
         let drain = self.drain.as_ref().filter(|drain| !drain.swept).map(|drain| drain.until);
-        let at = earliest(earliest(timer, floor), earliest(drain, self.asks.deadline()));
+        let asks = earliest(self.asks.deadline(), self.hosting.deadline());
+        let (presence, groups) = (self.presence.wait(), self.groups.wait());
+        let at = [floor, drain, asks, presence, groups].into_iter().fold(timer, earliest);
         let why = match at {
             None => WaitReason::Idle,
             at if at == timer => why,
             at if at == floor => WaitReason::ClockFloor,
+            at if at == presence => WaitReason::Presence,
+            at if at == groups => WaitReason::Pace,
             _ => WaitReason::Deadline,
         };
         (at, why)
@@ -424,6 +443,7 @@ impl Hub {
             }
         }
         self.expire_asks(now);
+        self.expire_host(now);
         if !self.conns.is_empty() {
             self.keep_clock(now);
         }
@@ -466,6 +486,8 @@ impl Hub {
                 self.resume(conn);
                 self.look_again(conn);
             }
+            Op::Groups(uin) => self.groups_answered(now, uin, result),
+            Op::Presence(batch) => self.presence_answered(now, *batch, result),
         }
         if was_busy && !self.busy(0) {
             self.resume_all();
@@ -504,73 +526,6 @@ impl Hub {
         if !self.paused.is_empty() {
             let paused: Vec<ConnId> = self.paused.iter().copied().collect();
             paused.into_iter().for_each(|id| self.resume(id));
-        }
-    }
-
-    // ── drain ───────────────────────────────────────────────────────────────────────────────────
-
-    /// Whether nothing new is begun.
-    pub(crate) const fn draining(&self) -> bool {
-        self.drain.is_some()
-    }
-
-    pub(crate) fn look_again(&mut self, id: ConnId) {
-        if self.draining() || self.conns.get(id).is_some_and(|conn| conn.leaving.is_some()) {
-            self.parting.push_back(id);
-        }
-    }
-
-    /// Takes a connection down whose last words the transport has; at a drain, sends away whom nothing is owed.
-    fn part(&mut self, now: Now, id: ConnId) {
-        let late = self.drain.as_ref().is_some_and(|drain| drain.swept);
-        let Some(conn) = self.conns.get(id) else { return };
-        match &conn.leaving {
-            Some(leaving) if conn.endpoint.is_handed_over() || late && !conn.endpoint.has_pending() => {
-                let code = leaving.code;
-                self.take_down(id, code);
-            }
-            None if self.draining() => self.send_away(now, id),
-            _ => {}
-        }
-    }
-
-    /// Ends a connection whose transport has taken all its answers and pushes: CLOSE is more urgent than they
-    /// are, and would overtake them.
-    fn send_away(&mut self, now: Now, id: ConnId) {
-        let Some(conn) = self.conns.get(id) else { return };
-        let owed = conn.requests > 0 || conn.asks > 0 || !conn.answers.is_empty() || conn.behind.is_some();
-        if conn.leaving.is_none() && !owed && conn.endpoint.is_handed_over() {
-            self.close(now, id, ErrorCode::GoingAway);
-        }
-    }
-
-    /// Sends everybody away when time is up, and tells when it is over.
-    fn see_to_drain(&mut self, now: Now) {
-        let Some(drain) = &mut self.drain else { return };
-        let late = now.mono >= drain.until;
-        if late && !core::mem::replace(&mut drain.swept, true) {
-            let all: Vec<ConnId> =
-                self.conns.iter().filter(|(_, conn)| conn.leaving.is_none()).map(|(id, _)| id).collect();
-            for id in all {
-                self.close(now, id, ErrorCode::GoingAway);
-                self.hear(now, id);
-            }
-        }
-        let done = self.conns.is_empty() && self.ops.is_empty();
-        if let Some(drain) = &mut self.drain
-            && done
-            && !late
-            && !core::mem::replace(&mut drain.rested, true)
-        {
-            let at = self.clock.stop(now.mono);
-            self.submit(Op::Rest, Txn::Rest { at }, None);
-            return;
-        }
-        if let Some(drain) = &mut self.drain
-            && (done || late && self.conns.is_empty())
-            && !core::mem::replace(&mut drain.told, true)
-        {
-            self.event(HubEvent::Drained);
         }
     }
 

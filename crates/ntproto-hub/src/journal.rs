@@ -107,6 +107,7 @@ impl Machine for Hub {
     fn hidden(output: &Output, see: &mut dyn FnMut(&[u8])) {
         match output {
             Output::Store { txn: Txn::Append(append), .. } => see(&append.body),
+            Output::Store { txn: Txn::Act { act, .. }, .. } => see(&act.encode()),
             Output::Ask(ask) => see(&ask.body),
             _ => {}
         }
@@ -188,6 +189,11 @@ impl Machine for Hub {
                 to.u64(ask.0);
                 write_answer(answer, to);
             }
+            Input::HostAnswered { ask, answer } => {
+                to.u8(9);
+                to.u64(ask.0);
+                write_answer(answer, to);
+            }
             Input::Push(Push { to: account, packet, body }) => {
                 to.u8(7);
                 to.u64(account.0);
@@ -219,6 +225,7 @@ impl Machine for Hub {
                 packet: PacketId(u16::try_from(from.u64()?).map_err(|_| Malformed)?),
                 body: Bytes::copy_from_slice(from.blob()?),
             }),
+            9 => Input::HostAnswered { ask: AskId(from.u64()?), answer: read_answer(from)? },
             8 => Input::Bound { conn: ConnId(from.u64()?), binding: from.binding()? },
             _ => return Err(Malformed),
         })

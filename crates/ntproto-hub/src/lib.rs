@@ -16,8 +16,12 @@
 //! | `auth` | credentials to sessions, tickets |
 //! | `requests` | packets to transactions, outcomes to answers |
 //! | `asks` | packets of the application's, which the host answers |
+//! | `groups` | who is told of what happens in groups |
+//! | `presence` | leases of connected devices, and who watches whom |
+//! | `host` | what administrators ask of the host |
 //! | `push` | what goes to devices unasked, and what happens when they do not read it |
 //! | `line`, `limits` | the order of messages, and how often who may ask |
+//! | `drain` | the orderly end |
 //! | `clock`, `replay` | server time, and the memory of AUTH_REQs |
 //! | `journal` | (debug builds only) a run written down, and its exact replay |
 #![no_std]
@@ -35,17 +39,23 @@ mod challenges;
 mod clock;
 pub mod config;
 mod conn;
+mod drain;
+mod groups;
+mod host;
 mod hub;
 #[cfg(debug_assertions)]
 pub mod journal;
 mod limits;
 mod line;
+mod presence;
 mod push;
 mod replay;
 mod requests;
 pub mod store;
 
-pub use api::{Ask, AskId, Command, ConnId, HubEvent, HubKeys, Input, Misuse, Output, Push, Stage};
+pub use api::{
+    Ask, AskId, Command, ConnId, HostAsk, HostTask, HubEvent, HubKeys, Input, Misuse, Output, Push, Stage,
+};
 pub use config::HubConfig;
 pub use hub::Hub;
 pub use limits::{LONGEST_WAIT, Rate};

@@ -272,7 +272,7 @@ impl Hub {
                 && conn.watches.remove(&subject)
             {
                 self.presence.unwatch(subject, id);
-                self.push_presence(now, id, [state.clone()].into());
+                self.push_presence(now, id, [state].into());
             }
         }
     }
@@ -300,7 +300,7 @@ impl Hub {
             subject.due = None;
             if subject.told.replace(subject.last.status) != Some(subject.last.status) {
                 for conn in &subject.conns {
-                    news.entry(*conn).or_default().push(subject.last.clone());
+                    news.entry(*conn).or_default().push(subject.last);
                 }
             }
         }

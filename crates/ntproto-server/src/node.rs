@@ -23,7 +23,7 @@ use ntproto_core::time::{Instant, Now, earliest};
 use ntproto_core::tx::TxBuf;
 use ntproto_core::wire::channel::{Channel, ChannelSet};
 use ntproto_hub::store::{OpId, Outcome, StoreError, Txn};
-use ntproto_hub::{self as hub, Ask, AskId, Hub, HubEvent, Push};
+use ntproto_hub::{self as hub, Ask, AskId, HostAsk, Hub, HubEvent, Push};
 use ntproto_net::{Closed, Conn, ConnId, Endpoint, Event, Machine, Output, Step, StreamId, StreamInput};
 use ntproto_quic::{ALPN, EndpointStats, Received};
 
@@ -42,6 +42,8 @@ pub enum Command {
     StoreDone(Vec<(OpId, Result<Outcome, StoreError>)>),
     /// The application has answered requests.
     Answered(Vec<(AskId, Answer)>),
+    /// What an administrator asked for is done, or can't be.
+    HostAnswered(AskId, Answer),
     /// The application tells an account something.
     Push(Push),
     /// Let nobody in, finish what is in the store, send everybody away, end.
@@ -62,6 +64,8 @@ pub enum Effect {
     /// The application is asked these, which came together; answer each with [`Command::Answered`]. None may ever
     /// be answered: then its asker learns so at its deadline.
     Asks(Vec<Ask>),
+    /// An administrator asks for this; answer with [`Command::HostAnswered`], however long it takes.
+    Host(HostAsk),
     /// Nobody waits for this answer any more.
     Abandoned(AskId),
     /// Tickets are sealed with another key: keep both for the next start.
@@ -350,6 +354,7 @@ impl Node {
                 Some(n) => drop(self.asks.remove(n)),
                 None => self.effects.push_back(Effect::Abandoned(ask)),
             },
+            hub::Output::Host(ask) => self.effects.push_back(Effect::Host(ask)),
             hub::Output::Event(event) => self.heard(now, event),
             hub::Output::Wait { .. } => {}
         }
@@ -450,6 +455,9 @@ impl Machine for Node {
                     //= spec: messages-4
                     self.hub.handle(now, hub::Input::StoreDone { op, result });
                 }
+            }
+            Command::HostAnswered(ask, answer) => {
+                self.hub.handle(now, hub::Input::HostAnswered { ask, answer });
             }
             Command::Answered(answers) => {
                 for (ask, answer) in answers {

@@ -128,6 +128,7 @@ impl World {
                 }
                 // Nothing here asks for packets of an application.
                 hub::Output::Ask(ask) => return Err(format!("a request out of nowhere: {ask:?}")),
+                hub::Output::Host(ask) => return Err(format!("an administrator out of nowhere: {ask:?}")),
                 hub::Output::Abandoned { ask } => return Err(format!("{ask:?} was never asked")),
                 hub::Output::Event(event) => self.hub_event(event)?,
                 hub::Output::Wait { at, .. } => {

@@ -377,9 +377,10 @@ impl World {
                 assert!(at.is_none_or(|at| at > now.mono), "a timer that never ends");
                 return false;
             }
-            // Reads everything at once, asks for nothing of an application's, keeps no log.
+            // Reads everything at once, asks for nothing of an application's or a host's, keeps no log.
             HubOutput::Resume { .. }
             | HubOutput::Ask(_)
+            | HubOutput::Host(_)
             | HubOutput::Abandoned { .. }
             | HubOutput::Event(_) => {}
         }

@@ -110,6 +110,10 @@ pub enum WaitReason {
     RetryAfter,
     /// The server clock's floor must be moved.
     ClockFloor,
+    /// Leases are renewed or run out, and subscribers are told of it.
+    Presence,
+    /// Members of large groups are told to sync, some at a time.
+    Pace,
 }
 
 /// What the peer did. Each becomes a close code.

@@ -170,10 +170,14 @@ pub(super) fn read_delivered(hub: &mut Hub, asked: Asked) -> Read {
 }
 
 pub(super) fn read_sync(hub: &mut Hub, asked: Asked) -> Read {
-    page(hub, &asked.session, &read(asked.body)?)
+    // A first SYNC, one that follows a DIRTY, and one that comes before its DIRTY does.
+    let conn = hub.conns.get(asked.to.conn);
+    let place = conn.is_some_and(|conn| conn.place) || hub.groups.is_due(asked.session.uin);
+    page(hub, &asked.session, &read(asked.body)?, place)
 }
 
-pub(super) fn page(hub: &Hub, session: &Session, request: &v2::SyncRequest) -> Read {
+//= spec: messages-21
+pub(super) fn page(hub: &Hub, session: &Session, request: &v2::SyncRequest, place: bool) -> Read {
     let epoch = match &request.epoch[..] {
         [] => None,
         epoch => Some(epoch.try_into().map_err(|_| (ErrorCode::BadRequest, "an epoch has 16 bytes"))?),
@@ -185,7 +189,7 @@ pub(super) fn page(hub: &Hub, session: &Session, request: &v2::SyncRequest) -> R
         limit: request.limit.clamp(1, hub.config.sync_page),
         max_bytes: hub.config.sync_page_bytes,
         max_lag: hub.config.max_lag,
-        place: false,
+        place,
     };
-    Ok((What::Sync, txn))
+    Ok((What::Sync(place), txn))
 }

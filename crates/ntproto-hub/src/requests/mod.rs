@@ -5,12 +5,14 @@
 //! | `messages` | SEND, DELIVERED, SYNC |
 //! | `account` | DEVICES, REVOKE_DEVICE, INVITE |
 //! | `acts` | people, groups, presence, history, administration: all that [`Act`](crate::store::Act) is |
+//! | `typing` | TYPING |
 //! | `checks` | what can be said against an act without the store |
 
 mod account;
 mod acts;
 mod checks;
 mod messages;
+mod typing;
 
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -21,7 +23,7 @@ use ntproto_core::code::ErrorCode;
 use ntproto_core::dispatch::Table;
 use ntproto_core::endpoint::rules::Phase;
 use ntproto_core::ids::{DeviceId, Uin};
-use ntproto_core::time::{Now, UnixMillis, whole_millis};
+use ntproto_core::time::{Instant, Now, UnixMillis, whole_millis};
 use ntproto_core::wire::channel::Channel;
 use ntproto_core::wire::event::EventType;
 use ntproto_core::wire::packet::{Kind, Packet, PacketId};
@@ -35,7 +37,9 @@ use crate::hub::{Hub, Op};
 use crate::line::Wait;
 use crate::store::txn::Append;
 use crate::store::{Act, Outcome, StoreError, Txn};
+use acts::Meaning;
 use messages::Appended;
+use typing::Typing;
 
 /// Why a request is refused before the store is asked, and a word about it.
 type Refused = (ErrorCode, &'static str);
@@ -56,6 +60,8 @@ pub(crate) struct Asked {
     session: Session,
     /// Server time.
     time: UnixMillis,
+    /// Nobody waits for the answer after this.
+    deadline: Option<Instant>,
     body: Bytes,
 }
 
@@ -72,12 +78,9 @@ pub(crate) fn handlers() -> Table<Handler> {
     add(PacketId::REVOKE_DEVICE, Channel::Message, account::read_revoke);
     add(PacketId::INVITE, Channel::Message, account::read_invite);
     add(PacketId::ADMIN_INVITE, Channel::Message, account::read_admin_invite);
+    add(PacketId::TYPING, Channel::Message, typing::read_typing);
     for &packet in Act::PACKETS {
-        let channel = match packet {
-            PacketId::HISTORY | PacketId::SNAPSHOT => Channel::Sync,
-            _ => Channel::Message,
-        };
-        add(packet, channel, acts::read_act);
+        add(packet, acts::channel(packet), acts::read_act);
     }
     table
 }
@@ -86,11 +89,13 @@ pub(crate) fn handlers() -> Table<Handler> {
 pub(crate) enum What {
     Send(Append),
     Delivered,
-    Sync,
+    /// Whether what is new in large groups is put into the inbox before.
+    Sync(bool),
     Devices(DeviceId),
     Revoke(Uin, DeviceId),
     Invite([u8; 16], UnixMillis),
-    Act,
+    Act(Meaning),
+    Typing(Typing),
 }
 
 /// A request whose transaction is in the store.
@@ -157,7 +162,8 @@ impl Hub {
             return self.fail(now, to, (ErrorCode::Unavailable, "the server is going away"));
         }
         let time = self.clock.now(now.mono);
-        let asked = Asked { to, session, time, body: packet.body };
+        let deadline = packet.deadline_ms.map(|ms| now.mono + Duration::from_millis(ms.into()));
+        let asked = Asked { to, session, time, deadline, body: packet.body };
         let (what, mut txn) = match (handler.read)(self, asked) {
             Ok(read) => read,
             Err(why) => return self.fail(now, to, why),
@@ -194,9 +200,8 @@ impl Hub {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.requests += 1;
             conn.bytes += weight;
-            conn.syncing |= matches!(what, What::Sync);
         }
-        let deadline = packet.deadline_ms.map(|ms| now.mono + Duration::from_millis(ms.into()));
+        self.begins(to, &what);
         self.submit(Op::Request(Request { to, weight, what }), txn, deadline);
     }
 
@@ -211,7 +216,7 @@ impl Hub {
     ) {
         let Some(v2::EarlyStart { sync: Some(sync), request_id: number }) = asked else { return };
         let to = Asker { conn, channel: Channel::Sync, id: PacketId::SYNC, number: *number };
-        let (what, txn) = match messages::page(self, session, sync) {
+        let (what, txn) = match messages::page(self, session, sync, false) {
             Ok(read) => read,
             Err(why) => return self.fail(now, to, why),
         };
@@ -223,8 +228,40 @@ impl Hub {
             conn.requests += 1;
             conn.bytes += weight;
             conn.syncing = true;
+            conn.early_page = true;
         }
         self.submit(Op::Request(Request { to, weight, what }), txn, None);
+    }
+
+    /// A request goes to the store.
+    fn begins(&mut self, to: Asker, what: &What) {
+        match what {
+            What::Sync(_) => {
+                if let Some(conn) = self.conns.get_mut(to.conn) {
+                    conn.syncing = true;
+                    conn.place = false;
+                }
+            }
+            What::Act(meaning) => self.act_begins(to, meaning),
+            _ => {}
+        }
+    }
+
+    /// It comes back, done or refused.
+    fn ends(&mut self, to: Asker, what: &What, result: &Result<Outcome, StoreError>) {
+        match what {
+            What::Sync(place) => {
+                if let Some(conn) = self.conns.get_mut(to.conn) {
+                    conn.syncing = false;
+                    // What the store did not put there, or not all of it, the next one asks for.
+                    let all =
+                        matches!(result, Ok(Outcome::Page { has_more: false, .. } | Outcome::TooLong { .. }));
+                    conn.place |= *place && !all;
+                }
+            }
+            What::Act(meaning) => self.act_ends(to, meaning),
+            _ => {}
+        }
     }
 
     /// A transaction has ended: the answer goes to the asker, the news to everybody it concerns.
@@ -238,7 +275,6 @@ impl Hub {
         if let Some(conn) = self.conns.get_mut(to.conn) {
             conn.requests -= 1;
             conn.bytes -= weight;
-            conn.syncing &= !matches!(what, What::Sync);
             if let What::Send(append) = &what {
                 match &result {
                     Err(error) if !error.is_refusal() || *error == StoreError::OutOfOrder => {
@@ -251,14 +287,18 @@ impl Hub {
                 }
             }
         }
+        self.ends(to, &what, &result);
         match (what, result) {
             (_, Err(error)) => self.refused_by_store(now, to, error),
             (_, Ok(Outcome::Cancelled)) => self.refused_by_store(now, to, StoreError::Cancelled),
             //= spec: messages-4
             (
                 What::Send(append),
-                Ok(Outcome::Appended { conv_seq, stored, duplicate, entries, target_seq, .. }),
+                Ok(Outcome::Appended { conv_seq, stored, duplicate, entries, target_seq, dirty }),
             ) => {
+                if let Some(group) = append.conversation.group().filter(|_| dirty && !duplicate) {
+                    self.group_is_dirty(now, group);
+                }
                 let appended = Appended { conv_seq, stored, duplicate, entries: &entries, target_seq };
                 self.sent(now, to, append, &appended);
             }
@@ -266,12 +306,12 @@ impl Hub {
                 self.answer(now, to, &v2::DeliveredResponse {});
                 self.tell_receipts(now, &receipts);
             }
-            (What::Sync, Ok(Outcome::Page { epoch, deltas, next, has_more })) => {
+            (What::Sync(_), Ok(Outcome::Page { epoch, deltas, next, has_more })) => {
                 let epoch = Bytes::copy_from_slice(&epoch);
                 let page = v2::SyncResponse { epoch, deltas, next, has_more, too_long: false };
                 self.answer(now, to, &page);
             }
-            (What::Sync, Ok(Outcome::TooLong { epoch, next })) => {
+            (What::Sync(_), Ok(Outcome::TooLong { epoch, next })) => {
                 let epoch = Bytes::copy_from_slice(&epoch);
                 let page = v2::SyncResponse { epoch, next, too_long: true, ..Default::default() };
                 self.answer(now, to, &page);
@@ -288,7 +328,8 @@ impl Hub {
                 let code = Bytes::copy_from_slice(&code);
                 self.answer(now, to, &v2::InviteResponse { code, expires_ms: expires.0 });
             }
-            (What::Act, Ok(Outcome::Acted(acted))) => self.acted(now, to, acted),
+            (What::Act(meaning), Ok(Outcome::Acted(acted))) => self.acted(now, to, meaning, acted),
+            (What::Typing(typing), Ok(Outcome::Acted(acted))) => self.typing(now, to, typing, &acted),
             (_, Ok(_)) => self.fail(now, to, (ErrorCode::Internal, "the store answered something else")),
         }
     }

@@ -62,6 +62,14 @@ macro_rules! acts {
                 }
             }
 
+            /// The request, encoded.
+            #[must_use]
+            pub fn encode(&self) -> Vec<u8> {
+                match self {
+                    $(Self::$name(request) => request.encode_to_vec(),)*
+                }
+            }
+
             /// Bytes of the request.
             #[must_use]
             pub fn weight(&self) -> usize {

@@ -25,7 +25,7 @@ use ntproto_hub::journal::Recorder;
 use ntproto_hub::store::memory::MemoryStore;
 use ntproto_hub::store::txn::Boot;
 use ntproto_hub::store::{OpId, Outcome, Store, StoreError, Txn};
-use ntproto_hub::{Ask, AskId, ConnId, Hub, HubConfig, HubEvent, HubKeys, Input, Output};
+use ntproto_hub::{Ask, AskId, ConnId, HostAsk, Hub, HubConfig, HubEvent, HubKeys, Input, Output};
 use ntproto_proto::v2;
 use ntproto_proto::v2::auth_request::Credential;
 use prost::Message;
@@ -57,6 +57,7 @@ pub(crate) struct Bench {
     pub(crate) resumed: Vec<ConnId>,
     pub(crate) asked: Vec<Ask>,
     pub(crate) abandoned: Vec<AskId>,
+    pub(crate) host: Vec<HostAsk>,
     /// While set, transactions wait in `held`.
     pub(crate) hold: bool,
     /// While set, the hub is told that the socket is full.
@@ -94,6 +95,7 @@ impl Bench {
             resumed: Vec::new(),
             asked: Vec::new(),
             abandoned: Vec::new(),
+            host: Vec::new(),
             hold: false,
             full: false,
             sticky: false,
@@ -282,7 +284,8 @@ impl Bench {
         id: PacketId,
         body: &impl Message,
     ) -> Result<R, ErrorCode> {
-        let channel = if id == PacketId::SYNC { Channel::Sync } else { Channel::Message };
+        let on_sync = [PacketId::SYNC, PacketId::HISTORY, PacketId::SNAPSHOT].contains(&id);
+        let channel = if on_sync { Channel::Sync } else { Channel::Message };
         self.raw(conn, channel, id, body.encode_to_vec().into()).map(|body| R::decode(body).unwrap())
     }
 
@@ -403,6 +406,7 @@ impl Bench {
                 }
                 Output::Resume { conn } => self.resumed.push(conn),
                 Output::Ask(ask) => self.asked.push(ask),
+                Output::Host(ask) => self.host.push(ask),
                 Output::Abandoned { ask } => self.abandoned.push(ask),
                 Output::Event(event) => self.events.push(event),
                 Output::Wait { at, why } => {

@@ -156,6 +156,10 @@ impl Node {
                     let answer = Answer::Refused(ErrorCode::UnknownPacket.into());
                     self.hub.handle(now, ntproto_hub::Input::Answered { ask: ask.id, answer });
                 }
+                ntproto_hub::Output::Host(ask) => {
+                    let answer = Answer::Refused(ErrorCode::Unavailable.into());
+                    self.hub.handle(now, ntproto_hub::Input::HostAnswered { ask: ask.id, answer });
+                }
                 ntproto_hub::Output::Event(_) | ntproto_hub::Output::Abandoned { .. } => {}
                 ntproto_hub::Output::Wait { at, .. } => {
                     self.wake = at;

@@ -23,8 +23,10 @@ use std::task::Poll;
 use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
+use ntproto_core::code::ErrorCode;
 use ntproto_core::crypto::CryptoProvider as _;
 use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
+use ntproto_core::dispatch::{Outcome as Answer, Refusal};
 use ntproto_core::rng::Rng;
 use ntproto_core::session::ticket::TicketSealer;
 use ntproto_core::time::UnixMillis;
@@ -524,6 +526,11 @@ impl<R: Runtime> Host<R> {
                 }
             }
             Effect::Asks(asks) => applications.ask(asks),
+            Effect::Host(ask) => {
+                let refusal =
+                    Refusal::new(ErrorCode::Unavailable, "this server's store can't be copied while it runs");
+                let _ = commands.try_send(Command::HostAnswered(ask.id, Answer::Refused(refusal)));
+            }
             Effect::Abandoned(ask) => applications.abandon(ask),
             Effect::TicketKeys { current, previous } => {
                 let dir = self.config.data_dir.clone();

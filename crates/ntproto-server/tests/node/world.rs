@@ -351,7 +351,9 @@ impl World {
                 Step::Effect(Effect::TicketKeys { current, previous }) => {
                     self.server.tickets = Some((current, previous));
                 }
-                Step::Effect(Effect::Asks(_) | Effect::Abandoned(_)) => panic!("nothing here asks for this"),
+                Step::Effect(Effect::Asks(_) | Effect::Host(_) | Effect::Abandoned(_)) => {
+                    panic!("nothing here asks for this")
+                }
                 Step::Effect(Effect::Event(NodeEvent::Hub(event))) => self.server.events.push(event),
                 Step::Effect(Effect::Event(NodeEvent::Opened { .. })) => self.server.opened += 1,
                 Step::Effect(Effect::Event(NodeEvent::Down { .. })) => self.server.down += 1,

@@ -50,6 +50,9 @@ impl World {
                 Step::Effect(Effect::TicketKeys { .. }) => {}
                 // Nothing here asks for packets of an application.
                 Step::Effect(Effect::Asks(asks)) => return Err(format!("requests out of nowhere: {asks:?}")),
+                Step::Effect(Effect::Host(ask)) => {
+                    return Err(format!("an administrator out of nowhere: {ask:?}"));
+                }
                 Step::Effect(Effect::Abandoned(ask)) => return Err(format!("{ask:?} was never asked")),
                 Step::Effect(Effect::Event(event)) => self.node_event(event)?,
                 Step::Wait(Some(at)) if at <= now.mono && !full => node.timeout(now),
