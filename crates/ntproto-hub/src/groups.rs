@@ -114,6 +114,11 @@ impl Groups {
         self.next_round.get_or_insert(now);
     }
 
+    /// Whether an account is known to be in no group.
+    pub(crate) fn is_in_none(&self, uin: Uin) -> bool {
+        self.of.get(&uin).is_some_and(BTreeSet::is_empty)
+    }
+
     /// Whether a walk has yet to come to an account.
     pub(crate) fn is_due(&self, uin: Uin) -> bool {
         !self.walking.is_empty()

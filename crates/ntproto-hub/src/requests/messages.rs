@@ -172,7 +172,10 @@ pub(super) fn read_delivered(hub: &mut Hub, asked: Asked) -> Read {
 pub(super) fn read_sync(hub: &mut Hub, asked: Asked) -> Read {
     // A first SYNC, one that follows a DIRTY, and one that comes before its DIRTY does.
     let conn = hub.conns.get(asked.to.conn);
-    let place = conn.is_some_and(|conn| conn.place) || hub.groups.is_due(asked.session.uin);
+    let uin = asked.session.uin;
+    let wanted = conn.is_some_and(|conn| conn.place) || hub.groups.is_due(uin);
+    // Placing waits for the disk: nobody who is in no group does.
+    let place = wanted && !hub.groups.is_in_none(uin);
     page(hub, &asked.session, &read(asked.body)?, place)
 }
 

@@ -289,6 +289,7 @@ impl Hub {
         }
         self.ends(to, &what, &result);
         match (what, result) {
+            (What::Typing(typing), result) => self.typing(now, to, typing, &result),
             (_, Err(error)) => self.refused_by_store(now, to, error),
             (_, Ok(Outcome::Cancelled)) => self.refused_by_store(now, to, StoreError::Cancelled),
             //= spec: messages-4
@@ -329,7 +330,6 @@ impl Hub {
                 self.answer(now, to, &v2::InviteResponse { code, expires_ms: expires.0 });
             }
             (What::Act(meaning), Ok(Outcome::Acted(acted))) => self.acted(now, to, meaning, acted),
-            (What::Typing(typing), Ok(Outcome::Acted(acted))) => self.typing(now, to, typing, &acted),
             (_, Ok(_)) => self.fail(now, to, (ErrorCode::Internal, "the store answered something else")),
         }
     }

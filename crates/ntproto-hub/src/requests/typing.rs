@@ -3,6 +3,8 @@
 //! Whether it may be told is one read in the store: for a group, who is in it; for two, whether the other one blocks.
 //! Nobody learns of a block by this: the answer is the same.
 
+use alloc::vec::Vec;
+
 use bytes::Bytes;
 use ntproto_core::code::ErrorCode;
 use ntproto_core::ids::{ConversationId, Uin};
@@ -15,7 +17,7 @@ use super::messages::conversation;
 use super::{Asked, Asker, Read, Refused, What, read};
 use crate::config::TYPING_FANOUT;
 use crate::hub::Hub;
-use crate::store::{Act, Acted, Actor, Txn};
+use crate::store::{Act, Actor, Outcome, StoreError, Txn};
 
 /// Who types, and where.
 #[derive(Clone, Copy)]
@@ -25,17 +27,21 @@ pub(crate) struct Typing {
     active: bool,
 }
 
-pub(super) fn read_typing(_: &mut Hub, asked: Asked) -> Read {
+pub(super) fn read_typing(hub: &mut Hub, asked: Asked) -> Read {
     let request: v2::TypingRequest = read(asked.body)?;
     let to = conversation(&asked.session, &request.conversation)?;
     let uin = asked.session.uin;
     let by = Actor { uin, device: asked.session.device, now: asked.time };
     let (by, act) = match (other(to, uin), to.group()) {
-        // The other's record of this one.
-        (Some(other), _) => {
-            let one = v2::FriendsRequest { after: uin.0.saturating_sub(1), limit: 1 };
-            (Actor { uin: other, ..by }, Act::Friends(one))
-        }
+        // The other's record of this one, read as a device of the other's that would be told. Without one, nothing is
+        // to be known.
+        (Some(other), _) => match hub.online.of(other).first() {
+            Some(&(device, _)) => {
+                let one = v2::FriendsRequest { after: uin.0.saturating_sub(1), limit: 1 };
+                (Actor { uin: other, device, ..by }, Act::Friends(one))
+            }
+            None => (by, Act::Profiles(v2::ProfilesRequest::default())),
+        },
         (None, Some(group)) => (by, Act::GroupGet(v2::GroupGetRequest { groups: [group.0].into() })),
         (None, None) => return Err((ErrorCode::NotFound, "no such conversation")),
     };
@@ -48,19 +54,26 @@ fn other(to: ConversationId, uin: Uin) -> Option<Uin> {
 
 impl Hub {
     //= spec: messages-25
-    pub(super) fn typing(&mut self, now: Now, to: Asker, typing: Typing, acted: &Acted) {
-        let whom = match other(typing.to, typing.uin) {
-            Some(other) => {
-                Ok(Some(other).filter(|_| !blocks(&acted.answer, typing.uin)).into_iter().collect())
+    pub(super) fn typing(
+        &mut self,
+        now: Now,
+        to: Asker,
+        typing: Typing,
+        result: &Result<Outcome, StoreError>,
+    ) {
+        let whom: Vec<Uin> = match (other(typing.to, typing.uin), result) {
+            (Some(other), Ok(Outcome::Acted(acted))) if !blocks(&acted.answer, typing.uin) => [other].into(),
+            // What the store says of the other one's device is none of the asker's business.
+            (Some(_), _) => Vec::new(),
+            (None, Ok(Outcome::Acted(acted))) => match tells(&acted.answer) {
+                Ok(true) => typing.to.group().map_or_else(Vec::new, |group| self.groups.members(group)),
+                Ok(false) => Vec::new(),
+                Err(why) => return self.fail(now, to, why),
+            },
+            (None, Err(error)) => return self.refused_by_store(now, to, *error),
+            (None, Ok(_)) => {
+                return self.fail(now, to, (ErrorCode::Internal, "the store answered something else"));
             }
-            None => tells(&acted.answer).map(|tells| {
-                let group = typing.to.group().filter(|_| tells);
-                group.map_or_else(Default::default, |group| self.groups.members(group))
-            }),
-        };
-        let whom: alloc::vec::Vec<Uin> = match whom {
-            Ok(whom) => whom,
-            Err(why) => return self.fail(now, to, why),
         };
         self.answer(now, to, &v2::TypingResponse {});
         let Typing { uin, to, active } = typing;
