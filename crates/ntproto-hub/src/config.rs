@@ -149,20 +149,6 @@ pub const MAX_BUCKETS: usize = 65_536;
 pub const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
 /// The clock floor is asked for again so long after it could not be moved.
 pub const FLOOR_RETRY: Duration = Duration::from_secs(1);
-/// Accounts or groups named in one request: one transaction looks each of them up, and may write to its inbox.
-pub const MAX_NAMED: usize = 100;
-/// Entries of a page that lists something: it is read while it is scrolled.
-pub const MAX_LISTED: u32 = 200;
-/// Members in a page of them. They are small, and there may be a hundred thousand.
-pub const MAX_MEMBERS_PAGE: u32 = 1_000;
-/// Bytes of `extra`: what an application notes beside something, not its data.
-pub const MAX_EXTRA: usize = 4_096;
-/// Bytes of what names a picture: a link, and no picture.
-pub const MAX_AVATAR: usize = 512;
-/// Bytes of the name of a backup: with any ending, a file's name everywhere.
-pub const MAX_BACKUP_NAME: usize = 64;
-/// Accounts whose presence a connection hears of: more than anybody looks at.
-pub const MAX_WATCHED: usize = 500;
 /// A subject's states are told so long after the first that was not: whoever looks away for a moment, or changes
 /// networks, is not told of.
 pub const PRESENCE_DEBOUNCE: Duration = Duration::from_millis(500);
@@ -178,8 +164,6 @@ pub const MAX_LEASE_CHECKS: usize = 65_536;
 pub const DIRTY_BATCH: usize = 64;
 /// Between two rounds.
 pub const DIRTY_PACE: Duration = Duration::from_millis(50);
-/// Groups of one account whose news are pushed to it: more than anybody follows. Of others, its inbox tells.
-pub const MAX_HEARD_GROUPS: usize = 1_000;
 /// TYPING is told in groups up to so many members: more would see nothing but dots.
 pub const TYPING_FANOUT: u32 = 32;
 /// The longest a backup or a verification is waited for. It goes on without somebody who waits.

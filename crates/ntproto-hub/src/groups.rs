@@ -15,8 +15,9 @@ use ntproto_proto::v2;
 use prost::Message;
 
 use crate::api::ConnId;
-use crate::config::{DIRTY_BATCH, DIRTY_PACE, MAX_HEARD_GROUPS, UNAVAILABLE_RETRY};
+use crate::config::{DIRTY_BATCH, DIRTY_PACE, UNAVAILABLE_RETRY};
 use crate::hub::{Hub, Op};
+use crate::store::execute::MAX_GROUPS_OF;
 use crate::store::txn::InboxPlace;
 use crate::store::{Outcome, StoreError, Txn};
 
@@ -61,13 +62,13 @@ impl Groups {
     fn loaded(&mut self, uin: Uin, groups: Vec<GroupId>) {
         self.forget(uin);
         self.of.insert(uin, BTreeSet::new());
-        groups.into_iter().take(MAX_HEARD_GROUPS).for_each(|group| self.joined(uin, group));
+        groups.into_iter().take(MAX_GROUPS_OF as usize).for_each(|group| self.joined(uin, group));
     }
 
     fn joined(&mut self, uin: Uin, group: GroupId) {
         // Of others, the store tells when they are here.
         let Some(of) = self.of.get_mut(&uin) else { return };
-        if of.len() < MAX_HEARD_GROUPS && of.insert(group) {
+        if of.len() < MAX_GROUPS_OF as usize && of.insert(group) {
             let heard = self.heard.entry(group).or_default();
             heard.accounts.insert(uin);
             if let Some(walk) = &mut heard.walk {
@@ -347,10 +348,10 @@ mod tests {
         let mut groups = with(10);
         groups.joined(Uin(99), GroupId(7));
         assert!(!groups.of.contains_key(&Uin(99)), "of who is not here, nothing is kept");
-        let many: Vec<GroupId> = (1..=2 * MAX_HEARD_GROUPS as u64).map(GroupId).collect();
+        let many: Vec<GroupId> = (1..=2 * u64::from(MAX_GROUPS_OF)).map(GroupId).collect();
         groups.loaded(Uin(1), many);
         groups.joined(Uin(1), GroupId(u64::MAX));
-        assert_eq!(groups.of[&Uin(1)].len(), MAX_HEARD_GROUPS);
+        assert_eq!(groups.of[&Uin(1)].len(), MAX_GROUPS_OF as usize);
         groups.walk(at(0), GroupId(7));
         (1..=10).for_each(|uin| groups.forget(Uin(uin)));
         assert!(groups.of.is_empty() && groups.heard.is_empty());

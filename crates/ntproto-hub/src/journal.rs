@@ -502,6 +502,10 @@ const ERRORS: [StoreError; 25] = [
     StoreError::LinkUsed,
     StoreError::KeysInUse,
     StoreError::TooManyDevices,
+    StoreError::Expired,
+    StoreError::Full,
+    StoreError::Unavailable,
+    StoreError::Corrupt,
     StoreError::Stale,
     StoreError::Gone,
     StoreError::LastOwner,
@@ -510,10 +514,6 @@ const ERRORS: [StoreError; 25] = [
     StoreError::TooLate,
     StoreError::BadRequest,
     StoreError::BadName,
-    StoreError::Expired,
-    StoreError::Full,
-    StoreError::Unavailable,
-    StoreError::Corrupt,
 ];
 
 const fn number(error: StoreError) -> u8 {

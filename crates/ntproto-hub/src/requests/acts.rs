@@ -14,9 +14,9 @@ use prost::Message;
 
 use super::{Asked, Asker, Read, Refused, What, checks};
 use crate::api::HostTask;
-use crate::config::MAX_WATCHED;
 use crate::hub::Hub;
 use crate::presence::fits;
+use crate::store::execute::MAX_SUBSCRIBED;
 use crate::store::{Act, Acted, Actor, Placed, Txn};
 
 /// What an act is to the hub.
@@ -57,7 +57,7 @@ pub(super) fn read_act(hub: &mut Hub, asked: Asked) -> Read {
 fn watch(hub: &Hub, to: Asker, request: &mut v2::PresenceSubscribeRequest) -> Result<Meaning, Refused> {
     let uins = |list: &[u64]| list.iter().copied().map(Uin).collect::<BTreeSet<_>>();
     let (add, remove) = (uins(&request.add), uins(&request.remove));
-    if !hub.conns.get(to.conn).is_some_and(|conn| fits(conn, &add, &remove, MAX_WATCHED)) {
+    if !hub.conns.get(to.conn).is_some_and(|conn| fits(conn, &add, &remove, MAX_SUBSCRIBED)) {
         return Err((ErrorCode::TooMany, "a connection hears of no more"));
     }
     request.add = add.iter().map(|uin| uin.0).collect();

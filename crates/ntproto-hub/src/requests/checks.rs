@@ -1,5 +1,6 @@
 //! What can be said against an act without the store: ids of a wrong length, numbers that mean nothing, lists that are
-//! too long, texts that may not be shown as they are. Texts are kept as they are cleaned, and pages no longer than allowed.
+//! too long, texts that may not be shown as they are. Texts go on as they are cleaned. The store checks all of it again:
+//! what is refused here costs it nothing.
 
 use alloc::string::String;
 
@@ -10,62 +11,48 @@ use ntproto_proto::v2;
 
 use super::Refused;
 use super::messages::conversation;
-use crate::config::{
-    MAX_AVATAR, MAX_BACKUP_NAME, MAX_EXTRA, MAX_LISTED, MAX_MEMBERS_PAGE, MAX_NAMED, MAX_WATCHED,
-};
 use crate::conn::Session;
 use crate::store::Act;
+use crate::store::execute::{
+    MAX_AVATAR, MAX_BACKUP_NAME, MAX_EXTRA, MAX_GROUPS_GET, MAX_INVITES, MAX_MEMBERS_PAGE, MAX_PROFILES,
+    MAX_SUBSCRIBED,
+};
 
 pub(super) fn check(session: &Session, act: &mut Act) -> Result<(), Refused> {
     match act {
         Act::ProfileSet(request) => profile(request),
-        Act::Profiles(request) => few(request.uins.len(), MAX_NAMED),
+        Act::Profiles(request) => few(request.uins.len(), MAX_PROFILES),
         Act::FriendRequest(request) => clean(Field::Greeting, &mut request.message),
         Act::FriendUpdate(request) => {
             request.remark.as_mut().map_or(Ok(()), |remark| clean(Field::Remark, remark))?;
             request.extra.as_ref().map_or(Ok(()), |it| extra(it))
         }
         Act::GroupCreate(request) => group(request),
-        Act::GroupGet(request) => few(request.groups.len(), MAX_NAMED),
+        Act::GroupGet(request) => few(request.groups.len(), MAX_GROUPS_GET),
         Act::GroupUpdate(request) => group_update(request),
-        Act::GroupInvite(request) => few(request.uins.len(), MAX_NAMED),
+        Act::GroupInvite(request) => few(request.uins.len(), MAX_INVITES),
         Act::GroupRole(request) => known(v2::Role::try_from(request.role).is_ok(), "no such role"),
         Act::GroupMembers(request) => known(
             (1..=MAX_MEMBERS_PAGE).contains(&request.size),
             "a page has at least one member, and not so many",
         ),
-        Act::GroupChanges(request) => paged(&mut request.limit),
-        Act::Groups(request) => paged(&mut request.limit),
-        Act::Friends(request) => paged(&mut request.limit),
-        Act::History(request) => {
-            conversation(session, &request.conversation)?;
-            paged(&mut request.limit)
-        }
-        Act::Snapshot(request) => {
-            known(
-                request.after.is_empty() || ConversationId::from_slice(&request.after).is_some(),
-                "a conversation has 16 bytes",
-            )?;
-            paged(&mut request.limit)
-        }
-        Act::Marks(request) => {
-            conversation(session, &request.conversation)?;
-            paged(&mut request.limit)
-        }
+        Act::History(request) => conversation(session, &request.conversation).map(drop),
+        Act::Snapshot(request) => known(
+            request.after.is_empty() || ConversationId::from_slice(&request.after).is_some(),
+            "a conversation has 16 bytes",
+        ),
+        Act::Marks(request) => conversation(session, &request.conversation).map(drop),
         Act::PresenceSet(request) => {
             known(v2::OnlineStatus::try_from(request.status).is_ok(), "no such status")
         }
         Act::PresenceSubscribe(request) => {
             let longest = request.add.len().max(request.remove.len());
-            known_or(longest <= MAX_WATCHED, ErrorCode::TooMany, "too many at once")
+            few(longest, MAX_SUBSCRIBED)
         }
-        Act::AdminAccounts(request) => paged(&mut request.limit),
         Act::AdminRevoke(request) => {
             known(DeviceId::from_slice(&request.device_id).is_some(), "a device id has 16 bytes")
         }
-        Act::AdminGroups(request) => paged(&mut request.limit),
         Act::AdminBackup(request) => known(is_file_name(&request.name), "no name for a backup"),
-        Act::AdminAudit(request) => paged(&mut request.limit),
         Act::FriendAnswer(_)
         | Act::FriendDelete(_)
         | Act::GroupJoin(_)
@@ -73,6 +60,12 @@ pub(super) fn check(session: &Session, act: &mut Act) -> Result<(), Refused> {
         | Act::GroupRemove(_)
         | Act::GroupDissolve(_)
         | Act::GroupMute(_)
+        | Act::GroupChanges(_)
+        | Act::Groups(_)
+        | Act::Friends(_)
+        | Act::AdminAccounts(_)
+        | Act::AdminGroups(_)
+        | Act::AdminAudit(_)
         | Act::AdminDevices(_)
         | Act::AdminStats(_)
         | Act::AdminVerify(_) => Ok(()),
@@ -89,7 +82,7 @@ fn profile(request: &mut v2::ProfileSetRequest) -> Result<(), Refused> {
     clean(Field::Nick, &mut request.nick)?;
     clean(Field::Bio, &mut request.bio)?;
     let shown = request.avatar.chars().all(|c| !c.is_control());
-    known_or(shown && request.avatar.len() <= MAX_AVATAR, ErrorCode::BadName, "no name of a picture")?;
+    known(shown && request.avatar.len() <= MAX_AVATAR, "no name of a picture")?;
     extra(&request.extra)
 }
 
@@ -97,7 +90,7 @@ fn group(request: &mut v2::GroupCreateRequest) -> Result<(), Refused> {
     clean(Field::GroupName, &mut request.name)?;
     known(request.request.len() == 16, "the number of a request has 16 bytes")?;
     known(v2::JoinPolicy::try_from(request.join).is_ok(), "no such policy")?;
-    few(request.members.len(), MAX_NAMED)?;
+    few(request.members.len(), MAX_INVITES)?;
     extra(&request.extra)
 }
 
@@ -126,17 +119,11 @@ fn clean(field: Field, text: &mut String) -> Result<(), Refused> {
 
 //= spec: people-2
 fn extra(extra: &str) -> Result<(), Refused> {
-    known_or(extra.len() <= MAX_EXTRA, ErrorCode::TooLarge, "extra is too long")
-}
-
-/// A page is as long as asked for, within bounds.
-fn paged(limit: &mut u32) -> Result<(), Refused> {
-    *limit = (*limit).clamp(1, MAX_LISTED);
-    Ok(())
+    known(extra.len() <= MAX_EXTRA, "extra is too long")
 }
 
 fn few(count: usize, most: usize) -> Result<(), Refused> {
-    known_or(count <= most, ErrorCode::TooLarge, "too many at once")
+    known_or(count <= most, ErrorCode::TooMany, "too many at once")
 }
 
 fn known(right: bool, detail: &'static str) -> Result<(), Refused> {
