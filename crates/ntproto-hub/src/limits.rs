@@ -144,7 +144,6 @@ pub(crate) struct Limits {
     device_messages: Buckets<DeviceId>,
     device_requests: Buckets<DeviceId>,
     conversations: Buckets<ConversationId>,
-    #[allow(dead_code, reason = "drawn from by the handler of TYPING")]
     typing: Buckets<(ConversationId, DeviceId)>,
 }
 
@@ -187,7 +186,6 @@ impl Limits {
     }
 
     /// A device says that somebody types there.
-    #[allow(dead_code, reason = "called by the handler of TYPING")]
     pub(crate) fn typing(
         &mut self,
         now: Instant,

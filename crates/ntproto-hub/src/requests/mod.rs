@@ -194,6 +194,11 @@ impl Hub {
                 None => {}
             }
         }
+        if let What::Typing(typing) = &what
+            && let Err(wait) = self.limits.typing(now.mono, session.device, typing.to)
+        {
+            return self.defer(now, to, wait, "typed a moment ago");
+        }
         if busy {
             return self.fail(now, to, (ErrorCode::RetryAfter, "too much at once"));
         }
