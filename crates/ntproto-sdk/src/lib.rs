@@ -19,16 +19,22 @@ pub mod bus;
 mod client;
 pub mod dispatch;
 pub mod driver;
+pub mod model;
 pub mod profile;
 pub mod store;
 
 pub use client::{
-    Client, Desk, Ended, Event, Events, EventsTaken, Identity, Lookup, Message, MessageAction, Options,
-    Parts, QueryError, Recipient, RequestError, SendError, SendOptions, Sent, StartError, State, assemble,
+    Admin, AdminInvitation, Appearance, Client, Desk, Ended, Event, Events, EventsTaken, Friends, Group,
+    GroupUpdate, Groups, HistoryPage, Identity, Lifecycle, Lookup, Message, MessageAction, NewGroup,
+    NewProfile, Options, OwnPresence, Parts, Presence, QueryError, Recipient, RequestError, SendError,
+    SendOptions, Sent, StartError, State, assemble,
 };
-pub use ntproto_core::client::{Credential, Down, Failure, Misuse, SendOutcome, Stopped, StoreError};
+pub use ntproto_core::client::{
+    Credential, Down, Failure, Misuse, SendAction, SendOutcome, Stopped, StoreError, Target,
+};
 pub use ntproto_core::code::ErrorCode;
-pub use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, SessionId, Uin};
+pub use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, GroupId, SessionId, Uin};
+pub use ntproto_core::presence::State as PresenceState;
 pub use ntproto_core::text::{ConnectString, ConnectStringError, EnrolCode, EnrolCodeError};
 pub use ntproto_net::Closed as TransportFailure;
 pub use ntproto_quic::Closed as QuicFailure;

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use ntproto_core::client::{Failure, Misuse, Stopped, StoreError};
 use ntproto_core::code::ErrorCode;
 use ntproto_core::ids::ClientMsgId;
+use ntproto_core::model::permission::Denied;
+use ntproto_core::model::text::BadName;
 
 /// Why a client is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +83,12 @@ pub enum RequestError {
     Disconnected,
     /// The server refused; `None` is a code this version does not know.
     Refused(Option<ErrorCode>, String),
+    /// The server would refuse, by what this device knows of the group: it was not asked.
+    Denied(Denied),
+    /// A text that may not be shown as it is: the server was not asked.
+    BadName(BadName),
+    /// What the server did or answered could not be kept on the local disk.
+    Store(StoreError),
     /// The request makes no sense now.
     Misuse(Misuse),
     /// The answer can't be read.
@@ -95,6 +103,9 @@ impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::DeadlineExceeded => f.write_str("DEADLINE_EXCEEDED"),
+            Self::Denied(why) => why.fmt(f),
+            Self::BadName(why) => why.fmt(f),
+            Self::Store(error) => error.fmt(f),
             Self::Disconnected => f.write_str("not connected"),
             Self::Refused(code, detail) => Failure::Refused(*code, detail.clone()).fmt(f),
             Self::Misuse(error) => error.fmt(f),
@@ -106,6 +117,12 @@ impl fmt::Display for RequestError {
 }
 
 impl std::error::Error for RequestError {}
+
+impl From<BadName> for RequestError {
+    fn from(why: BadName) -> Self {
+        Self::BadName(why)
+    }
+}
 
 /// Why the store gave no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

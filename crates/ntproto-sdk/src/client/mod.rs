@@ -9,14 +9,19 @@
 //! Nothing here needs a runtime: an adapter calls [`assemble`], runs the [`Driver`] with the receiver of its
 //! commands, and hands every effect to the [`Desk`].
 
+mod admin;
 mod calls;
+mod conversations;
 mod desk;
 mod error;
 mod events;
+mod groups;
 mod options;
+mod people;
+mod presence;
 mod status;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_channel::Sender;
@@ -25,6 +30,7 @@ use ntproto_core::client::{self as core, DEFAULT_DEADLINE, Failure, SendOutcome}
 use ntproto_core::crypto::CryptoProvider;
 use ntproto_core::crypto::identity::{DeviceKeys, Link};
 use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
+use ntproto_core::rng::Rng;
 use ntproto_core::time::UnixMillis;
 use ntproto_core::wire::packet::PacketId;
 use ntproto_net::Closed;
@@ -37,10 +43,15 @@ use crate::EnrolCode;
 use crate::driver::Command;
 use crate::store::{ClientStore, Mark, SearchPage, SearchQuery, StoreReader, Stored, Unread};
 
+pub use self::admin::{Admin, AdminInvitation};
+pub use self::conversations::{HistoryPage, Lifecycle};
 pub use self::desk::{Desk, Lookup};
 pub use self::error::{Ended, EventsTaken, QueryError, RequestError, SendError};
 pub use self::events::{Event, Events, Message, MessageAction};
+pub use self::groups::{Group, GroupUpdate, Groups, NewGroup};
 pub use self::options::{Options, Parts, StartError, assemble};
+pub use self::people::{Friends, NewProfile};
+pub use self::presence::{Appearance, OwnPresence, Presence};
 pub use self::status::State;
 
 /// What handles and desk share.
@@ -50,10 +61,17 @@ pub(crate) struct Shared {
     status: Arc<Status>,
     store: StoreReader,
     keys: DeviceKeys,
+    /// For what has to be unlike anything before.
+    rng: Mutex<Rng>,
     provider: &'static dyn CryptoProvider,
 }
 
 impl Shared {
+    fn random(&self) -> [u8; 16] {
+        // Whoever panics with the lock held leaves it whole.
+        self.rng.lock().unwrap_or_else(PoisonError::into_inner).array()
+    }
+
     fn end(&self, why: Ended) {
         if self.status.end(why.clone()) {
             self.calls.end(&why);
@@ -209,15 +227,19 @@ impl Client {
         options: SendOptions,
         want: Want,
     ) -> Result<Reply, SendError> {
-        let conversation = match to {
-            Recipient::Conversation(conversation) => conversation,
-            Recipient::Account(uin) => {
-                let me = self.identity().ok_or(SendError::NotEnrolled)?;
-                ConversationId::direct(me.uin, uin)
-            }
-        };
+        self.submit_as(to, body, options, core::SendAction::Message, want).await
+    }
+
+    async fn submit_as(
+        &self,
+        to: Recipient,
+        body: Bytes,
+        options: SendOptions,
+        action: core::SendAction,
+        want: Want,
+    ) -> Result<Reply, SendError> {
+        let conversation = self.conversation_of(to).ok_or(SendError::NotEnrolled)?;
         let SendOptions { deadline, client_msg_id } = options;
-        let action = core::SendAction::Message;
         let call = core::Command::Send { conversation, client_msg_id, body, deadline, action };
         Ok(self.call(call, want).await)
     }
@@ -249,6 +271,14 @@ impl Client {
         match self.call(core::Command::Cancel(client_msg_id), Want::Taken).await {
             Reply::Taken => Ok(()),
             other => Err(send_error(other)),
+        }
+    }
+
+    /// `None` for an account before this device has one itself.
+    fn conversation_of(&self, to: Recipient) -> Option<ConversationId> {
+        match to {
+            Recipient::Conversation(conversation) => Some(conversation),
+            Recipient::Account(uin) => Some(ConversationId::direct(self.identity()?.uin, uin)),
         }
     }
 
@@ -549,6 +579,10 @@ impl Client {
             let _ = answer.try_send(question(store));
         });
         answered.recv().await.map_err(|_| QueryError::Unavailable)?.map_err(QueryError::Store)
+    }
+
+    fn random(&self) -> [u8; 16] {
+        self.shared().random()
     }
 
     fn shared(&self) -> &Shared {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_channel::Receiver;
@@ -11,6 +11,7 @@ use ntproto_core::crypto::CryptoProvider;
 use ntproto_core::crypto::identity::DeviceKeys;
 use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
 use ntproto_core::liveness::{INTERVAL, Jitter};
+use ntproto_core::rng::Rng;
 use ntproto_core::time::Now;
 
 use super::calls::Calls;
@@ -25,6 +26,9 @@ use crate::store::{ClientStore, StoreThread};
 const MAX_COMMANDS: usize = 1024;
 /// What goes into the fingerprint beside the device's key.
 const FINGERPRINT_CONTEXT: &[u8] = b"ntproto-sdk fingerprint v1";
+
+/// What goes into the handle's random numbers beside the seed, which the core has for itself.
+const RANDOM_CONTEXT: &[u8] = b"ntproto-sdk handle v1";
 
 /// What a client is made of.
 pub struct Options {
@@ -44,6 +48,9 @@ pub struct Options {
     pub heartbeat: Duration,
     /// The jitter of reconnects.
     pub jitter: Jitter,
+    /// Whether the account is to appear online whenever this device is connected: see
+    /// [`Presence::set`](super::Presence::set).
+    pub appear_online: bool,
     /// The primitives.
     pub provider: &'static dyn CryptoProvider,
 }
@@ -61,6 +68,7 @@ impl Options {
             app_id: 10001,
             heartbeat: INTERVAL,
             jitter: Jitter::Full,
+            appear_online: false,
             provider: &RUSTCRYPTO,
         }
     }
@@ -109,8 +117,18 @@ pub fn assemble(
     seed: [u8; 32],
     now: Now,
 ) -> Result<Parts, StartError> {
-    let Options { server, keys, enrol, mut store, device_name, app_id, heartbeat, jitter, provider } =
-        options;
+    let Options {
+        server,
+        keys,
+        enrol,
+        mut store,
+        device_name,
+        app_id,
+        heartbeat,
+        jitter,
+        appear_online,
+        provider,
+    } = options;
     // Messages not yet confirmed are read by the event stream, a page at a time.
     let saved = store.load().map_err(StartError::Store)?;
     let generation = store.generation().map_err(StartError::Store)?;
@@ -121,6 +139,7 @@ pub fn assemble(
         fingerprint_hash: provider.sha256(&[FINGERPRINT_CONTEXT, keys.signing_public()]),
         heartbeat,
         jitter,
+        appear_online,
         operator: Some(server.operator_key),
         server_speaks_first: server.speaks_first,
         transports: server.transports.offered(),
@@ -142,6 +161,7 @@ pub fn assemble(
         status,
         store: store.reader(),
         keys,
+        rng: Mutex::new(Rng::new(provider.sha256(&[RANDOM_CONTEXT, &seed]))),
         provider,
     });
     let mut driver = Driver::new(config, server, saved, base, seed, now);
