@@ -25,9 +25,9 @@ pub mod store;
 
 pub use client::{
     Admin, AdminInvitation, Appearance, Client, Desk, Ended, Event, Events, EventsTaken, Friends, Group,
-    GroupUpdate, Groups, HistoryPage, Identity, Lifecycle, Lookup, Message, MessageAction, NewGroup,
-    NewProfile, Options, OwnPresence, Parts, Presence, QueryError, Recipient, RequestError, SendError,
-    SendOptions, Sent, StartError, State, assemble,
+    GroupEvent, GroupUpdate, GroupWatch, Groups, HistoryPage, Identity, Lifecycle, Lookup, MembersError,
+    Message, MessageAction, NewGroup, NewProfile, Options, OwnPresence, Parts, Presence, QueryError,
+    Recipient, RequestError, SendError, SendOptions, Sent, StartError, State, assemble,
 };
 pub use ntproto_core::client::{
     Credential, Down, Failure, Misuse, SendAction, SendOutcome, Stopped, StoreError, Target,

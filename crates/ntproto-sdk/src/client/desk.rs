@@ -75,34 +75,35 @@ impl Desk {
 
     fn event(&mut self, event: ClientEvent) {
         self.shared.calls.event(&event);
-        let events = &self.shared.events;
+        let shared = &self.shared;
         match event {
             ClientEvent::Message(inbound) => {
                 let place = Place { generation: self.generation, position: inbound.position };
-                events.message(place, inbound);
+                shared.publish(|| Event::Message(inbound.clone().into()));
+                shared.events.message(place, inbound);
             }
             ClientEvent::Online { session, uin, device, transport } => {
                 self.shared
                     .status
                     .set(State::Online { session, transport, caught_up: false }, Some((uin, device)));
-                events.push(Event::Online { session, uin, device, transport });
+                shared.tell(Event::Online { session, uin, device, transport });
             }
             ClientEvent::CaughtUp => {
                 self.shared.status.caught_up();
-                events.push(Event::CaughtUp);
+                shared.tell(Event::CaughtUp);
             }
             ClientEvent::Offline { why, retry_in } => {
                 self.shared.status.set(State::Offline { why, retry_in }, None);
-                events.push(Event::Offline { why, retry_in });
+                shared.tell(Event::Offline { why, retry_in });
             }
             ClientEvent::Stopped(why) => self.shared.end(Ended::Stopped(why)),
             ClientEvent::Sent { client_msg_id, conversation, conv_seq, stored_ms, .. } => {
-                events.push(Event::Sent(Sent { client_msg_id, conversation, conv_seq, stored_ms }));
+                shared.tell(Event::Sent(Sent { client_msg_id, conversation, conv_seq, stored_ms }));
             }
             // Nobody else was told that the disk took it.
             ClientEvent::SendFailed { why: Failure::Store(_), .. } => {}
             ClientEvent::SendFailed { client_msg_id, why, .. } => {
-                events.push(Event::SendFailed { client_msg_id, why });
+                shared.tell(Event::SendFailed { client_msg_id, why });
             }
             ClientEvent::Receipt(receipt) => {
                 if let Some(conversation) = ConversationId::from_slice(&receipt.conversation) {
@@ -111,30 +112,30 @@ impl Desk {
                         delivered_seq: receipt.delivered_seq,
                         read_seq: receipt.read_seq,
                     };
-                    events.push(Event::Receipt { conversation, mark });
+                    shared.tell(Event::Receipt { conversation, mark });
                 }
             }
-            ClientEvent::Friend(friend) => events.push(Event::Friend(friend)),
-            ClientEvent::Group(group) => events.push(Event::Group(group)),
-            ClientEvent::Profile(profile) => events.push(Event::Profile(profile)),
+            ClientEvent::Friend(friend) => shared.tell(Event::Friend(friend)),
+            ClientEvent::Group(group) => shared.tell(Event::Group(group)),
+            ClientEvent::Profile(profile) => shared.tell(Event::Profile(profile)),
             ClientEvent::Gap(gap) => {
                 if let Some(conversation) = ConversationId::from_slice(&gap.conversation) {
                     let gap = Gap { from: gap.from_seq, to: gap.to_seq };
-                    events.push(Event::Gap { conversation, gap });
+                    shared.tell(Event::Gap { conversation, gap });
                 }
             }
-            ClientEvent::Skipped => events.push(Event::Skipped),
+            ClientEvent::Skipped => shared.tell(Event::Skipped),
             ClientEvent::Typing(typing) => {
                 if let Some(conversation) = ConversationId::from_slice(&typing.conversation) {
                     let (uin, active) = (Uin(typing.uin), typing.active);
-                    events.push(Event::Typing { conversation, uin, active });
+                    shared.tell(Event::Typing { conversation, uin, active });
                 }
             }
-            ClientEvent::Presence(states) => events.push(Event::Presence(states)),
-            ClientEvent::OwnPresence(record) => events.push(Event::OwnPresence(record)),
-            ClientEvent::GroupDelta(delta) => events.push(Event::GroupDelta(delta)),
-            ClientEvent::Other(packet) => events.push(Event::Other(packet)),
-            ClientEvent::Push(packet) => events.push(Event::Push(packet)),
+            ClientEvent::Presence(states) => shared.tell(Event::Presence(states)),
+            ClientEvent::OwnPresence(record) => shared.tell(Event::OwnPresence(record)),
+            ClientEvent::GroupDelta(delta) => shared.tell(Event::GroupDelta(delta)),
+            ClientEvent::Other(packet) => shared.tell(Event::Other(packet)),
+            ClientEvent::Push(packet) => shared.tell(Event::Push(packet)),
             ClientEvent::Queued { .. } | ClientEvent::SendExpired { .. } | ClientEvent::Response { .. } => {}
         }
     }

@@ -16,9 +16,11 @@ mod desk;
 mod error;
 mod events;
 mod groups;
+mod members;
 mod options;
 mod people;
 mod presence;
+mod requests;
 mod status;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,18 +30,15 @@ use async_channel::Sender;
 use bytes::Bytes;
 use ntproto_core::client::{self as core, DEFAULT_DEADLINE, Failure, SendOutcome};
 use ntproto_core::crypto::CryptoProvider;
-use ntproto_core::crypto::identity::{DeviceKeys, Link};
+use ntproto_core::crypto::identity::DeviceKeys;
 use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
 use ntproto_core::rng::Rng;
-use ntproto_core::time::UnixMillis;
-use ntproto_core::wire::packet::PacketId;
 use ntproto_net::Closed;
-use ntproto_proto::v2;
 
 use self::calls::{Calls, Reply, Want};
 use self::events::Queue;
 use self::status::Status;
-use crate::EnrolCode;
+use crate::bus::{Limits, Subscriber, Topic};
 use crate::driver::Command;
 use crate::store::{ClientStore, Mark, SearchPage, SearchQuery, StoreReader, Stored, Unread};
 
@@ -49,6 +48,7 @@ pub use self::desk::{Desk, Lookup};
 pub use self::error::{Ended, EventsTaken, QueryError, RequestError, SendError};
 pub use self::events::{Event, Events, Message, MessageAction};
 pub use self::groups::{Group, GroupUpdate, Groups, NewGroup};
+pub use self::members::{GroupEvent, GroupWatch, MembersError};
 pub use self::options::{Options, Parts, StartError, assemble};
 pub use self::people::{Friends, NewProfile};
 pub use self::presence::{Appearance, OwnPresence, Presence};
@@ -58,6 +58,8 @@ pub use self::status::State;
 pub(crate) struct Shared {
     calls: Calls,
     events: Arc<Queue>,
+    /// Every event, for whoever subscribes.
+    topic: Topic<Event>,
     status: Arc<Status>,
     store: StoreReader,
     keys: DeviceKeys,
@@ -67,6 +69,19 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Tells the event stream and whoever subscribed.
+    fn tell(&self, event: Event) {
+        self.publish(|| event.clone());
+        self.events.push(event);
+    }
+
+    fn publish(&self, event: impl FnOnce() -> Event) {
+        if self.topic.subscribers() > 0 {
+            // After the end nobody hears any more.
+            let _ = self.topic.publish(event());
+        }
+    }
+
     fn random(&self) -> [u8; 16] {
         // Whoever panics with the lock held leaves it whole.
         self.rng.lock().unwrap_or_else(PoisonError::into_inner).array()
@@ -75,6 +90,9 @@ impl Shared {
     fn end(&self, why: Ended) {
         if self.status.end(why.clone()) {
             self.calls.end(&why);
+            self.publish(|| Event::Ended(why.clone()));
+            // Whoever waits for its handlers closes it, too.
+            drop(self.topic.close());
             self.events.end(why);
         }
     }
@@ -289,153 +307,36 @@ impl Client {
         let _ = self.0.commands.send(Command::Confirm(position)).await;
     }
 
+    /// Hears of every event beside the stream of [`events`](Self::events), as many as want to. A subscriber that falls
+    /// behind its bound loses events, messages too: what must not be lost is read from the stream, or from the local
+    /// disk.
+    ///
+    /// ```no_run
+    /// use std::num::NonZeroUsize;
+    /// use ntproto_sdk::{Client, Event, bus::{Delivery, Limits}};
+    ///
+    /// async fn show_typing(client: &Client) {
+    ///     let mut events = client.subscribe(Limits::lossy(NonZeroUsize::MIN.saturating_add(99)));
+    ///     while let Some(delivery) = events.recv().await {
+    ///         if let Delivery::Event(event) = delivery
+    ///             && let Event::Typing { uin, active: true, .. } = &*event
+    ///         {
+    ///             println!("{uin} is writing");
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    #[must_use = "dropped, it is unsubscribed"]
+    pub fn subscribe(&self, limits: Limits) -> Subscriber<Event> {
+        self.shared().topic.subscribe(limits)
+    }
+
     /// The event stream. There is one: it can be taken again once it was dropped.
     ///
     /// # Errors
     /// Somebody has it.
     pub fn events(&self) -> Result<Events, EventsTaken> {
         Events::take(&self.0).ok_or(EventsTaken)
-    }
-
-    // ── requests ────────────────────────────────────────────────────────────────────────────────
-
-    /// Asks the server something and waits for the answer, at most 5 seconds.
-    ///
-    /// # Errors
-    /// See [`RequestError`].
-    pub async fn request(&self, packet: PacketId, body: impl Into<Bytes>) -> Result<Bytes, RequestError> {
-        self.request_within(packet, body, DEFAULT_DEADLINE).await
-    }
-
-    /// [`request`](Self::request) with a deadline of one's own.
-    ///
-    /// # Errors
-    /// See [`RequestError`].
-    pub async fn request_within(
-        &self,
-        packet: PacketId,
-        body: impl Into<Bytes>,
-        deadline: Duration,
-    ) -> Result<Bytes, RequestError> {
-        let call = core::Command::Request { packet, body: body.into(), deadline: Some(deadline) };
-        match self.call(call, Want::Answer).await {
-            Reply::Answer(body) => Ok(body),
-            other => Err(request_error(other)),
-        }
-    }
-
-    /// [`request`](Self::request) with messages on both sides: a `Req` is asked, a `Resp` answers.
-    ///
-    /// ```no_run
-    /// use ntproto_sdk::{Client, RequestError, dispatch::PacketId};
-    ///
-    /// #[derive(Clone, PartialEq, prost::Message)]
-    /// struct Ping {}
-    /// #[derive(Clone, PartialEq, prost::Message)]
-    /// struct Pong {
-    ///     #[prost(uint64, tag = "1")]
-    ///     count: u64,
-    /// }
-    ///
-    /// async fn ping(client: &Client) -> Result<u64, RequestError> {
-    ///     let pong = client.request_typed::<Ping, Pong>(PacketId(0x8001), &Ping {}).await?;
-    ///     Ok(pong.count)
-    /// }
-    /// ```
-    ///
-    /// # Errors
-    /// See [`RequestError`].
-    pub async fn request_typed<Req: prost::Message, Resp: prost::Message + Default>(
-        &self,
-        packet: PacketId,
-        request: &Req,
-    ) -> Result<Resp, RequestError> {
-        self.request_typed_within(packet, request, DEFAULT_DEADLINE).await
-    }
-
-    /// [`request_typed`](Self::request_typed) with a deadline of one's own.
-    ///
-    /// # Errors
-    /// See [`RequestError`].
-    pub async fn request_typed_within<Req: prost::Message, Resp: prost::Message + Default>(
-        &self,
-        packet: PacketId,
-        request: &Req,
-        deadline: Duration,
-    ) -> Result<Resp, RequestError> {
-        let answer = self.request_within(packet, request.encode_to_vec(), deadline).await?;
-        Resp::decode(answer).map_err(|_| RequestError::BadAnswer)
-    }
-
-    /// The devices of this account.
-    ///
-    /// # Errors
-    /// See [`RequestError`].
-    pub async fn devices(&self) -> Result<Vec<v2::Device>, RequestError> {
-        let answer: v2::DevicesResponse =
-            self.request_typed(PacketId::DEVICES, &v2::DevicesRequest {}).await?;
-        Ok(answer.devices)
-    }
-
-    /// Ends a device of this account, at once and for good.
-    ///
-    /// # Errors
-    /// See [`RequestError`].
-    pub async fn revoke_device(&self, device: DeviceId) -> Result<(), RequestError> {
-        let request = v2::RevokeDeviceRequest { device_id: Bytes::copy_from_slice(&device.0) };
-        let _: v2::RevokeDeviceResponse = self.request_typed(PacketId::REVOKE_DEVICE, &request).await?;
-        Ok(())
-    }
-
-    /// Makes an invitation for so many new accounts, if this account may. Returns the code and when it ends.
-    ///
-    /// # Errors
-    /// See [`RequestError`].
-    pub async fn invite(
-        &self,
-        uses: u32,
-        lifetime: Duration,
-        may_invite: bool,
-    ) -> Result<(EnrolCode, UnixMillis), RequestError> {
-        let lifetime_ms = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
-        let request = v2::InviteRequest { uses, lifetime_ms, may_invite };
-        let answer: v2::InviteResponse = self.request_typed(PacketId::INVITE, &request).await?;
-        let code = answer.code[..].try_into().map_err(|_| RequestError::BadAnswer)?;
-        Ok((EnrolCode::Invitation(code), UnixMillis(answer.expires_ms)))
-    }
-
-    /// Signs a code that lets one further device into this account until `expires`. `nonce` is 16 random bytes:
-    /// a code works once. Needs no connection.
-    ///
-    /// # Errors
-    /// [`RequestError::NotEnrolled`].
-    pub fn link_device(&self, expires: UnixMillis, nonce: [u8; 16]) -> Result<EnrolCode, RequestError> {
-        let Identity { uin, device } = self.identity().ok_or(RequestError::NotEnrolled)?;
-        let link = Link { uin, device_id: device, nonce, expires };
-        Ok(EnrolCode::Link(link.sign(self.shared().provider, &self.shared().keys)))
-    }
-
-    /// Renews the session's ticket now.
-    ///
-    /// # Errors
-    /// See [`RequestError`].
-    pub async fn refresh_ticket(&self) -> Result<(), RequestError> {
-        self.order(core::Command::RefreshTicket).await
-    }
-
-    /// Moves the session's keys on now.
-    ///
-    /// # Errors
-    /// See [`RequestError`].
-    pub async fn update_keys(&self) -> Result<(), RequestError> {
-        self.order(core::Command::UpdateKeys).await
-    }
-
-    async fn order(&self, call: core::Command) -> Result<(), RequestError> {
-        match self.call(call, Want::Taken).await {
-            Reply::Taken => Ok(()),
-            other => Err(request_error(other)),
-        }
     }
 
     // ── state ───────────────────────────────────────────────────────────────────────────────────

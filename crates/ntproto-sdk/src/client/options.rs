@@ -19,6 +19,7 @@ use super::desk::Desk;
 use super::events::Queue;
 use super::status::Status;
 use super::{Client, Inner, Shared};
+use crate::bus::Topic;
 use crate::driver::{CallId, Command, Driver, Server};
 use crate::store::{ClientStore, StoreThread};
 
@@ -158,6 +159,7 @@ pub fn assemble(
     let shared = Arc::new(Shared {
         calls: Calls::default(),
         events: Arc::new(Queue::default()),
+        topic: Topic::new(),
         status,
         store: store.reader(),
         keys,
