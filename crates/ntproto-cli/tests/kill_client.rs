@@ -1,5 +1,6 @@
 //! A client that is killed with SIGKILL again and again, with messages queued, while its server is down, up or killed
-//! too: when both are back, every message it was promised is there exactly once and in order.
+//! too: when both are back, every message it was promised is there exactly once and in order, and of those it gave up
+//! the client knows which were stored.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
@@ -14,7 +15,9 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use ntproto_core::rng::Rng;
 use ntproto_core::time::UnixMillis;
-use ntproto_sdk::{Client, Event, Profile, SendOptions, Uin};
+use ntproto_sdk::{
+    Client, ClientMsgId, Event, Failure, Misuse, Profile, SendError, SendOptions, SendOutcome, Uin,
+};
 use ntproto_tokio::connect;
 
 use common::{Server, client, hurry};
@@ -24,8 +27,15 @@ const LIVES: u64 = 12;
 /// A life takes so long once the first message is queued, in milliseconds.
 const LIFE: std::ops::Range<u64> = 20..500;
 const PATIENCE: Duration = Duration::from_secs(60);
+/// One message of so many is given up as soon as it is queued.
+const GIVEN_UP: u64 = 7;
 /// Tells the child what it is.
 const ROLE: &str = "NTPROTO_KILL_CLIENT";
+
+/// A message's key, from its number.
+fn key(n: u64) -> ClientMsgId {
+    ClientMsgId(u128::from(n).to_be_bytes())
+}
 
 /// The client, in a process of its own: this program again, told by its environment. It queues messages as fast as the
 /// disk takes them and prints the number of each that is on it; in its last life it queues none, and ends when
@@ -42,10 +52,16 @@ async fn child() {
     let client = connect(profile.options(now).unwrap()).await.unwrap();
     if first > 0 {
         for n in first.. {
-            let options = SendOptions { deadline: None, client_msg_id: None };
+            let options = SendOptions { deadline: None, client_msg_id: Some(key(n)) };
             let body = n.to_be_bytes().to_vec();
             if client.enqueue_with(Uin(to), body, options).await.is_ok() {
                 println!("\nqueued {n}");
+            }
+            if n % GIVEN_UP == 0 {
+                match client.cancel(key(n)).await {
+                    Ok(()) | Err(SendError::Misuse(Misuse::UnknownId)) => {}
+                    Err(other) => panic!("{other}"),
+                }
             }
         }
     }
@@ -118,7 +134,7 @@ async fn a_killed_client_sends_each_queued_message_exactly_once() {
     let (got, gets) = mpsc::channel();
     tokio::spawn(receive(receiver.clone(), got));
 
-    let mut promised = BTreeSet::new();
+    let mut queued_all = BTreeSet::new();
     let mut waiting = 0;
     for life in 1..=LIVES {
         let down = life % 3 == 0;
@@ -126,7 +142,7 @@ async fn a_killed_client_sends_each_queued_message_exactly_once() {
             server.kill();
         }
         let (mut child, told) = start(&dir, to, life * 1_000_000);
-        promised.insert(first_queued(&told));
+        queued_all.insert(first_queued(&told));
         tokio::time::sleep(Duration::from_millis(LIFE.start + rng.below(LIFE.end - LIFE.start))).await;
         if life % 3 == 1 {
             server.kill();
@@ -134,7 +150,7 @@ async fn a_killed_client_sends_each_queued_message_exactly_once() {
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        promised.extend(told.iter().filter_map(|line| queued(&line)));
+        queued_all.extend(told.iter().filter_map(|line| queued(&line)));
         if down {
             server.restart();
         }
@@ -151,6 +167,7 @@ async fn a_killed_client_sends_each_queued_message_exactly_once() {
     assert!(child.wait().unwrap().success());
     hurry(std::slice::from_ref(&receiver)).await;
     let mut all = Vec::new();
+    let promised: BTreeSet<u64> = queued_all.iter().copied().filter(|n| n % GIVEN_UP != 0).collect();
     let mut missing = promised.clone();
     let until = Instant::now() + PATIENCE;
     while !missing.is_empty() {
@@ -168,10 +185,25 @@ async fn a_killed_client_sends_each_queued_message_exactly_once() {
     all.extend(gets.try_iter());
     // One that was on the disk when the kill came before the promise is sent as well: once.
     assert!(all.is_sorted_by(|a, b| a < b), "each once, in order");
+    let profile = Profile::open(&dir).unwrap();
+    let now = UnixMillis(UNIX_EPOCH.elapsed().unwrap().as_millis() as u64);
+    let mut store = profile.options(now).unwrap().store;
+    let mut given_up = 0;
+    for n in &queued_all {
+        match store.outcome(key(*n)).unwrap() {
+            Some(SendOutcome::Stored { .. }) => assert!(all.contains(n), "{n} is said to be stored"),
+            Some(SendOutcome::Failed(Failure::Cancelled)) => {
+                assert!(n % GIVEN_UP == 0 && !all.contains(n), "{n} is said not to be stored");
+                given_up += 1;
+            }
+            other => panic!("{n}: {other:?}"),
+        }
+    }
     println!(
-        "{LIVES} kills, {waiting} of them with messages queued: {} promised, {} sent",
+        "{LIVES} kills, {waiting} of them with messages queued: {} promised, {} sent, {given_up} given up in time",
         promised.len(),
         all.len()
     );
+    assert!(given_up > 0);
     assert!(waiting as u64 >= LIVES / 3);
 }
