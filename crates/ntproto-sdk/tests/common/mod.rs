@@ -16,13 +16,14 @@ use ntproto_core::crypto::CryptoProvider as _;
 use ntproto_core::crypto::identity::{Certificate, DeviceKeys, ServerKey, ServerKeys};
 use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
 use ntproto_core::dispatch::Outcome as Answer;
-use ntproto_core::ids::{ConversationId, Uin};
+use ntproto_core::ids::{ConversationId, DeviceId, Uin};
 use ntproto_core::rng::Rng;
 use ntproto_core::session::ticket::{TicketKey, TicketSealer};
 use ntproto_core::time::{Instant, Now, UnixMillis};
 use ntproto_core::tx::TxBuf;
 use ntproto_core::wire::channel::{Channel, ChannelSet};
 use ntproto_hub::store::memory::MemoryStore as ServerStore;
+use ntproto_hub::store::txn::{EnrolVia, NewDevice};
 use ntproto_hub::store::{Outcome, Store as _, Txn};
 use ntproto_hub::{Hub, HubConfig, HubKeys};
 use ntproto_net::{Machine, Step};
@@ -324,6 +325,27 @@ impl World {
     pub fn start_node(&mut self) {
         let (now, store) = (self.now(), self.disk.take().unwrap());
         self.node = Some(Node::new(store, self.base, &mut self.rng, now, self.config));
+    }
+
+    /// Accounts that never connect.
+    pub fn add_silent(&mut self, count: u32) -> Vec<Uin> {
+        let now = self.now().unix;
+        let store = &mut self.node.as_mut().unwrap().store;
+        let enrol = |n: u32| {
+            let mut key = [0; 32];
+            key[..4].copy_from_slice(&n.to_be_bytes());
+            let mut static_key = key;
+            static_key[31] = 1;
+            let id = DeviceId(key[..16].try_into().unwrap());
+            let device = NewDevice { id, signing_key: key, static_key, name: String::new() };
+            Txn::Enrol { via: EnrolVia::Open, device, now }
+        };
+        let all: Vec<_> = (1..=count).map(enrol).collect();
+        let uin = |outcome| match outcome {
+            Ok(Outcome::Enrolled(device)) => device.uin,
+            other => panic!("{other:?}"),
+        };
+        store.commit(&all).into_iter().map(uin).collect()
     }
 
     /// A device with an invitation, started.

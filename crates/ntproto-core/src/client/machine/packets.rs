@@ -212,7 +212,7 @@ impl Client {
         if self.sync_at.is_none()
             && let Some((packet, body)) = self.inbox.next_snapshot()
         {
-            self.request(now, Channel::Sync, packet, body, Waiting::Snapshot, None);
+            self.request(now, channel_of(packet), packet, body, Waiting::Snapshot, None);
         }
         if self.receipts_at.is_none()
             && let Some(owed) = self.inbox.next_receipts()
@@ -259,7 +259,7 @@ impl Client {
             && let Some(asking) = self.requests.next(now.mono)
         {
             let Asking { request, packet, body, deadline_ms } = asking;
-            self.request(now, Channel::Message, packet, body, Waiting::App(request), Some(deadline_ms));
+            self.request(now, channel_of(packet), packet, body, Waiting::App(request), Some(deadline_ms));
         }
     }
 
@@ -295,6 +295,14 @@ impl Client {
                 None => {}
             }
         }
+    }
+}
+
+/// Where a request belongs: what reads back much stays out of the way of messages.
+const fn channel_of(packet: PacketId) -> Channel {
+    match packet {
+        PacketId::SYNC | PacketId::HISTORY | PacketId::SNAPSHOT => Channel::Sync,
+        _ => Channel::Message,
     }
 }
 
