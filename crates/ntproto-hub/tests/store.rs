@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use ntproto_core::time::UnixMillis;
 use ntproto_hub::store::conformance::{self, Disk};
 use ntproto_hub::store::memory::MemoryStore;
+use ntproto_hub::store::verify::verify;
 use ntproto_hub::store::{Outcome, Store, StoreError, Txn};
 
 /// A memory store that outlives its handles; opening it again is a power cut.
@@ -13,8 +14,20 @@ use ntproto_hub::store::{Outcome, Store, StoreError, Txn};
 struct Shared(Arc<Mutex<MemoryStore>>);
 
 impl Store for Shared {
+    /// Looks at the whole store as well: what was refused, or only reads, left no trace, and its records fit each other.
     fn commit(&mut self, batch: &[Txn]) -> Vec<Result<Outcome, StoreError>> {
-        self.0.lock().unwrap().commit(batch)
+        let mut store = self.0.lock().unwrap();
+        let small = store.used() < 1 << 20;
+        let before = small.then(|| store.tables().clone());
+        let answers = store.commit(batch);
+        let unchanged = batch.iter().zip(&answers).all(|(txn, answer)| txn.is_read() || answer.is_err());
+        if let Some(before) = before {
+            assert!(!unchanged || *store.tables() == before, "{batch:?} left a trace");
+            let verified = verify(store.tables(), &mut |_| true).unwrap();
+            assert!(verified.complete);
+            assert_eq!(verified.faults, [], "after {batch:?}");
+        }
+        answers
     }
 }
 

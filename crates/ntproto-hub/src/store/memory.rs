@@ -213,6 +213,12 @@ impl MemoryStore {
         self.poisoned = false;
     }
 
+    /// What it holds, written or not synced yet.
+    #[must_use]
+    pub fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
     /// The next sync fails.
     pub fn fail_next_sync(&mut self) {
         self.fail_next_sync = true;

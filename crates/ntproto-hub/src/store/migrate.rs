@@ -138,7 +138,7 @@ fn migrate_by(kv: &mut dyn Kv, migrations: &[Migration]) -> Result<u32, MigrateE
 }
 
 /// The longest key of any table.
-const LONGEST_KEY: usize = 33;
+pub(super) const LONGEST_KEY: usize = 33;
 
 fn is_empty(kv: &dyn Kv) -> Result<bool, StoreError> {
     for &table in Table::ALL {

@@ -12,6 +12,7 @@
 //! | [`mod@execute`] | what each of them means, written once |
 //! | [`kv`], `keys` | the ordered tables they are written against |
 //! | [`migrate`] | the format of a store and how an older one is brought forward |
+//! | [`verify`](mod@verify) | every record, and what they say of each other |
 //! | [`memory`] | a store in memory that can crash, for tests and the simulator |
 //! | `conformance` | (feature `conformance`) the suite every store must pass |
 
@@ -26,6 +27,7 @@ pub mod kv;
 pub mod memory;
 pub mod migrate;
 pub mod txn;
+pub mod verify;
 
 pub use act::{Act, Acted, Actor, Placed};
 pub use txn::{OpId, Outcome, StoreError, Txn};

@@ -4,11 +4,11 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
-use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
+use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, GroupId, Uin};
 use ntproto_proto::v2;
 
-use super::super::txn::{Append, DeviceKey};
-use super::super::{Outcome, StoreError, Txn};
+use super::super::txn::{Append, DeviceKey, Watermark};
+use super::super::{Act, Outcome, StoreError, Txn};
 use super::{
     Bench, EPOCH, LATER, NOW, PLENTY, Packet, enrol, enrolled, invited, link, mark, message, place, sync,
 };
@@ -345,4 +345,78 @@ pub(super) fn reopen(bench: &mut Bench) {
         other => panic!("numbers go on where they were: {other:?}"),
     }
     assert_eq!(bench.account(3).uin.0, b.uin.0 + 1);
+}
+
+//= proof: messages-24
+pub(super) fn read_marks(bench: &mut Bench) {
+    let (a, b, conversation) = bench.two();
+    for id in 1..=4 {
+        bench.ok(Txn::Append(message(&a, conversation, id, b"x")));
+    }
+    let mut says = |uin, delivered, read| {
+        let watermarks = vec![Watermark { conversation, delivered, read }];
+        match bench.ok(Txn::Delivered { uin, watermarks }) {
+            Outcome::Delivered { receipts } => receipts
+                .into_iter()
+                .map(|placed| (placed.place.uin, placed.receipt.delivered_seq, placed.receipt.read_seq))
+                .collect::<Vec<_>>(),
+            other => panic!("no receipts: {other:?}"),
+        }
+    };
+    assert_eq!(says(b.uin, 3, 0), [(a.uin, 3, 0)]);
+    // What is read is delivered, and one's own devices hear what was read.
+    assert_eq!(says(b.uin, 0, 4), [(a.uin, 4, 4), (b.uin, 4, 4)]);
+    assert_eq!(says(b.uin, 9, 9), []);
+    assert_eq!(says(b.uin, 1, 2), []);
+    assert_eq!(says(a.uin, 4, 2), [(b.uin, 4, 2), (a.uin, 4, 2)]);
+    bench.reopen();
+    let marks = Act::Marks(v2::MarksRequest {
+        conversation: Bytes::copy_from_slice(&conversation.0),
+        limit: 10,
+        ..Default::default()
+    });
+    let (answer, _) = bench.ask::<v2::MarksResponse>(&a, marks.clone());
+    let of = |r: &v2::Receipt| (r.member, r.delivered_seq, r.read_seq);
+    assert_eq!(answer.marks.iter().map(of).collect::<Vec<_>>(), [(a.uin.0, 4, 2), (b.uin.0, 4, 4)]);
+    let c = bench.account(3);
+    bench.no(&c, marks, StoreError::Forbidden);
+    // A watermark of a group that one is not in says nothing, and spoils nothing.
+    let group = bench.group(&[&c]);
+    let mine = Watermark { conversation, delivered: 4, read: 3 };
+    let other = Watermark { conversation: ConversationId::of_group(GroupId(group)), ..mine };
+    let nowhere = Watermark { conversation: ConversationId::of_group(GroupId(99)), ..mine };
+    match bench.ok(Txn::Delivered { uin: a.uin, watermarks: vec![other, mine, nowhere] }) {
+        Outcome::Delivered { receipts } => assert_eq!(receipts.len(), 2),
+        other => panic!("no receipts: {other:?}"),
+    }
+}
+
+pub(super) fn behind(bench: &mut Bench) {
+    let (a, b, conversation) = bench.two();
+    for id in 1..=5 {
+        bench.ok(Txn::Append(message(&a, conversation, id, b"x")));
+    }
+    let page = |max_lag, cursor| Txn::SyncPage {
+        uin: b.uin,
+        epoch: Some(EPOCH),
+        cursor,
+        limit: 10,
+        max_bytes: PLENTY,
+        max_lag,
+        place: false,
+    };
+    assert_eq!(bench.ok(page(3, 1)), Outcome::TooLong { epoch: EPOCH, next: 5 });
+    assert!(matches!(bench.ok(page(3, 2)), Outcome::Page { .. }));
+    assert!(matches!(bench.ok(page(5, 0)), Outcome::Page { .. }));
+    // Positions that say nothing any more are no changes to be behind of.
+    for delivered in 1..=3 {
+        let watermarks = vec![mark(conversation, delivered)];
+        bench.ok(Txn::Delivered { uin: a.uin, watermarks });
+    }
+    match bench.ok(page(3, 3)) {
+        Outcome::Page { deltas, next: 8, .. } => assert_eq!(deltas.len(), 3),
+        other => panic!("it is three entries behind: {other:?}"),
+    }
+    bench.ok(Txn::Restored { wall: NOW });
+    assert!(matches!(bench.ok(page(3, 5)), Outcome::Page { .. }));
 }

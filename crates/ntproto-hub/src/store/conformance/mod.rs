@@ -38,10 +38,17 @@ use ntproto_proto::v2;
 use prost::Message;
 
 use super::txn::{Append, Change, DeviceInfo, EnrolVia, InboxPlace, NewDevice, Watermark};
-use super::{Outcome, Store, StoreError, Txn};
+use super::{Act, Acted, Actor, Outcome, Store, StoreError, Txn};
 
 mod accounts;
+mod admin;
+mod changes;
+mod groups;
+mod history;
+mod large;
 mod messages;
+mod people;
+mod presence;
 
 /// Where a store lives: it outlives the stores opened on it.
 pub trait Disk {
@@ -81,6 +88,36 @@ const CASES: &[(&str, Case)] = &[
     ("a refusal leaves its batch standing and no trace", messages::batch),
     ("a batch that only reads", messages::read_batch),
     ("everything is there after opening again", messages::reopen),
+    ("a member reads, and its devices and the others hear of it", messages::read_marks),
+    ("a cursor far behind starts anew at the end", messages::behind),
+    ("edits: whose, how long, how many", changes::edits),
+    ("a recall erases the message and its edits", changes::recalls),
+    ("targets that are none", changes::targets),
+    ("profiles and the texts in them", people::profiles),
+    ("friends: asked, accepted, declined, deleted", people::friends),
+    ("whoever is blocked is refused", people::blocks),
+    ("an account has so many friends", people::limits),
+    ("only friends write where the operator says so", people::friends_only),
+    ("a group is made once", groups::create),
+    ("who comes into a group", groups::coming),
+    ("who goes out of a group", groups::going),
+    ("ranks and roles", groups::roles),
+    ("what a group's profile and policy say", groups::update),
+    ("the muted do not send", groups::mute),
+    ("messages of a group", groups::messages),
+    ("a dissolved group is gone", groups::dissolve),
+    ("members by pages, and every change after them", groups::pages),
+    ("changes are kept for a time", groups::changes),
+    ("a large group's members pull", large::pull),
+    ("what is far back in a large group is a gap", large::gap),
+    ("a large group changes and ends", large::changes),
+    ("history backwards, by number and by time", history::history),
+    ("a snapshot of conversations", history::snapshot),
+    ("presence is compared and swapped", presence::swap),
+    ("connections keep presence", presence::connections),
+    ("presence is for friends", presence::subscribe),
+    ("administrators, and what is written of them", admin::admin),
+    ("invitations by administrators", admin::invitations),
 ];
 
 const NOW: UnixMillis = UnixMillis(1_000_000);
@@ -93,12 +130,13 @@ struct Bench {
     name: &'static str,
     disk: Box<dyn Disk>,
     store: Option<Box<dyn Store>>,
+    now: UnixMillis,
 }
 
 impl Bench {
     fn new(name: &'static str, mut disk: Box<dyn Disk>) -> Self {
         let store = Some(disk.open());
-        let mut bench = Self { name, disk, store };
+        let mut bench = Self { name, disk, store, now: NOW };
         bench.ok(Txn::Boot { wall: NOW, epoch: EPOCH });
         bench
     }
@@ -132,6 +170,65 @@ impl Bench {
         assert_eq!(self.one(txn.clone()), Err(why), "{}: {txn:?}", self.name);
     }
 
+    #[track_caller]
+    fn act(&mut self, by: &DeviceInfo, act: Act) -> Acted {
+        match self.ok(acting(by, self.now, act)) {
+            Outcome::Acted(acted) => acted,
+            other => panic!("{}: not acted: {other:?}", self.name),
+        }
+    }
+
+    /// The answer to a request, and what stands in inboxes by it.
+    #[track_caller]
+    fn ask<M: Message + Default>(&mut self, by: &DeviceInfo, act: Act) -> (M, Vec<(Uin, Packet)>) {
+        let acted = self.act(by, act);
+        let placed = |placed: super::Placed| {
+            let delta = v2::Delta { position: placed.place.position, packet: Some(placed.packet) };
+            (placed.place.uin, packet(delta))
+        };
+        let places = acted.places.into_iter().map(placed).collect();
+        (M::decode(acted.answer).expect("an answer of its type"), places)
+    }
+
+    #[track_caller]
+    fn no(&mut self, by: &DeviceInfo, act: Act, why: StoreError) {
+        self.refused(acting(by, self.now, act), why);
+    }
+
+    /// So many accounts, each with one device.
+    fn crowd(&mut self, count: u32) -> Vec<DeviceInfo> {
+        let device = |n: u32| {
+            let mut device = new_device(0xcc);
+            device.id.0[..4].copy_from_slice(&n.to_be_bytes());
+            device.signing_key[..4].copy_from_slice(&n.to_be_bytes());
+            device.static_key[..4].copy_from_slice(&n.to_be_bytes());
+            device
+        };
+        let batch: Vec<Txn> =
+            (0..count).map(|n| Txn::Enrol { via: EnrolVia::Open, device: device(n), now: NOW }).collect();
+        self.batch(&batch).into_iter().map(|answer| enrolled(answer.expect("there is room"))).collect()
+    }
+
+    /// A group of these, the first its owner.
+    fn group(&mut self, members: &[&DeviceInfo]) -> u64 {
+        let act = Act::GroupCreate(v2::GroupCreateRequest {
+            name: "together".into(),
+            members: members[1..].iter().map(|device| device.uin.0).collect(),
+            request: Bytes::from_static(&[7; 16]),
+            ..Default::default()
+        });
+        let (made, _) = self.ask::<v2::GroupResponse>(members[0], act);
+        made.state.and_then(|state| state.group).expect("a group").group
+    }
+
+    #[track_caller]
+    fn sends(&mut self, append: Append) -> (u64, Vec<InboxPlace>) {
+        match self.ok(Txn::Append(append)) {
+            Outcome::Appended { conv_seq, duplicate: false, entries, .. } => (conv_seq, entries),
+            other => panic!("{}: not stored: {other:?}", self.name),
+        }
+    }
+
     /// An account with one device whose keys are made of `n`.
     fn account(&mut self, n: u8) -> DeviceInfo {
         enrolled(self.ok(enrol(EnrolVia::Open, n)))
@@ -161,10 +258,14 @@ impl Bench {
     }
 }
 
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 enum Packet {
     Message(v2::StoredMessage),
     Receipt(v2::Receipt),
+    Friend(v2::Friend),
+    Group(v2::GroupState),
+    Gap(v2::Gap),
+    Profile(v2::User),
 }
 
 impl Packet {
@@ -172,6 +273,7 @@ impl Packet {
         match self {
             Self::Message(message) => message.conv_seq,
             Self::Receipt(receipt) => receipt.delivered_seq,
+            other => panic!("it has no number: {other:?}"),
         }
     }
 }
@@ -179,12 +281,27 @@ impl Packet {
 fn packet(delta: v2::Delta) -> Packet {
     let packet = delta.packet.expect("a delta has a packet");
     match EventType::from_wire(packet.event_type) {
-        Some(EventType::Message) => {
-            Packet::Message(v2::StoredMessage::decode(packet.payload).expect("a message"))
+        Some(event @ (EventType::Message | EventType::Edit | EventType::Recall)) => {
+            let message = v2::StoredMessage::decode(packet.payload).expect("a message");
+            let expected = match message.action() {
+                v2::Action::Message => EventType::Message,
+                v2::Action::Edit => EventType::Edit,
+                v2::Action::Recall => EventType::Recall,
+            };
+            assert_eq!(event, expected);
+            Packet::Message(message)
         }
+        Some(EventType::Friend) => Packet::Friend(v2::Friend::decode(packet.payload).expect("a friend")),
+        Some(EventType::Group) => Packet::Group(v2::GroupState::decode(packet.payload).expect("a group")),
+        Some(EventType::Gap) => Packet::Gap(v2::Gap::decode(packet.payload).expect("a gap")),
+        Some(EventType::Profile) => Packet::Profile(v2::User::decode(packet.payload).expect("a profile")),
         Some(EventType::Receipt) => Packet::Receipt(v2::Receipt::decode(packet.payload).expect("a receipt")),
         other => panic!("unexpected event type {other:?}"),
     }
+}
+
+fn acting(by: &DeviceInfo, now: UnixMillis, act: Act) -> Txn {
+    Txn::Act { by: Actor { uin: by.uin, device: by.id, now }, act }
 }
 
 fn new_device(n: u8) -> NewDevice {

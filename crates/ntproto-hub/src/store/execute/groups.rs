@@ -231,12 +231,7 @@ pub(super) fn dissolve(kv: &mut dyn Kv, by: &Actor, request: &v2::GroupRequest) 
     let large = group.pull_from != 0;
     let leave = if large { vec![by.uin] } else { roster::uins(kv, id)? };
     for uin in &leave {
-        roster::forget(kv, id, *uin)?;
-    }
-    if !large {
-        for slot in 0..group.members {
-            kv.delete(Table::MemberSlots, &keys::slot(id, slot))?;
-        }
+        roster::vacate(kv, id, *uin)?;
     }
     let mut changing = Changing::new(id, group);
     changing.group.dissolved = true;

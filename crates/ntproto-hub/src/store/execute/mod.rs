@@ -39,7 +39,7 @@ mod messages;
 pub(super) mod packets;
 mod pages;
 mod people;
-mod presence;
+pub(super) mod presence;
 mod pull;
 mod restored;
 mod roster;

@@ -65,7 +65,7 @@ fn event(entry: &record::LogEntry) -> Result<EventType, StoreError> {
 }
 
 /// What a log entry does.
-pub(super) fn action(entry: &record::LogEntry) -> Result<v2::Action, StoreError> {
+pub(in super::super) fn action(entry: &record::LogEntry) -> Result<v2::Action, StoreError> {
     let number = i32::try_from(entry.action).map_err(|_| StoreError::Corrupt)?;
     v2::Action::try_from(number).map_err(|_| StoreError::Corrupt)
 }

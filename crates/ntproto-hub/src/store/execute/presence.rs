@@ -19,7 +19,8 @@ use super::{acts, fixed, friends, read, restored, write};
 /// Accounts one request subscribes to: as many as a connection may.
 pub const MAX_SUBSCRIBED: usize = 500;
 
-fn load(kv: &dyn Kv, uin: Uin) -> Result<Record, StoreError> {
+/// A record as it stands.
+pub(in super::super) fn load(kv: &dyn Kv, uin: Uin) -> Result<Record, StoreError> {
     let stored: record::PresenceRecord = read(kv, Table::Presence, &keys::account(uin))?.unwrap_or_default();
     // Clients may know versions that were lost with the disk.
     let version = stored.version.max(restored::base(kv)?);

@@ -29,7 +29,7 @@ pub(super) fn all(kv: &mut dyn Kv, uin: Uin) -> Result<bool, StoreError> {
             return Ok(true);
         }
         if group.dissolved {
-            roster::forget(kv, id, uin)?;
+            roster::vacate(kv, id, uin)?;
             inbox::put(kv, uin, &Entry::Group(id.0))?;
             room -= 1;
             continue;

@@ -131,6 +131,13 @@ pub(super) fn forget(kv: &mut dyn Kv, id: GroupId, uin: Uin) -> Result<(), Store
     accounts::save(kv, uin, &account)
 }
 
+/// Takes a member out of a group that is dissolved: slots need not be dense any more.
+pub(super) fn vacate(kv: &mut dyn Kv, id: GroupId, uin: Uin) -> Result<(), StoreError> {
+    let member = member(kv, id, uin)?.ok_or(StoreError::Corrupt)?;
+    kv.delete(Table::MemberSlots, &keys::slot(id, member.slot))?;
+    forget(kv, id, uin)
+}
+
 /// A group in one transaction's hands: every change gets the next version.
 pub(super) struct Changing {
     pub(super) id: GroupId,
