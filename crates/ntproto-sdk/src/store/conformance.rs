@@ -3,6 +3,8 @@
 //! Each check starts from an empty disk and opens it again and again, after dropping the store without a word:
 //! what was committed must be there.
 
+mod search;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -15,7 +17,7 @@ use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, GroupId, Uin};
 use ntproto_core::time::UnixMillis;
 use ntproto_proto::v2;
 
-use super::{ClientStore, Fetched, Gap, MAX_SEARCHED, MAX_UNREAD_COUNTED, Mark, Place, SearchQuery, Unread};
+use super::{ClientStore, Fetched, Gap, Mark, Place};
 
 /// A disk: gives the store on it, as a process that starts does.
 pub type Disk<'d> = dyn FnMut() -> Box<dyn ClientStore> + 'd;
@@ -29,7 +31,7 @@ const DEVICE: DeviceId = DeviceId([1; 16]);
 /// # Panics
 /// When the store does not do what it must.
 pub fn run<D: FnMut() -> Box<dyn ClientStore>>(mut fresh: impl FnMut() -> D) {
-    let checks: [fn(&mut Disk<'_>); 17] = [
+    let checks: [fn(&mut Disk<'_>); 18] = [
         an_empty_store_knows_nothing,
         who_and_ticket_are_kept,
         the_outbox_keeps_order_and_numbers,
@@ -38,9 +40,10 @@ pub fn run<D: FnMut() -> Box<dyn ClientStore>>(mut fresh: impl FnMut() -> D) {
         confirmed_messages_are_not_told_again,
         watermarks_only_rise,
         history_goes_back_page_by_page,
-        what_was_said_is_found,
-        a_search_does_a_bounded_amount_of_work,
-        unread_is_what_others_sent_since,
+        search::what_was_said_is_found,
+        search::a_search_does_a_bounded_amount_of_work,
+        search::unread_is_what_others_sent_since,
+        search::unread_counts_no_more_than_it_can_read,
         an_edit_shows_in_the_place_of_its_message,
         a_recall_erases_what_was_said,
         own_edits_and_recalls_do_the_same,
@@ -301,111 +304,6 @@ fn history_goes_back_page_by_page(disk: &mut Disk<'_>) {
     assert_eq!(seen, (1..=20).rev().collect::<Vec<_>>());
     assert_eq!(store.history(a, None, 0), Ok(vec![]));
     assert_eq!(store.conversations(), Ok(vec![(a, 20), (b, 500)]));
-}
-
-/// Everything a query finds, page by page, and in how many pages.
-fn find(store: &mut dyn ClientStore, query: &SearchQuery) -> (Vec<(ConversationId, u64)>, usize) {
-    let (mut query, mut all) = (query.clone(), Vec::new());
-    for pages in 1.. {
-        let page = store.search(&query).expect("a sound store answers");
-        assert!(page.found.len() <= query.limit);
-        all.extend(page.found.into_iter().map(|found| (found.conversation, found.stored.conv_seq)));
-        if page.next.is_none() {
-            return (all, pages);
-        }
-        assert!(query.limit > 0 && page.next != query.before, "every page gets further");
-        query.before = page.next;
-    }
-    unreachable!("pages end")
-}
-
-fn what_was_said_is_found(disk: &mut Disk<'_>) {
-    let mut store = enrolled(disk);
-    let (a, b) = (conversation(2), conversation(3));
-    let said = [(a, "Good morning"), (a, "GRÜSSE an alle"), (b, "morning again"), (b, ""), (a, "good night")];
-    let mut messages: Vec<_> = (1..)
-        .zip(said)
-        .map(|(n, (talk, body))| {
-            let mut one = inbound(n, talk, n, Uin(2));
-            (one.message.body, one.message.stored_ms) = (Bytes::from(body), 1000 * n);
-            one
-        })
-        .collect();
-    let mut no_text = inbound(6, b, 6, Uin(2));
-    no_text.message.body = Bytes::from_static(b"\xff\xfe good");
-    messages.push(no_text);
-    commit(&mut *store, &[ClientTxn::Apply(Apply { messages, ..Apply::default() })]);
-    drop(store);
-    let mut store = disk();
-    let all = SearchQuery { limit: 10, ..SearchQuery::default() };
-    let with = |text: &str| SearchQuery { text: Some(text.into()), ..all.clone() };
-    let (a1, a2, b3, b4, a5, b6) = ((a, 1), (a, 2), (b, 3), (b, 4), (a, 5), (b, 6));
-    let cases = [
-        (all.clone(), vec![b6, b4, b3, a5, a2, a1]),
-        (with("MORNING"), vec![b3, a1]),
-        (with("good"), vec![a5, a1]),
-        (with("grüsse"), vec![a2]),
-        (with("nobody said this"), vec![]),
-        (SearchQuery { conversation: Some(a), ..with("morning") }, vec![a1]),
-        (SearchQuery { conversation: Some(conversation(9)), ..all.clone() }, vec![]),
-        (SearchQuery { since_ms: Some(2000), until_ms: Some(5000), ..all.clone() }, vec![b4, b3, a2]),
-        (SearchQuery { since_ms: Some(3000), ..with("morning") }, vec![b3]),
-    ];
-    for (query, expected) in cases {
-        for limit in [1, 2, 10] {
-            let query = SearchQuery { limit, ..query.clone() };
-            assert_eq!(find(&mut *store, &query).0, expected, "{query:?}");
-        }
-    }
-    assert_eq!(find(&mut *store, &SearchQuery { limit: 0, ..all }), (vec![], 1));
-}
-
-fn a_search_does_a_bounded_amount_of_work(disk: &mut Disk<'_>) {
-    let mut store = enrolled(disk);
-    let talk = conversation(2);
-    let count = MAX_SEARCHED as u64 * 2 + 1;
-    let messages = (1..=count).map(|n| inbound(n, talk, n, Uin(2))).collect();
-    commit(&mut *store, &[ClientTxn::Apply(Apply { messages, ..Apply::default() })]);
-    let query = SearchQuery { text: Some("number 1".into()), limit: 10_000, ..SearchQuery::default() };
-    let first = store.search(&query).expect("a sound store answers");
-    assert!(first.next.is_some(), "a page ends also where nothing was found");
-    let (found, pages) = find(&mut *store, &query);
-    let expected = (1..=count).rev().filter(|n| n.to_string().starts_with('1'));
-    assert!(found.into_iter().map(|(_, seq)| seq).eq(expected));
-    assert_eq!(pages, 3);
-}
-
-fn unread_is_what_others_sent_since(disk: &mut Disk<'_>) {
-    let mut store = enrolled(disk);
-    let (talk, large) = (conversation(OTHER.0), conversation(3));
-    let count = |store: &mut dyn ClientStore, talk| store.unread(talk).expect("a sound store answers");
-    let some = |messages| Unread { messages, at_least: false };
-    assert_eq!(count(&mut *store, talk), some(0));
-    // Their 1 to 4, mine 5 from another device, their 6; what edits and recalls is no message.
-    let mut messages: Vec<_> =
-        (1..=6).map(|n| inbound(n, talk, n, if n == 5 { ME } else { OTHER })).collect();
-    for (seq, action) in [(7, v2::Action::Edit), (8, v2::Action::Recall)] {
-        let mut one = inbound(seq, talk, seq, OTHER);
-        one.message.action = action as i32;
-        messages.push(one);
-    }
-    messages[0].message.recalled_seq = 8;
-    commit(&mut *store, &[ClientTxn::Apply(Apply { messages, ..Apply::default() })]);
-    assert_eq!(count(&mut *store, talk), some(4));
-    for (read_seq, left) in [(3, 2), (2, 2), (5, 1), (6, 0), (99, 0)] {
-        let member = ME.0;
-        let receipt =
-            v2::Receipt { conversation: Bytes::copy_from_slice(&talk.0), member, delivered_seq: 0, read_seq };
-        commit(&mut *store, &[ClientTxn::Apply(Apply { receipts: vec![receipt], ..Apply::default() })]);
-        drop(store);
-        store = disk();
-        assert_eq!(count(&mut *store, talk), some(left), "read up to {read_seq}");
-    }
-    let newest = MAX_UNREAD_COUNTED + 1;
-    let messages = vec![inbound(9, large, newest, OTHER)];
-    commit(&mut *store, &[ClientTxn::Apply(Apply { messages, ..Apply::default() })]);
-    // What is not on this disk yet counts as well.
-    assert_eq!(count(&mut *store, large), Unread { messages: MAX_UNREAD_COUNTED, at_least: true });
 }
 
 /// An entry that is about an earlier one.

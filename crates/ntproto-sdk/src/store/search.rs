@@ -1,8 +1,11 @@
 //! Finding messages on the local disk, a bounded piece at a time.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use ntproto_core::client::StoreError;
 use ntproto_core::ids::ConversationId;
+use ntproto_core::model::content::{self, Body};
 use ntproto_proto::v2;
 
 use super::execute::{identity, number};
@@ -63,7 +66,7 @@ pub struct SearchPage {
 pub struct Unread {
     /// So many.
     pub messages: u64,
-    /// There may be more: [`MAX_UNREAD_COUNTED`] is where counting ends.
+    /// There may be more: [`MAX_UNREAD_COUNTED`] and [`MAX_SEARCHED_BYTES`] are where counting ends.
     pub at_least: bool,
 }
 
@@ -120,8 +123,19 @@ fn contains(body: &[u8], wanted: &str) -> bool {
 }
 
 /// What a body says to people.
-fn text(body: &[u8]) -> Option<&str> {
-    std::str::from_utf8(body).ok()
+fn text(body: &[u8]) -> Option<Cow<'_, str>> {
+    match content::decode(body) {
+        Body::Text(text) => Some(text.into()),
+        Body::Content(content) => Some(content.text.into()),
+        _ => None,
+    }
+}
+
+/// Whether it is something to be read: no edit, no recall, no reaction, and not recalled.
+fn is_to_be_read(message: &v2::StoredMessage) -> bool {
+    message.action() == v2::Action::Message
+        && message.recalled_seq == 0
+        && !matches!(content::decode(&message.body), Body::Content(content) if content.reaction.is_some())
 }
 
 /// The highest number that is known to be given out.
@@ -150,17 +164,21 @@ pub(super) fn unread(kv: &dyn Kv, conversation: ConversationId) -> Result<Unread
     };
     let read = mark.map(|mark| record::split_pair(&mark)).transpose()?.map_or(0, |(_, read)| read);
     let beyond = head.saturating_sub(read);
-    let counted = beyond.min(MAX_UNREAD_COUNTED);
-    let mut not_theirs = 0;
+    let mut counted = beyond.min(MAX_UNREAD_COUNTED);
+    let (mut not_theirs, mut bytes) = (0, 0);
     if counted > 0 {
         // What is not on this disk yet was sent by others: one's own are kept when sent.
         let (from, to) = (head - counted + 1, head.saturating_add(1));
         let (from, to) =
             (record::in_conversation(conversation, from), record::in_conversation(conversation, to));
-        kv.scan(Table::Messages, &from, &to, true, &mut |_, value| {
+        kv.scan(Table::Messages, &from, &to, true, &mut |key, value| {
+            if bytes >= MAX_SEARCHED_BYTES {
+                counted = head - record::split(key)?.1;
+                return Ok(false);
+            }
+            bytes += value.len();
             let message: v2::StoredMessage = record::decode(Bytes::copy_from_slice(value))?;
-            let is_message = message.action == v2::Action::Message as i32 && message.recalled_seq == 0;
-            not_theirs += u64::from(Some(message.sender) == me || !is_message);
+            not_theirs += u64::from(Some(message.sender) == me || !is_to_be_read(&message));
             Ok(true)
         })?;
     }
