@@ -374,6 +374,56 @@ fn close_leaves_everything_on_the_disk_and_the_disk_free() {
     assert_eq!(world.block_on(message(&mut events)).stored.body, "again", "hello was confirmed");
 }
 
+/// A message that can't be read any more is not left out in silence.
+#[test]
+fn a_damaged_message_ends_the_client() {
+    let mut world = World::new(33, Link::default());
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.redb");
+    let keys = DeviceKeys::generate(&mut Rng::new([5; 32]), &RUSTCRYPTO);
+    let open = || Box::new(RedbStore::open(&path, &DeviceKeystore::new(&keys, &RUSTCRYPTO)).unwrap());
+    let (no, a) = world.add_handle(INVITED, open());
+    let (_, b) = handle(&mut world);
+    let me = world.block_on(a.online()).unwrap();
+    world.block_on(b.online()).unwrap();
+    let mut events = a.events().unwrap();
+    for n in 0..3 {
+        world.block_on(b.send(me.uin, n.to_string())).unwrap();
+    }
+    world.block_on(messages(&mut events, 3));
+    drop(events);
+    world.block_on(a.close());
+    {
+        let table = redb::TableDefinition::<&[u8], &[u8]>::new("messages");
+        let database = redb::Database::open(&path).unwrap();
+        let txn = database.begin_write().unwrap();
+        {
+            let mut table = txn.open_table(table).unwrap();
+            let (key, mut value) = {
+                let (key, value) = redb::ReadableTable::last(&table).unwrap().unwrap();
+                (key.value().to_vec(), value.value().to_vec())
+            };
+            value[20] ^= 1;
+            table.insert(&key[..], &value[..]).unwrap();
+        }
+        txn.commit().unwrap();
+    }
+    let a = world.start_handle(no, open());
+    let mut events = a.events().unwrap();
+    let damaged = Ended::Stopped(Stopped::Store(ntproto_sdk::StoreError::Damaged));
+    let last = world.block_on(async {
+        let mut last = None;
+        while let Some(event) = events.next().await {
+            assert!(!matches!(event, Event::Message(_)), "none of the page is told");
+            last = Some(event);
+        }
+        last
+    });
+    assert!(matches!(last, Some(Event::Ended(why)) if why == damaged));
+    assert_eq!(world.block_on(a.online()), Err(damaged));
+    world.block_on(a.close());
+}
+
 #[test]
 fn the_last_handle_closes_the_client_and_the_stream_is_one() {
     let (mut world, a, b) = pair(9);

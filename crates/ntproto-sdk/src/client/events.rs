@@ -12,14 +12,15 @@ use std::time::Duration;
 
 use futures_core::Stream;
 use ntproto_core::binding::TransportId;
-use ntproto_core::client::{Down, Failure, Inbound};
+use ntproto_core::client::{self as core, Down, Failure, Inbound, Stopped};
 use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, SessionId, Uin};
 use ntproto_core::wire::packet::Packet;
 use ntproto_proto::v2;
 
 use super::error::Ended;
 use super::{Inner, Sent};
-use crate::store::{Gap, Mark, Place, StoreReader, Stored};
+use crate::driver::{CallId, Command};
+use crate::store::{Gap, Mark, Place, Stored};
 
 /// Events held in memory.
 const MAX_EVENTS: usize = 1024;
@@ -200,7 +201,7 @@ impl Queue {
     /// A message, on the disk at this place.
     pub(super) fn message(&self, place: Place, inbound: Inbound) {
         let mut state = self.lock();
-        if state.last.is_some_and(|last| place <= last) {
+        if state.ended || state.last.is_some_and(|last| place <= last) {
             return; // It was read from the disk before it was told.
         }
         if !state.taken || state.behind || state.reading || state.items.len() >= MAX_EVENTS {
@@ -215,7 +216,7 @@ impl Queue {
     /// Anything else.
     pub(super) fn push(&self, event: Event) {
         let mut state = self.lock();
-        if !state.taken {
+        if !state.taken || state.ended {
             return;
         }
         match event {
@@ -245,13 +246,12 @@ impl Queue {
     }
 
     /// A page that was read for this stream.
-    fn page(&self, stream: u64, page: Option<Vec<(Place, Inbound)>>) {
+    fn page(&self, stream: u64, page: Vec<(Place, Inbound)>) {
         let mut state = self.lock();
         if state.stream != stream {
             return;
         }
         state.reading = false;
-        let page = page.unwrap_or_default();
         if page.len() >= PAGE {
             state.behind = true;
         }
@@ -268,7 +268,7 @@ impl Queue {
         wake(state);
     }
 
-    fn poll(self: &Arc<Self>, cx: &mut Context<'_>, store: &StoreReader) -> Poll<Option<Event>> {
+    fn poll(self: &Arc<Self>, cx: &mut Context<'_>, inner: &Inner) -> Poll<Option<Event>> {
         let waker = cx.waker().clone();
         let mut state = self.lock();
         // Room for a page, even if everything else goes on.
@@ -280,7 +280,20 @@ impl Queue {
             let reading = Reading { queue: Some(Arc::clone(self)), stream: state.stream };
             // The guard of an unrun question takes the lock.
             drop(state);
-            store.read_always(move |store| reading.done(store.unconfirmed(after, PAGE).ok()));
+            let (shared, commands) = (Arc::downgrade(&inner.shared), inner.commands.downgrade());
+            inner.shared.store.read_always(move |store| match store.unconfirmed(after, PAGE) {
+                Ok(page) => reading.done(page),
+                // No message is left out: without these it is over.
+                Err(error) => {
+                    if let Some(shared) = shared.upgrade() {
+                        shared.end(Ended::Stopped(Stopped::Store(error)));
+                    }
+                    if let Some(commands) = commands.upgrade() {
+                        // A driver that is gone is closed.
+                        let _ = commands.send_blocking(Command::Call(CallId(0), core::Command::Close));
+                    }
+                }
+            });
             state = self.lock();
         }
         if let Some(event) = state.items.pop_front() {
@@ -306,7 +319,7 @@ struct Reading {
 }
 
 impl Reading {
-    fn done(mut self, page: Option<Vec<(Place, Inbound)>>) {
+    fn done(mut self, page: Vec<(Place, Inbound)>) {
         if let Some(queue) = self.queue.take() {
             queue.page(self.stream, page);
         }
@@ -316,7 +329,7 @@ impl Reading {
 impl Drop for Reading {
     fn drop(&mut self) {
         if let Some(queue) = self.queue.take() {
-            queue.page(self.stream, None);
+            queue.page(self.stream, Vec::new());
         }
     }
 }
@@ -352,8 +365,7 @@ impl Stream for Events {
     type Item = Event;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
-        let shared = &self.inner.shared;
-        shared.events.poll(cx, &shared.store)
+        self.inner.shared.events.poll(cx, &self.inner)
     }
 }
 

@@ -507,6 +507,7 @@ impl Client {
     fn cancel(&mut self, id: &ClientMsgId) -> Result<(), Misuse> {
         match self.outbox.cancel(id).ok_or(Misuse::UnknownId)? {
             Cancel::Unsent(order) => self.resolve(order, SendOutcome::Failed(Failure::Cancelled)),
+            //= spec: packets-5
             Cancel::Unknown { entry, told } => {
                 let (request, client_msg_id) = (RequestId(entry.order), entry.client_msg_id);
                 // After a restart, too, it is only asked after.

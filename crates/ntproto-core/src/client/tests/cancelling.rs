@@ -44,6 +44,7 @@ fn before_it_left_it_is_over_at_once() {
     }
 }
 
+//= proof: packets-5
 #[test]
 fn on_its_way_it_is_found_out() {
     for stored in [false, true] {
