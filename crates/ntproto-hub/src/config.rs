@@ -161,9 +161,9 @@ pub const LEASE_MARGIN: Duration = Duration::from_secs(1);
 /// Accounts whose leases are looked at: more than are connected.
 pub const MAX_LEASE_CHECKS: usize = 65_536;
 /// Connected members told to sync in one round, of all groups together: their syncs leave the store time for others.
-pub const DIRTY_BATCH: usize = 64;
+pub const DIRTY_BATCH: usize = 16;
 /// Between two rounds.
-pub const DIRTY_PACE: Duration = Duration::from_millis(50);
+pub const DIRTY_PACE: Duration = Duration::from_millis(10);
 /// TYPING is told in groups up to so many members: more would see nothing but dots.
 pub const TYPING_FANOUT: u32 = 32;
 /// The longest a backup or a verification is waited for. It goes on without somebody who waits.

@@ -101,14 +101,19 @@ impl Groups {
         }
     }
 
-    /// Something new stands in a group's log: all its connected members are to be visited.
-    fn walk(&mut self, now: Instant, group: GroupId) {
+    /// Something new stands in a group's log: all its connected members are to be visited. Whoever put it there need
+    /// not be, but for a walk that is on its way.
+    fn walk(&mut self, now: Instant, group: GroupId, by: Uin) {
         let Some(heard) = self.heard.get_mut(&group) else { return };
         let left = heard.accounts.len();
         match &mut heard.walk {
             Some(walk) => walk.left = left,
             none => {
-                *none = Some(Walk { at: Uin(0), left });
+                let left = left - usize::from(heard.accounts.contains(&by));
+                if left == 0 {
+                    return;
+                }
+                *none = Some(Walk { at: Uin(by.0.saturating_add(1)), left });
                 self.walking.push_back(group);
             }
         }
@@ -235,8 +240,8 @@ impl Hub {
     }
 
     /// Something of a large group is in the log and in no inbox.
-    pub(crate) fn group_is_dirty(&mut self, now: Now, group: GroupId) {
-        self.groups.walk(now.mono, group);
+    pub(crate) fn group_is_dirty(&mut self, now: Now, group: GroupId, by: Uin) {
+        self.groups.walk(now.mono, group, by);
     }
 
     /// Does what is due: a round of visits, and accounts whose groups are not known yet.
@@ -301,7 +306,7 @@ mod tests {
     fn every_member_is_visited_once_so_many_a_round() {
         let members = 3 * DIRTY_BATCH as u64 + 5;
         let mut groups = with(members);
-        groups.walk(at(0), GroupId(7));
+        groups.walk(at(0), GroupId(7), Uin(0));
         let mut visited = Vec::new();
         let mut now = at(0);
         while let Some(next) = groups.wait() {
@@ -319,15 +324,15 @@ mod tests {
     fn a_message_during_a_walk_begins_a_circle_where_it_is() {
         let members = 2 * DIRTY_BATCH as u64;
         let mut groups = with(members);
-        groups.walk(at(0), GroupId(7));
+        groups.walk(at(0), GroupId(7), Uin(0));
         let first = groups.round(at(0));
         assert_eq!(first.len(), DIRTY_BATCH);
-        groups.walk(at(1), GroupId(7));
+        groups.walk(at(1), GroupId(7), Uin(0));
         assert_eq!(groups.wait(), Some(at(0) + DIRTY_PACE), "no round comes sooner for it");
         // Somebody joins, somebody leaves: nobody is left out.
         groups.loaded(Uin(members + 1), vec![GroupId(7)]);
         groups.forget(Uin(1));
-        let mut second = [groups.round(at(50)), groups.round(at(100)), groups.round(at(150))].concat();
+        let mut second = [groups.round(at(10)), groups.round(at(20)), groups.round(at(30))].concat();
         second.sort_unstable();
         second.dedup();
         assert_eq!(second, (2..=members + 1).map(Uin).collect::<Vec<_>>());
@@ -335,11 +340,21 @@ mod tests {
     }
 
     #[test]
+    fn who_wrote_it_has_it() {
+        let mut groups = with(3);
+        groups.walk(at(0), GroupId(7), Uin(2));
+        assert_eq!(groups.round(at(0)), [Uin(3), Uin(1)]);
+        let mut alone = with(1);
+        alone.walk(at(0), GroupId(7), Uin(1));
+        assert_eq!((alone.wait(), alone.is_due(Uin(1))), (None, false));
+    }
+
+    #[test]
     fn a_busy_group_leaves_turns_to_others() {
         let mut groups = with(4 * DIRTY_BATCH as u64);
         groups.loaded(Uin(1_000_000), vec![GroupId(8)]);
-        groups.walk(at(0), GroupId(7));
-        groups.walk(at(0), GroupId(8));
+        groups.walk(at(0), GroupId(7), Uin(0));
+        groups.walk(at(0), GroupId(8), Uin(0));
         assert!(groups.round(at(0)).contains(&Uin(1_000_000)));
     }
 
@@ -352,7 +367,7 @@ mod tests {
         groups.loaded(Uin(1), many);
         groups.joined(Uin(1), GroupId(u64::MAX));
         assert_eq!(groups.of[&Uin(1)].len(), MAX_GROUPS_OF as usize);
-        groups.walk(at(0), GroupId(7));
+        groups.walk(at(0), GroupId(7), Uin(3));
         (1..=10).for_each(|uin| groups.forget(Uin(uin)));
         assert!(groups.of.is_empty() && groups.heard.is_empty());
         assert_eq!((groups.round(at(0)), groups.wait(), groups.walking.len()), (vec![], None, 0));

@@ -140,7 +140,7 @@ impl Hub {
             self.push_delta(now, delta);
         }
         if let Some(group) = acted.dirty {
-            self.group_is_dirty(now, group);
+            self.group_is_dirty(now, group, Uin(0));
         }
         for (subject, from) in acted.hidden {
             self.hide(now, subject, from);

@@ -303,7 +303,7 @@ impl Hub {
                 Ok(Outcome::Appended { conv_seq, stored, duplicate, entries, target_seq, dirty }),
             ) => {
                 if let Some(group) = append.conversation.group().filter(|_| dirty && !duplicate) {
-                    self.group_is_dirty(now, group);
+                    self.group_is_dirty(now, group, append.sender);
                 }
                 let appended = Appended { conv_seq, stored, duplicate, entries: &entries, target_seq };
                 self.sent(now, to, append, &appended);

@@ -315,6 +315,35 @@ impl Bench {
         pushes
     }
 
+    /// The pushes of one kind to a connection so far, taken out.
+    pub(crate) fn told(&mut self, conn: ConnId, id: PacketId) -> Vec<Bytes> {
+        let events = &mut self.peers.get_mut(&conn).unwrap().events;
+        let mut pushes = Vec::new();
+        events.retain(|event| match event {
+            Event::Packet(channel, Packet { id: of, kind: Kind::Push, body, .. }) if *of == id => {
+                assert_eq!(*channel, Channel::Message);
+                pushes.push(body.clone());
+                false
+            }
+            _ => true,
+        });
+        pushes
+    }
+
+    /// Lets time pass as it does: everybody's heartbeats come on time.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        let until = self.now.mono + time;
+        while self.now.mono < until {
+            self.advance(until.saturating_since(self.now.mono).min(Duration::from_secs(5)));
+        }
+    }
+
+    /// A transaction beside the hub, as an operator's.
+    #[track_caller]
+    pub(crate) fn beside(&mut self, txn: Txn) -> Outcome {
+        self.store.commit(&[txn]).pop().unwrap().unwrap()
+    }
+
     /// The transport of a connection takes these channels only.
     pub(crate) fn writable(&mut self, conn: ConnId, channels: ChannelSet) {
         self.hub.handle(self.now, Input::Writable { conn, channels });
