@@ -23,7 +23,7 @@ use crate::bench::{Bench, config, device_id, uin};
 use crate::people::refused;
 
 /// An administrator, made as an operator makes the first.
-fn admin(bench: &mut Bench) -> (DeviceKeys, ConnId, v2::Grant) {
+pub(crate) fn admin(bench: &mut Bench) -> (DeviceKeys, ConnId, v2::Grant) {
     let code = [7; 16];
     let invitation = Txn::CreateInvitation {
         by: None,

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use ntproto_core::dispatch::{Outcome as Answer, Refusal};
 use ntproto_core::endpoint::client::Command as ClientCommand;
-use ntproto_core::ids::ConversationId;
+use ntproto_core::ids::{ConversationId, GroupId, Uin};
 use ntproto_core::journal::replay;
 use ntproto_core::wire::channel::{Channel, ChannelSet};
 use ntproto_core::wire::frame::{Flags, encode};
 use ntproto_core::wire::packet::{Kind, Packet, PacketId};
 use ntproto_hub::store::{Outcome, StoreError};
-use ntproto_hub::{Command, ConnId, HubConfig, HubEvent, Input};
+use ntproto_hub::{AskId, Command, ConnId, HubConfig, HubEvent, Input};
+use ntproto_proto::v2;
 use proptest::prelude::*;
 use prost::Message;
 
@@ -26,6 +28,10 @@ enum Step {
     Frame(usize, u8, u8, u8, Vec<u8>),
     Packet(usize, bool, u16, bool, Option<u32>, Vec<u8>),
     Send(usize, usize, u8, usize),
+    /// Something about another account and a group.
+    Say(usize, u8, usize, u8),
+    /// The host is done with what it was asked, or was never asked.
+    Host(u64, bool),
     Writable(usize, u8),
     Hold,
     Release,
@@ -46,6 +52,7 @@ fn step() -> impl Strategy<Value = Step> {
         Just(0x0301),
         Just(0x0302),
         Just(0x0303),
+        (0..PacketId::ALL.len()).prop_map(|n| PacketId::ALL[n].0),
         any::<u16>(),
     ];
     prop_oneof![
@@ -59,6 +66,9 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(c, sync, id, push, ms, b)| Step::Packet(c, sync, id, push, ms, b)),
         8 => (any::<usize>(), any::<usize>(), any::<u8>(), 0..70_000_usize)
             .prop_map(|(a, b, id, size)| Step::Send(a, b, id, size)),
+        10 => (any::<usize>(), any::<u8>(), any::<usize>(), any::<u8>())
+            .prop_map(|(c, what, other, n)| Step::Say(c, what, other, n)),
+        1 => (0..4_u64, any::<bool>()).prop_map(|(id, done)| Step::Host(id, done)),
         2 => (any::<usize>(), any::<u8>()).prop_map(|(c, set)| Step::Writable(c, set)),
         1 => Just(Step::Hold),
         2 => Just(Step::Release),
@@ -68,6 +78,94 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<bool>().prop_map(Step::Full),
         1 => prop::bool::weighted(0.1).prop_map(|drain| if drain { Step::Drain } else { Step::Open }),
     ]
+}
+
+/// A request that makes sense, mostly.
+fn say(what: u8, own: u64, other: u64, n: u8) -> (PacketId, Vec<u8>) {
+    let direct = ConversationId::direct(Uin(own), Uin(other));
+    let talk =
+        if n.is_multiple_of(2) { ConversationId::of_group(GroupId(1 + u64::from(n % 4))) } else { direct };
+    let conversation = Bytes::copy_from_slice(&talk.0);
+    let group = 1 + u64::from(n % 3);
+    let one = v2::GroupRequest { group }.encode_to_vec();
+    let seq = u64::from(n % 8);
+    match what % 24 {
+        0 => (
+            PacketId::FRIEND_REQUEST,
+            v2::FriendRequestRequest { uin: other, message: "hi".into() }.encode_to_vec(),
+        ),
+        1 => (
+            PacketId::FRIEND_ANSWER,
+            v2::FriendAnswerRequest { uin: other, accept: !n.is_multiple_of(4) }.encode_to_vec(),
+        ),
+        2 => {
+            let blocked = Some(n.is_multiple_of(3));
+            (
+                PacketId::FRIEND_UPDATE,
+                v2::FriendUpdateRequest { uin: other, blocked, ..Default::default() }.encode_to_vec(),
+            )
+        }
+        3 => (PacketId::FRIEND_DELETE, v2::FriendDeleteRequest { uin: other }.encode_to_vec()),
+        4 => {
+            let request = Bytes::copy_from_slice(&[n; 16]);
+            let create = v2::GroupCreateRequest {
+                name: "g".into(),
+                members: vec![other],
+                request,
+                ..Default::default()
+            };
+            (PacketId::GROUP_CREATE, create.encode_to_vec())
+        }
+        5 => {
+            (PacketId::GROUP_INVITE, v2::GroupInviteRequest { group, uins: vec![other, own] }.encode_to_vec())
+        }
+        6 => (PacketId::GROUP_LEAVE, one),
+        7 => (PacketId::GROUP_JOIN, one),
+        8 => (PacketId::GROUP_DISSOLVE, one),
+        9 => (PacketId::GROUP_REMOVE, v2::GroupRemoveRequest { group, uin: other }.encode_to_vec()),
+        10 => (
+            PacketId::GROUP_ROLE,
+            v2::GroupRoleRequest { group, uin: other, role: i32::from(n % 4) }.encode_to_vec(),
+        ),
+        11 => (
+            PacketId::GROUP_MEMBERS,
+            v2::GroupMembersRequest { group, page: 0, size: n.into() }.encode_to_vec(),
+        ),
+        12 => (
+            PacketId::GROUP_CHANGES,
+            v2::GroupChangesRequest { group, since: 0, limit: n.into() }.encode_to_vec(),
+        ),
+        13 | 14 => {
+            let set = v2::PresenceSetRequest { status: i32::from(n % 4), version: (n / 4).into() };
+            (PacketId::PRESENCE_SET, set.encode_to_vec())
+        }
+        15 | 16 => {
+            let (add, remove) =
+                if !n.is_multiple_of(4) { (vec![other], vec![]) } else { (vec![], vec![other]) };
+            (PacketId::PRESENCE_SUBSCRIBE, v2::PresenceSubscribeRequest { add, remove }.encode_to_vec())
+        }
+        17 => (PacketId::TYPING, v2::TypingRequest { conversation, active: n > 9 }.encode_to_vec()),
+        18 => {
+            let read_seq = seq / 2;
+            let watermarks = vec![v2::Watermark { conversation, delivered_seq: seq, read_seq }];
+            (PacketId::DELIVERED, v2::DeliveredRequest { watermarks }.encode_to_vec())
+        }
+        19 => {
+            let edit =
+                v2::SendRequest { action: i32::from(n % 4), target_seq: seq, ..message(talk, n, b"e") };
+            (PacketId::SEND, edit.encode_to_vec())
+        }
+        20 => (PacketId::SEND, message(talk, n, b"to all").encode_to_vec()),
+        21 => (
+            PacketId::HISTORY,
+            v2::HistoryRequest { conversation, limit: 5, ..Default::default() }.encode_to_vec(),
+        ),
+        22 => (PacketId::SNAPSHOT, Vec::new()),
+        _ => (
+            PacketId::PROFILE_SET,
+            v2::ProfileSetRequest { nick: "n".into(), ..Default::default() }.encode_to_vec(),
+        ),
+    }
 }
 
 fn pick(bench: &Bench, n: usize) -> Option<ConnId> {
@@ -136,6 +234,26 @@ fn run(bench: &mut Bench, step: Step, accounts: &mut Vec<u64>) {
             let now = bench.now;
             let peer = bench.peers.get_mut(&conn).unwrap();
             let _ = peer.endpoint.call(now, ClientCommand::Send(Channel::Message, packet));
+        }
+        Step::Say(n, what, other, by) => {
+            let Some(conn) = pick(bench, n) else { return };
+            let other = accounts.get(other.checked_rem(accounts.len()).unwrap_or(0)).copied().unwrap_or(77);
+            let own = accounts.get(n.checked_rem(accounts.len()).unwrap_or(0)).copied().unwrap_or(78);
+            let (id, body) = say(what, own, other, by);
+            let on_sync = [PacketId::HISTORY, PacketId::SNAPSHOT].contains(&id);
+            let channel = if on_sync { Channel::Sync } else { Channel::Message };
+            let kind = Kind::Request(u32::from(by) + 300);
+            let packet = Packet { id, kind, deadline_ms: None, trace: None, body: body.into() };
+            let now = bench.now;
+            let peer = bench.peers.get_mut(&conn).unwrap();
+            let _ = peer.endpoint.call(now, ClientCommand::Send(channel, packet));
+        }
+        Step::Host(id, done) => {
+            let ask = bench.host.pop().map_or(AskId(id), |ask| ask.id);
+            let refusal = Refusal::new(ntproto_core::code::ErrorCode::Unavailable, "no");
+            let answer =
+                if done { Answer::Answered(Bytes::from_static(b"x")) } else { Answer::Refused(refusal) };
+            bench.hub.handle(bench.now, Input::HostAnswered { ask, answer });
         }
         Step::Writable(n, set) => {
             if let Some(conn) = pick(bench, n) {

@@ -58,6 +58,29 @@ fn a_long_run() -> Bench {
     bench.advance(Duration::from_secs(1));
     assert_eq!(bench.abandoned.len(), 1);
 
+    // People, a group, presence, and what the host does for an administrator.
+    crate::people::befriend(&mut bench, (a, first.uin), (b, second.uin));
+    let subscribe = v2::PresenceSubscribeRequest { add: vec![first.uin], remove: Vec::new() };
+    let _: v2::PresenceSubscribeResponse = bench.call(b, PacketId::PRESENCE_SUBSCRIBE, &subscribe).unwrap();
+    let online = v2::PresenceSetRequest { status: v2::OnlineStatus::Online.into(), version: 0 };
+    let _: v2::PresenceSetResponse = bench.call(a, PacketId::PRESENCE_SET, &online).unwrap();
+    bench.advance(Duration::from_secs(1));
+    assert_eq!(bench.told(b, PacketId::PRESENCE).len(), 1);
+    let group = crate::groups::group(&mut bench, a, &[second.uin]);
+    let gone = v2::GroupRequest { group };
+    let _: v2::GroupResponse = bench.call(b, PacketId::GROUP_LEAVE, &gone).unwrap();
+    let block = v2::FriendUpdateRequest { uin: second.uin, blocked: Some(true), ..Default::default() };
+    let _: v2::FriendResponse = bench.call(a, PacketId::FRIEND_UPDATE, &block).unwrap();
+    let (_, boss, _) = crate::admin::admin(&mut bench);
+    bench.ask(boss, Channel::Message, PacketId::ADMIN_VERIFY, Bytes::new(), None);
+    bench.run();
+    let ask = bench.host.pop().unwrap().id;
+    let answer = Outcome::Answered(Bytes::new());
+    bench.hub.handle(bench.now, Input::HostAnswered { ask, answer });
+    bench.hub.handle(bench.now, Input::Closed { conn: boss });
+    bench.peers.remove(&boss);
+    bench.run();
+
     // Not read for a while: the answer of `accepts` decides what comes out.
     bench.hold = true;
     for id in 10..16 {
