@@ -63,7 +63,9 @@ impl Line {
             lane.and_then(|lane| lane.range(..before).filter_map(|p| p.held).map(|held| held.back).max());
         let full = known.is_none() && self.places >= MAX_LINE;
         if full || back.is_some() {
-            let wait = back.map_or(RETRY_AFTER, |back| back.saturating_since(now).max(RETRY_AFTER));
+            // One that was to be back by now is on its way.
+            let wait = back.map(|back| back.saturating_since(now)).filter(|wait| !wait.is_zero());
+            let wait = wait.unwrap_or(RETRY_AFTER);
             self.put(to, id, Some(Held::new(now, wait)));
             return Err(Wait(wait));
         }
@@ -154,6 +156,10 @@ mod tests {
         Instant::from_micros(1 + ms * 1000)
     }
 
+    fn ms(ms: u64) -> Wait {
+        Wait(Duration::from_millis(ms))
+    }
+
     /// One conversation of a line.
     struct Lane(Line);
 
@@ -173,8 +179,6 @@ mod tests {
         ClientMsgId(id)
     }
 
-    const AGAIN: Result<Option<ClientMsgId>, Wait> = Err(Wait(RETRY_AFTER));
-
     #[test]
     fn what_comes_again_takes_its_place_and_not_the_end() {
         let mut lane = Lane(Line::default());
@@ -183,15 +187,15 @@ mod tests {
         // The store could not take the first, so neither the second; the third is in it still.
         lane.again(at(10), A);
         lane.again(at(10), B);
-        assert_eq!(lane.enter(at(20), D), AGAIN);
-        assert_eq!(lane.enter(at(30), B), AGAIN);
+        assert_eq!(lane.enter(at(20), D), Err(ms(190)), "with them");
+        assert_eq!(lane.enter(at(30), B), Err(ms(180)));
         assert_eq!(lane.enter(at(30), A), Ok(None));
         assert_eq!(lane.enter(at(30), B), Ok(Some(A)));
         // Only now the third is refused, and comes after them all the same.
         lane.again(at(40), C);
-        assert_eq!(lane.enter(at(50), D), AGAIN);
+        assert_eq!(lane.enter(at(50), D), Err(ms(190)));
         lane.again(at(60), A);
-        assert_eq!(lane.enter(at(70), C), AGAIN);
+        assert_eq!(lane.enter(at(70), C), Err(ms(190)));
         assert_eq!(lane.enter(at(70), A), Ok(None));
         assert_eq!(lane.enter(at(70), C), Ok(Some(B)));
         assert_eq!(lane.enter(at(70), D), Ok(Some(C)));
@@ -213,12 +217,13 @@ mod tests {
     fn a_place_is_given_up_in_time_or_when_it_ended() {
         let mut lane = Lane(Line::default());
         lane.again(at(0), A);
-        assert_eq!(lane.enter(at(10), B), AGAIN);
+        assert_eq!(lane.enter(at(10), B), Err(ms(190)));
         lane.0.ended(HERE, A);
         assert_eq!(lane.enter(at(20), B), Ok(None));
         lane.again(at(30), B);
         let hold = (RETRY_AFTER + HOLD_ORDER).as_millis() as u64;
-        assert_eq!(lane.enter(at(29 + hold), C), AGAIN);
+        assert_eq!(lane.enter(at(230), C), Err(Wait(RETRY_AFTER)), "B should be here and is not");
+        assert_eq!(lane.enter(at(29 + hold), C), Err(Wait(RETRY_AFTER)));
         assert_eq!(lane.enter(at(30 + hold), C), Ok(None));
     }
 
@@ -265,7 +270,7 @@ mod tests {
                 match line.enter(now, to, id) {
                     Err(Wait(wait)) => {
                         prop_assert!(!calm[lane], "nothing of this conversation was refused");
-                        prop_assert!(wait >= RETRY_AFTER);
+                        prop_assert!(!wait.is_zero() && wait <= RETRY_AFTER);
                     }
                     Ok(before) => {
                         // The store takes it if the one before it is there.

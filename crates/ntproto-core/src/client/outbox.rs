@@ -69,19 +69,27 @@ pub(super) enum Cancel {
 }
 
 /// The messages of one conversation that are to be sent or in flight. There is none without such a message.
-#[derive(Default)]
 struct Lane {
     ready: BTreeSet<u64>,
     in_flight: usize,
+    /// How many may be: half of it each time the server tells it to wait, one more with each message that it took.
+    /// So a lane finds what is let through, and sends little in vain.
+    window: usize,
     /// The server told it to wait.
     paused_until: Option<Instant>,
     /// It waits for its turn.
     queued: bool,
 }
 
+impl Default for Lane {
+    fn default() -> Self {
+        Self { ready: BTreeSet::new(), in_flight: 0, window: LANE_WINDOW, paused_until: None, queued: false }
+    }
+}
+
 impl Lane {
     fn may_send(&self) -> bool {
-        self.paused_until.is_none() && self.in_flight < LANE_WINDOW
+        self.paused_until.is_none() && self.in_flight < self.window
     }
 }
 
@@ -193,6 +201,9 @@ impl Outbox {
     pub(super) fn again_at(&mut self, order: u64, at: Instant) {
         let Some(to) = self.conversation(order) else { return };
         if let Some(lane) = self.lanes.get_mut(&to) {
+            if lane.paused_until.is_none() {
+                lane.window = (lane.window / 2).max(1);
+            }
             let until = lane.paused_until.map_or(at, |until| until.max(at));
             if let Some(old) = lane.paused_until.replace(until) {
                 self.pauses.remove(&(old, to));
@@ -308,6 +319,7 @@ impl Outbox {
             if was == State::InFlight {
                 self.in_flight -= 1;
                 lane.in_flight -= 1;
+                lane.window = (lane.window + 1).min(LANE_WINDOW);
             }
             lane.ready.remove(&order);
         }

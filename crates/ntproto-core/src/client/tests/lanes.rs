@@ -59,6 +59,33 @@ fn a_noisy_conversation_leaves_room_and_takes_turns() {
     assert_eq!(outbox.next(at(0)).map(|sending| sending.entry.order), Some(3_031));
 }
 
+/// A lane that is told to wait again and again sends ever less in vain, and what is taken opens it again.
+#[test]
+fn a_lane_finds_what_is_let_through() {
+    let mut outbox = Outbox::default();
+    for order in 1..=1_000 {
+        add(&mut outbox, order, lane(0));
+    }
+    let mut widths = Vec::new();
+    for ms in (0..1_200).step_by(100) {
+        outbox.resume(at(ms).mono);
+        let sent: Vec<u64> = core::iter::from_fn(|| outbox.next(at(ms)).map(|s| s.entry.order)).collect();
+        widths.push(sent.len());
+        sent.into_iter().for_each(|order| outbox.again_at(order, at(ms + 100).mono));
+    }
+    assert_eq!(widths, [224, 112, 56, 28, 14, 7, 3, 1, 1, 1, 1, 1]);
+    outbox.resume(at(1_200).mono);
+    let mut taken = 0;
+    while taken < LANE_WINDOW {
+        let sent: Vec<u64> = core::iter::from_fn(|| outbox.next(at(1_200)).map(|s| s.entry.order)).collect();
+        assert!(sent.len() > taken / 2);
+        taken = sent.len();
+        for order in sent {
+            outbox.settle(order, stored());
+        }
+    }
+}
+
 #[test]
 fn what_the_disk_held_goes_by_its_age() {
     let saved = [(3, lane(1)), (1, lane(2)), (2, lane(1))].map(|(order, to)| message(order, to));
@@ -101,6 +128,7 @@ proptest! {
         let mut ready: BTreeMap<ConversationId, BTreeSet<u64>> = BTreeMap::new();
         let mut in_flight: BTreeMap<u64, ConversationId> = BTreeMap::new();
         let mut until: BTreeMap<ConversationId, u64> = BTreeMap::new();
+        let mut window: BTreeMap<ConversationId, usize> = BTreeMap::new();
         // How often others had their turn since a lane could have had one.
         let mut passed: BTreeMap<ConversationId, usize> = BTreeMap::new();
         for step in steps {
@@ -116,7 +144,11 @@ proptest! {
                 Step::Send => {
                     let may: Vec<ConversationId> = ready
                         .iter()
-                        .filter(|(to, orders)| !orders.is_empty() && !until.contains_key(to))
+                        .filter(|(to, orders)| {
+                            let flying = in_flight.values().filter(|other| other == to).count();
+                            let room = flying < window.get(to).copied().unwrap_or(LANE_WINDOW);
+                            !orders.is_empty() && !until.contains_key(to) && room
+                        })
                         .map(|(to, _)| *to)
                         .collect();
                     let sending = outbox.next(at(ms));
@@ -134,7 +166,9 @@ proptest! {
                         }
                     }
                 }
-                Step::Settle(n) => if let Some((order, _)) = nth(n, &in_flight) {
+                Step::Settle(n) => if let Some((order, to)) = nth(n, &in_flight) {
+                    let window = window.entry(to).or_insert(LANE_WINDOW);
+                    *window = (*window + 1).min(LANE_WINDOW);
                     prop_assert!(outbox.settle(order, self::stored()).is_some());
                     outbox.remove(order);
                     in_flight.remove(&order);
@@ -148,6 +182,10 @@ proptest! {
                     outbox.again_at(order, at(ms + wait).mono);
                     in_flight.remove(&order);
                     ready.entry(to).or_default().insert(order);
+                    if !until.contains_key(&to) {
+                        let window = window.entry(to).or_insert(LANE_WINDOW);
+                        *window = (*window / 2).max(1);
+                    }
                     let at = until.entry(to).or_default();
                     *at = (*at).max(ms + wait);
                     passed.remove(&to);
@@ -164,10 +202,13 @@ proptest! {
                     outbox.resume(at(ms).mono);
                 }
             }
-            // A lane with nothing to send and nothing in flight is none: its pause is over with it.
-            until.retain(|to, _| {
-                ready.get(to).is_some_and(|orders| !orders.is_empty()) || in_flight.values().any(|other| other == to)
-            });
+            // A lane with nothing to send and nothing in flight is none: what was told of it is over with it.
+            let lives = |to: &ConversationId| {
+                let waits = ready.get(to).is_some_and(|orders| !orders.is_empty());
+                waits || in_flight.values().any(|other| other == to)
+            };
+            until.retain(|to, _| lives(to));
+            window.retain(|to, _| lives(to));
             prop_assert_eq!(outbox.resumes_at(), until.values().min().map(|ms| at(*ms).mono));
         }
     }
