@@ -137,7 +137,8 @@ fn profiles_are_set_read_and_known() {
     assert_eq!((&told.nick[..], &told.extra[..]), ("Ada", "{\"a\": 1e2}"));
     assert_eq!(world.block_on(a.profile()).unwrap(), told);
     let seen = world.block_on(b.profiles(&[uin(&a), Uin(77)])).unwrap();
-    assert_eq!(seen, [told.clone()], "who does not exist is left out");
+    assert_eq!(seen.len(), 1, "who does not exist is left out");
+    assert_eq!(seen[0], told);
     assert_eq!(world.block_on(b.known_profile(uin(&a))), Ok(Some(told)));
 }
 

@@ -4,6 +4,7 @@
 //! disk. Changes are taken over without a gap: a push that does not follow `tail` starts a sync, and
 //! pushes that come before a sync has caught up are held and move nothing.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
@@ -283,7 +284,7 @@ impl Inbox {
             EventType::Friend => self.staged.friends.push(read(packet)?),
             EventType::Group => self.staged.groups.push(read(packet)?),
             EventType::Gap => self.staged.gaps.push(read(packet)?),
-            EventType::Profile => self.staged.profile = Some(read(packet)?),
+            EventType::Profile => self.staged.profile = Some(Box::new(read(packet)?)),
         }
         Some(())
     }

@@ -1,5 +1,6 @@
 //! What the client keeps on the local disk, as whole transactions.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::fmt;
@@ -142,7 +143,7 @@ pub struct Apply {
     /// Groups as they stand for this account.
     pub groups: Vec<v2::GroupState>,
     /// This account's own profile.
-    pub profile: Option<v2::User>,
+    pub profile: Option<Box<v2::User>>,
     /// What is not in this inbox and has to be read by HISTORY.
     pub gaps: Vec<v2::Gap>,
     /// Changes of a type this version does not know, kept as they are.

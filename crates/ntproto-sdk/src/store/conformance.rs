@@ -448,7 +448,7 @@ fn people_are_kept_as_they_are_now(disk: &mut Disk<'_>) {
     let apply = Apply {
         friends: vec![friend(7, 2), friend(3, 1), friend(0, 9)],
         groups: vec![group(5, 4), v2::GroupState::default()],
-        profile: Some(user(ME.0, 3)),
+        profile: Some(Box::new(user(ME.0, 3))),
         ..Apply::default()
     };
     commit(&mut *store, &[ClientTxn::Apply(apply)]);

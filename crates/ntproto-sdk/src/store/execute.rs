@@ -114,7 +114,7 @@ fn apply_all(kv: &mut dyn Kv, apply: &Apply) -> Result<(), StoreError> {
     }
     apply.friends.iter().try_for_each(|friend| people::put(kv, friend))?;
     apply.groups.iter().try_for_each(|group| people::put(kv, group))?;
-    apply.profile.iter().try_for_each(|profile| people::put(kv, profile))?;
+    apply.profile.iter().try_for_each(|profile| people::put(kv, &**profile))?;
     for gap in &apply.gaps {
         // A gap of a conversation that is none says nothing.
         if let Some(conversation) = ConversationId::from_slice(&gap.conversation) {

@@ -17,7 +17,7 @@ const MAX_READS: usize = 256;
 type Read = Box<dyn FnOnce(&mut dyn ClientStore) + Send>;
 
 enum Job {
-    Txn(OpId, ClientTxn),
+    Txn(OpId, Box<ClientTxn>),
     Read(Read),
 }
 
@@ -72,7 +72,7 @@ impl StoreThread {
     /// Runs a transaction. How many may wait is bounded by the machine that asks: it has a full outbox and one
     /// transaction of each other kind under way at most.
     pub fn submit(&self, op: OpId, txn: ClientTxn) {
-        self.0.lock().jobs.push_back(Job::Txn(op, txn));
+        self.0.lock().jobs.push_back(Job::Txn(op, Box::new(txn)));
         self.0.stirred.notify_one();
     }
 
@@ -157,7 +157,7 @@ fn run(
                 match queue.jobs.pop_front() {
                     Some(Job::Txn(op, txn)) => {
                         ops.push(op);
-                        batch.push(txn);
+                        batch.push(*txn);
                     }
                     Some(Job::Read(question)) => {
                         queue.reads -= 1;

@@ -56,7 +56,7 @@ impl Client {
             self.event(ClientEvent::Receipt(receipt));
         }
         if let Some(profile) = apply.profile {
-            self.event(ClientEvent::Profile(profile));
+            self.event(ClientEvent::Profile(*profile));
         }
         for friend in apply.friends {
             self.event(ClientEvent::Friend(friend));
