@@ -39,3 +39,8 @@ pub use ntproto_core::text::{ConnectString, ConnectStringError, EnrolCode, Enrol
 pub use ntproto_net::Closed as TransportFailure;
 pub use ntproto_quic::Closed as QuicFailure;
 pub use profile::Profile;
+
+/// What the book shows of this crate compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/embedding.md")]
+struct TheBook;

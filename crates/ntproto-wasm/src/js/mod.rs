@@ -6,7 +6,7 @@
 mod types;
 mod values;
 
-use ntproto_core::client::{ClientConfig, Command, Credential, OpId, StoreError};
+use ntproto_core::client::{ClientConfig, Command, Credential, OpId, SendAction, StoreError, Target};
 use ntproto_core::crypto::identity::DeviceKeys;
 use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
 use ntproto_core::crypto::secret::Secret;
@@ -186,12 +186,18 @@ impl JsClient {
             Some(id) => Some(ClientMsgId(array(&id, "clientMsgId", 16)?)),
             None => None,
         };
+        let number = |read: fn(&JsSendOptions) -> Option<u64>| options.as_ref().and_then(read);
+        let action = match (number(JsSendOptions::edits), number(JsSendOptions::recalls)) {
+            (Some(seq), _) => SendAction::Edit(Target::Number(seq)),
+            (None, Some(seq)) => SendAction::Recall(Target::Number(seq)),
+            (None, None) => SendAction::Message,
+        };
         let command = Command::Send {
             conversation: ConversationId(array(conversation, "the conversation", 16)?),
             client_msg_id,
             body: body.into(),
             deadline: values::duration(options.as_ref().and_then(JsSendOptions::deadline_ms)),
-            action: ntproto_core::client::SendAction::Message,
+            action,
         };
         self.call(mono, unix, command)
     }
@@ -210,6 +216,16 @@ impl JsClient {
     ) -> Result<u64, JsError> {
         let deadline = values::duration(deadline_ms);
         self.call(mono, unix, Command::Request { packet: PacketId(packet), body: body.into(), deadline })
+    }
+
+    /// The user has read a conversation up to this number. It is told to the server sooner or later, also after a restart.
+    ///
+    /// # Errors
+    /// When the client stopped, or `conversation` is none of this account's.
+    #[wasm_bindgen(js_name = markRead)]
+    pub fn mark_read(&mut self, mono: f64, unix: f64, conversation: &[u8], seq: u64) -> Result<(), JsError> {
+        let conversation = ConversationId(array(conversation, "the conversation", 16)?);
+        self.call(mono, unix, Command::Read { conversation, seq }).map(drop)
     }
 
     /// The application is done with every message up to this position.

@@ -31,6 +31,10 @@ extern "C" {
     pub(super) fn client_msg_id(this: &JsSendOptions) -> Option<Vec<u8>>;
     #[wasm_bindgen(method, getter, js_name = deadlineMs)]
     pub(super) fn deadline_ms(this: &JsSendOptions) -> Option<f64>;
+    #[wasm_bindgen(method, getter)]
+    pub(super) fn edits(this: &JsSendOptions) -> Option<u64>;
+    #[wasm_bindgen(method, getter)]
+    pub(super) fn recalls(this: &JsSendOptions) -> Option<u64>;
 }
 
 #[wasm_bindgen(typescript_custom_section)]
@@ -59,6 +63,10 @@ export interface SendOptions {
   clientMsgId?: Uint8Array;
   /** Give up after so many milliseconds. */
   deadlineMs?: number;
+  /** The body takes the place of that of the message with this number. */
+  edits?: bigint;
+  /** Takes the message with this number back; the body is not sent. */
+  recalls?: bigint;
 }
 
 /** What the client wants next. */
