@@ -14,8 +14,9 @@ use ntproto_hub::store::conformance::{self, Disk};
 use ntproto_hub::store::txn::{Append, Change, DeviceInfo, EnrolVia, NewDevice};
 use ntproto_hub::store::{Outcome, Store, StoreError, Txn};
 use ntproto_server::store::OpenError;
+use ntproto_server::store::beside::BesideError;
 use ntproto_server::store::redb::RedbStore;
-use redb::{Database, StorageBackend, TableDefinition};
+use redb::{Database, ReadableTable, StorageBackend, TableDefinition};
 
 const CACHE: usize = 4 << 20;
 
@@ -124,6 +125,112 @@ fn a_damaged_store_is_an_error() {
         std::fs::write(&path, &whole[..cut]).unwrap();
         assert!(open(&path).is_err(), "{cut} bytes of it");
     }
+}
+
+fn floor(at: u64) -> Txn {
+    Txn::SetClockFloor { at: UnixMillis(at) }
+}
+
+/// A store in which something stands, and the number of its accounts.
+fn lived_in(path: &Path, accounts: u8) -> RedbStore {
+    let mut store = open(path).unwrap();
+    store.commit(&[Txn::Boot { wall: UnixMillis(1), epoch: [1; 16] }]);
+    let enrol = |n: u8| {
+        let device =
+            NewDevice { id: DeviceId([n; 16]), signing_key: [n; 32], static_key: [n; 32], name: "d".into() };
+        Txn::Enrol { via: EnrolVia::Open, device, now: UnixMillis(1) }
+    };
+    let batch: Vec<Txn> = (0..accounts).map(enrol).collect();
+    assert!(store.commit(&batch).iter().all(Result::is_ok));
+    store
+}
+
+#[test]
+fn a_backup_is_the_store_at_one_moment_while_it_is_written() {
+    let (folder, path) = folder();
+    let copy = folder.path().join("copy.redb");
+    let mut store = lived_in(&path, 200);
+    let beside = store.beside();
+    let before = beside.verify(&mut |_| true).unwrap();
+    assert_eq!((before.faults.len(), before.complete), (0, true));
+    // In the middle of it the store goes on.
+    let mut at = 0;
+    let backup = beside
+        .backup(&copy, &mut |_| {
+            at += 1;
+            assert!(store.commit(&[floor(1_000_000 + at)]).iter().all(Result::is_ok));
+            true
+        })
+        .unwrap();
+    assert!(at > 0 && backup.records == before.records);
+    assert_eq!(std::fs::metadata(&copy).unwrap().len(), backup.bytes);
+    assert!(matches!(beside.backup(&copy, &mut |_| true), Err(BesideError::Exists(_))));
+    drop(store);
+    assert!(matches!(beside.verify(&mut |_| true), Err(BesideError::Closed)));
+
+    let mut copied = open(&copy).unwrap();
+    assert!(copied.beside().verify(&mut |_| true).unwrap().faults.is_empty());
+    match copied.commit(&[floor(0)]).pop() {
+        Some(Ok(Outcome::ClockFloor { floor })) => assert!(floor.0 < 1_000_000),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_backup_that_is_ended_leaves_nothing() {
+    let (folder, path) = folder();
+    let copy = folder.path().join("copy.redb");
+    let store = lived_in(&path, 3);
+    let beside = store.beside();
+    assert!(matches!(beside.backup(&copy, &mut |_| false), Err(BesideError::Ended)));
+    let nowhere = folder.path().join("missing/copy.redb");
+    assert!(matches!(beside.backup(&nowhere, &mut |_| true), Err(BesideError::Copy(OpenError::NoFolder(_)))));
+    let names: Vec<_> =
+        std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["store.redb"]);
+    // A store that is closed meanwhile does not wait for the end of it, however long that is.
+    let mut store = Some(store);
+    let mut closing = None;
+    let ended = loop {
+        let ended = beside.backup(&copy, &mut |_| {
+            if let Some(store) = store.take() {
+                closing = Some(std::thread::spawn(move || drop(store)));
+            }
+            true
+        });
+        // The thread that closes it may not have come so far.
+        if ended.is_err() {
+            break ended;
+        }
+        std::fs::remove_file(&copy).unwrap();
+    };
+    assert!(matches!(ended, Err(BesideError::Closed)), "{ended:?}");
+    closing.unwrap().join().unwrap();
+}
+
+#[test]
+fn faults_are_found_and_named() {
+    let (_folder, path) = folder();
+    drop(lived_in(&path, 2));
+    let database = Database::open(&path).unwrap();
+    let txn = database.begin_write().unwrap();
+    {
+        let mut table = txn.open_table(TableDefinition::<&[u8], &[u8]>::new("account_devices")).unwrap();
+        let first = table.first().unwrap().unwrap().0.value().to_vec();
+        table.remove(&first[..]).unwrap();
+        let mut table = txn.open_table(TableDefinition::<&[u8], &[u8]>::new("accounts")).unwrap();
+        table.insert(&10_002_u64.to_be_bytes()[..], &[0xff][..]).unwrap();
+    }
+    txn.commit().unwrap();
+    drop(database);
+    let verified = open(&path).unwrap().beside().verify(&mut |_| true).unwrap();
+    let told: Vec<String> = verified.faults.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!(told[0], "accounts 0000000000002712: can't be read");
+    assert!(
+        told[1].starts_with("devices 0000") && told[1].ends_with("is not in its account's list"),
+        "{told:?}"
+    );
 }
 
 /// A disk that keeps what was synced, and of the rest only what a power cut happens to spare.

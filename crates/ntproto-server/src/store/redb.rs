@@ -6,8 +6,8 @@ use std::cell::{OnceCell, RefCell};
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -23,6 +23,7 @@ use redb::{
 };
 
 use super::backend::{OpenError, leave_nursery, nursery, open_file, open_nursery};
+use super::beside::Beside;
 
 /// What redb may hold in memory of the file. Its own default of 1 GiB is more than a small host has.
 pub const DEFAULT_CACHE: usize = 128 << 20;
@@ -30,17 +31,42 @@ pub const DEFAULT_CACHE: usize = 128 << 20;
 /// A disk that is still full is mentioned again after so long.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
 
-type Raw = &'static [u8];
+pub(super) type Raw = &'static [u8];
 type Answers = Vec<Result<Outcome, StoreError>>;
 /// Opens the file again, telling the flag of a failed fsync.
 type Opener = Box<dyn Fn(Arc<AtomicBool>) -> Result<Database, OpenError> + Send>;
 
-fn definition(table: Table) -> TableDefinition<'static, Raw, Raw> {
+pub(super) fn definition(table: Table) -> TableDefinition<'static, Raw, Raw> {
     TableDefinition::new(table.name())
 }
 
+/// The database while it is open: of the store, and of those who read it beside the store.
+#[derive(Default)]
+pub(super) struct Shared {
+    database: RwLock<Option<Database>>,
+    /// It is about to be closed: whoever reads it leaves it.
+    leaving: AtomicBool,
+}
+
+impl Shared {
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, Option<Database>> {
+        // What a panic left behind is a whole value: it is only ever replaced.
+        self.database.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
+    }
+
+    fn replace(&self, database: Option<Database>) {
+        self.leaving.store(true, Ordering::Release);
+        *self.database.write().unwrap_or_else(PoisonError::into_inner) = database;
+        self.leaving.store(false, Ordering::Release);
+    }
+}
+
 enum State {
-    Open(Database),
+    Open,
     /// There was no room. The next batch opens the file again: maybe there is now.
     Full,
     /// Something failed that only a restart may answer.
@@ -50,6 +76,7 @@ enum State {
 /// A store in one redb file.
 pub struct RedbStore {
     opener: Opener,
+    shared: Arc<Shared>,
     state: State,
     sync_failed: Arc<AtomicBool>,
     /// When the log was told that the disk is full: it need not hear it from each of many attempts.
@@ -92,7 +119,15 @@ impl RedbStore {
     fn by(opener: Opener) -> Result<Self, OpenError> {
         let sync_failed = Arc::default();
         let database = opener(Arc::clone(&sync_failed))?;
-        Ok(Self { opener, state: State::Open(database), sync_failed, full_said: None })
+        let shared = Arc::new(Shared::default());
+        shared.replace(Some(database));
+        Ok(Self { opener, shared, state: State::Open, sync_failed, full_said: None })
+    }
+
+    /// What is done with the store beside its own work. It outlives the store, and then finds nothing.
+    #[must_use]
+    pub fn beside(&self) -> Beside {
+        Beside::new(Arc::clone(&self.shared))
     }
 
     /// Runs a batch on the open database.
@@ -100,11 +135,10 @@ impl RedbStore {
         if let State::Full = self.state {
             self.state = self.reopened()?;
         }
-        let State::Open(database) = &self.state else { return Err(StoreError::Unavailable) };
-        let result = if batch.iter().all(Txn::is_read) {
-            read_batch(database, batch)
-        } else {
-            write_batch(database, batch)
+        let result = match self.shared.read().as_ref() {
+            None => return Err(StoreError::Unavailable),
+            Some(database) if batch.iter().all(Txn::is_read) => read_batch(database, batch),
+            Some(database) => write_batch(database, batch),
         };
         result.map_err(|error| self.failed(&error))
     }
@@ -114,7 +148,10 @@ impl RedbStore {
         let opened = (self.opener)(Arc::clone(&self.sync_failed));
         // One that failed just now, or when the database was left, is a failed fsync like any other.
         let error = match (opened, self.sync_failed.load(Ordering::Acquire)) {
-            (Ok(database), false) => return Ok(State::Open(database)),
+            (Ok(database), false) => {
+                self.shared.replace(Some(database));
+                return Ok(State::Open);
+            }
             (Err(error @ OpenError::Full(_)), false) => {
                 tracing::debug!(%error, "the store can't be opened again yet");
                 return Err(StoreError::Full);
@@ -130,6 +167,7 @@ impl RedbStore {
     /// What a failure means for everything that follows.
     fn failed(&mut self, error: &redb::Error) -> StoreError {
         let full = matches!(error, redb::Error::Io(error) if is_full(error));
+        self.shared.replace(None);
         // An fsync that failed for lack of room is a failed fsync.
         if full && !self.sync_failed.load(Ordering::Acquire) {
             if self.full_said.is_none_or(|at| at.elapsed() >= SAY_AGAIN) {
@@ -146,13 +184,20 @@ impl RedbStore {
     }
 }
 
+impl Drop for RedbStore {
+    /// Whoever reads beside it leaves, and the file is closed.
+    fn drop(&mut self) {
+        self.shared.replace(None);
+    }
+}
+
 impl Store for RedbStore {
     fn commit(&mut self, batch: &[Txn]) -> Answers {
         self.run(batch).unwrap_or_else(|error| batch.iter().map(|_| Err(error)).collect())
     }
 }
 
-fn file_backend(path: &Path, file: std::fs::File) -> Result<FileBackend, OpenError> {
+pub(super) fn file_backend(path: &Path, file: std::fs::File) -> Result<FileBackend, OpenError> {
     FileBackend::new(file).map_err(|error| OpenError::database(path, error))
 }
 
@@ -200,7 +245,7 @@ fn prepare(path: &Path, database: &Database) -> Result<(), OpenError> {
     txn.commit().map_err(|error| failed(error.into()))
 }
 
-fn begin_write(database: &Database) -> Result<WriteTransaction, redb::Error> {
+pub(super) fn begin_write(database: &Database) -> Result<WriteTransaction, redb::Error> {
     let mut txn = database.begin_write()?;
     txn.set_durability(Durability::Immediate)?;
     txn.set_two_phase_commit(true);
@@ -237,8 +282,7 @@ fn write_batch(database: &Database, batch: &[Txn]) -> Result<Answers, redb::Erro
 }
 
 fn read_batch(database: &Database, batch: &[Txn]) -> Result<Answers, redb::Error> {
-    let mut kv =
-        ReadKv { txn: database.begin_read()?, tables: Default::default(), failure: RefCell::default() };
+    let mut kv = ReadKv::new(database.begin_read()?);
     let answers = execute_batch(batch, &mut kv);
     match (answers, kv.failure.into_inner()) {
         (Ok(answers), None) => Ok(answers),
@@ -351,13 +395,22 @@ impl Kv for WriteKv<'_> {
 }
 
 /// A read transaction; it writes nothing.
-struct ReadKv {
+pub(super) struct ReadKv {
     txn: ReadTransaction,
     tables: [OnceCell<ReadOnlyTable<Raw, Raw>>; Table::ALL.len()],
     failure: RefCell<Option<redb::Error>>,
 }
 
 impl ReadKv {
+    pub(super) fn new(txn: ReadTransaction) -> Self {
+        Self { txn, tables: Default::default(), failure: RefCell::default() }
+    }
+
+    /// What made it fail, if it did.
+    pub(super) fn into_failure(self) -> Option<redb::Error> {
+        self.failure.into_inner()
+    }
+
     fn opened(&self, table: Table) -> Result<&ReadOnlyTable<Raw, Raw>, redb::Error> {
         let cell = &self.tables[table.index()];
         if cell.get().is_none() {
