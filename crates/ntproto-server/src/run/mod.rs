@@ -11,6 +11,7 @@
 mod applications;
 mod error;
 mod report;
+mod tasks;
 #[cfg(test)]
 mod tests;
 
@@ -23,10 +24,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
-use ntproto_core::code::ErrorCode;
 use ntproto_core::crypto::CryptoProvider as _;
 use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
-use ntproto_core::dispatch::{Outcome as Answer, Refusal};
+use ntproto_core::dispatch::Outcome as Answer;
 use ntproto_core::rng::Rng;
 use ntproto_core::session::ticket::TicketSealer;
 use ntproto_core::time::UnixMillis;
@@ -48,6 +48,7 @@ use ntproto_tokio::{Clock, Socket, Tokio};
 use crate::config::ServerConfig;
 use crate::keys::{self, Identity, KeyOptions};
 use crate::node::{Command, Effect, Node};
+use crate::store::beside::Beside;
 use crate::store::group::{self, GroupCommit};
 use crate::store::redb::RedbStore;
 
@@ -205,6 +206,7 @@ fn start_over<R: Runtime>(
     let node = node(&config, identity, &boot, &socket, &clock, &mut rng);
     let (commands, receiver) = async_channel::unbounded();
     let counters = Arc::new(Counters::default());
+    let beside = store.beside();
     let group = group_commit(&config, around(store), commands.clone(), Arc::clone(&counters))?;
     let applications = Applications::new(runtime.clone(), &router, commands.clone(), clock);
     let host = Host {
@@ -213,6 +215,7 @@ fn start_over<R: Runtime>(
         socket,
         clock,
         group,
+        beside,
         counters: Arc::clone(&counters),
         store_end,
     };
@@ -485,6 +488,7 @@ struct Host<R> {
     socket: Socket,
     clock: Clock,
     group: GroupCommit,
+    beside: Beside,
     counters: Arc<Counters>,
     /// How long the store's thread may take to end.
     store_end: Duration,
@@ -527,9 +531,17 @@ impl<R: Runtime> Host<R> {
             }
             Effect::Asks(asks) => applications.ask(asks),
             Effect::Host(ask) => {
-                let refusal =
-                    Refusal::new(ErrorCode::Unavailable, "this server's store can't be copied while it runs");
-                let _ = commands.try_send(Command::HostAnswered(ask.id, Answer::Refused(refusal)));
+                let (beside, dir) = (self.beside.clone(), self.config.data_dir.clone());
+                let (runtime, commands) = (self.runtime.clone(), commands.clone());
+                self.runtime.spawn(async move {
+                    let done = runtime.unblock(move || tasks::perform(&beside, &dir, ask.task)).await;
+                    let answer = match done {
+                        Some(Ok(answer)) => Answer::Answered(answer.into()),
+                        Some(Err(refusal)) => Answer::Refused(refusal),
+                        None => Answer::Panicked,
+                    };
+                    let _ = commands.try_send(Command::HostAnswered(ask.id, answer));
+                });
             }
             Effect::Abandoned(ask) => applications.abandon(ask),
             Effect::TicketKeys { current, previous } => {
