@@ -11,6 +11,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use ntproto_core::binding::{Binding, TransportId};
 use ntproto_core::code::ErrorCode;
+use ntproto_core::crypto::CryptoProvider as _;
 use ntproto_core::crypto::identity::{ServerKey, ServerKeys};
 use ntproto_core::crypto::secret::Secret;
 use ntproto_core::dispatch::Outcome as Answer;
@@ -67,6 +68,8 @@ enum Op<'a> {
     Answer(u8, Option<u16>),
     /// The application tells an account something.
     Tell(u8, u16),
+    /// The host is done with what an administrator asked for.
+    HostDone(bool),
 }
 
 #[derive(Arbitrary, Debug)]
@@ -78,6 +81,8 @@ struct Script<'a> {
 
 const WALL: u64 = 1_780_272_000_000;
 const MAX_CONNS: usize = 6;
+/// Each byte of an invitation that makes administrators.
+const ADMINS: u8 = 0xad;
 /// What transports are bound by, once they are up.
 const BOUND: Binding = Binding { transport: TransportId::Quic, exporter: [3; 32] };
 
@@ -121,6 +126,17 @@ impl World {
             Ok(Outcome::Booted(boot)) => boot,
             other => panic!("an empty store boots: {other:?}"),
         };
+        let invitation = Txn::CreateInvitation {
+            by: None,
+            code_hash: STUB.sha256(&[&[ADMINS; 16]]),
+            uses: 100,
+            expires: UnixMillis(u64::MAX),
+            may_invite: true,
+            admin: true,
+            account: None,
+            audit: None,
+        };
+        assert!(store.commit(&[invitation])[0].is_ok());
         let mut rng = Rng::new([1; 32]);
         let keys = HubKeys {
             provider: &STUB,
@@ -193,7 +209,9 @@ impl World {
             }
             Op::SignIn { conn, device, ephemeral, known, early, late } => {
                 let Some(no) = self.pick(*conn) else { return };
-                let credential = if *known {
+                let credential = if device % 4 == 3 && !*known {
+                    auth_request::Credential::Invitation(vec![ADMINS; 16].into())
+                } else if *known {
                     auth_request::Credential::KnownDevice(v2::KnownDevice {})
                 } else {
                     auth_request::Credential::OpenRegistration(v2::OpenRegistration {})
@@ -276,6 +294,11 @@ impl World {
                 let Some(to) = self.pick(*n).and_then(|no| self.conns[no].uin) else { return };
                 let body = vec![7; usize::from(*len)].into();
                 self.hub.handle(now, Input::Push(Push { to, packet: PacketId::APPLICATION, body }));
+            }
+            Op::HostDone(done) => {
+                let Some(ask) = self.host.take() else { return };
+                let answer = if *done { Answer::Answered(vec![7; 9].into()) } else { Answer::Panicked };
+                self.hub.handle(now, Input::HostAnswered { ask, answer });
             }
             Op::Open { .. } | Op::Answer(..) => {}
         }
@@ -400,13 +423,30 @@ impl World {
         };
         for change in changes {
             let conversation = match change.event_type {
-                1 => v2::StoredMessage::decode(change.payload).expect("a message").conversation,
+                1 | 7 | 8 => v2::StoredMessage::decode(change.payload).expect("a message").conversation,
                 2 => v2::Receipt::decode(change.payload).expect("a receipt").conversation,
+                5 => v2::Gap::decode(change.payload).expect("a gap").conversation,
+                3 => {
+                    let friend = v2::Friend::decode(change.payload).expect("a friend");
+                    assert_ne!(friend.uin, uin.0, "nobody has a record of themselves");
+                    continue;
+                }
+                4 => {
+                    let state = v2::GroupState::decode(change.payload).expect("a group");
+                    assert!(state.me.is_none_or(|me| me.uin == uin.0), "one's own standing");
+                    continue;
+                }
+                6 => {
+                    assert_eq!(v2::User::decode(change.payload).expect("a profile").uin, uin.0, "one's own");
+                    continue;
+                }
                 other => panic!("event type {other}"),
             };
             let id = ConversationId::from_slice(&conversation).expect("16 bytes");
-            let (low, high) = id.members().expect("a direct conversation");
-            assert!(uin == low || uin == high, "only a member sees it");
+            match id.members() {
+                Some((low, high)) => assert!(uin == low || uin == high, "only a member sees it"),
+                None => assert!(id.group().is_some(), "a group's"),
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The other side of a connection under [`STUB`](crate::STUB): well-formed frames with any content.
 
 use arbitrary::Arbitrary;
-use ntproto_core::ids::{ConversationId, Uin};
+use ntproto_core::ids::{ConversationId, GroupId, Uin};
 use ntproto_core::session::records;
 use ntproto_core::wire::channel::Channel;
 use ntproto_core::wire::frame::{self, Flags, FrameType};
@@ -69,6 +69,108 @@ pub enum Body<'a> {
     Delivered(Vec<(u8, u16)>),
     Revoke([u8; 16]),
     Invite { uses: u16, lifetime: u32, may_invite: bool },
+    Change { to: u8, id: u8, action: u8, target: u8, by_id: bool, body: &'a [u8] },
+    Social(Social<'a>),
+}
+
+/// What accounts ask of each other, of groups and of the server. `other` and `group` are mostly there.
+#[derive(Arbitrary, Debug)]
+pub struct Social<'a> {
+    what: u8,
+    other: u8,
+    group: u8,
+    number: u8,
+    flag: bool,
+    text: &'a str,
+}
+
+impl Social<'_> {
+    fn encode(&self) -> (PacketId, Vec<u8>) {
+        use PacketId as P;
+        let Self { what, other, group, number, flag, .. } = *self;
+        let (uin, version, text) = (uin(other), u64::from(number), self.text.to_owned());
+        let group_id = 1 + u64::from(group % 3);
+        let one = v2::GroupRequest { group: group_id }.encode_to_vec();
+        let conversation = conversation(other);
+        let limit = u32::from(number);
+        match what % 32 {
+            0 => (P::PROFILE_SET, v2::ProfileSetRequest { nick: text, ..Default::default() }.encode_to_vec()),
+            1 => (P::PROFILES, v2::ProfilesRequest { uins: vec![uin; usize::from(number)] }.encode_to_vec()),
+            2 => (P::FRIEND_REQUEST, v2::FriendRequestRequest { uin, message: text }.encode_to_vec()),
+            3 => (P::FRIEND_ANSWER, v2::FriendAnswerRequest { uin, accept: flag }.encode_to_vec()),
+            4 => {
+                let update = v2::FriendUpdateRequest { uin, blocked: Some(flag), ..Default::default() };
+                (P::FRIEND_UPDATE, update.encode_to_vec())
+            }
+            5 => (P::FRIEND_DELETE, v2::FriendDeleteRequest { uin }.encode_to_vec()),
+            6 => (P::FRIENDS, v2::FriendsRequest { after: version, limit }.encode_to_vec()),
+            7 => {
+                let request = vec![number; 16].into();
+                let create =
+                    v2::GroupCreateRequest { name: text, members: vec![uin], request, ..Default::default() };
+                (P::GROUP_CREATE, create.encode_to_vec())
+            }
+            8 => (P::GROUP_GET, v2::GroupGetRequest { groups: vec![group_id] }.encode_to_vec()),
+            9 => {
+                let join = Some(i32::from(number));
+                let update =
+                    v2::GroupUpdateRequest { group: group_id, name: Some(text), join, ..Default::default() };
+                (P::GROUP_UPDATE, update.encode_to_vec())
+            }
+            10 => {
+                (P::GROUP_INVITE, v2::GroupInviteRequest { group: group_id, uins: vec![uin] }.encode_to_vec())
+            }
+            11 => (P::GROUP_JOIN, one),
+            12 => (P::GROUP_LEAVE, one),
+            13 => (P::GROUP_REMOVE, v2::GroupRemoveRequest { group: group_id, uin }.encode_to_vec()),
+            14 => (P::GROUP_DISSOLVE, one),
+            15 => {
+                let role = i32::from(number % 4);
+                (P::GROUP_ROLE, v2::GroupRoleRequest { group: group_id, uin, role }.encode_to_vec())
+            }
+            16 => {
+                let until_ms = version << 40;
+                (P::GROUP_MUTE, v2::GroupMuteRequest { group: group_id, uin, until_ms }.encode_to_vec())
+            }
+            17 => {
+                let members = v2::GroupMembersRequest { group: group_id, page: number.into(), size: limit };
+                (P::GROUP_MEMBERS, members.encode_to_vec())
+            }
+            18 => {
+                let changes = v2::GroupChangesRequest { group: group_id, since: version, limit };
+                (P::GROUP_CHANGES, changes.encode_to_vec())
+            }
+            19 => (P::GROUPS, v2::GroupsRequest { after: version, limit }.encode_to_vec()),
+            20 => {
+                let history =
+                    v2::HistoryRequest { conversation, before_seq: version, limit, ..Default::default() };
+                (P::HISTORY, history.encode_to_vec())
+            }
+            21 => (P::SNAPSHOT, v2::SnapshotRequest { after: conversation, limit }.encode_to_vec()),
+            22 => (P::MARKS, v2::MarksRequest { conversation, after: version, limit }.encode_to_vec()),
+            23 | 24 => {
+                let set = v2::PresenceSetRequest { status: i32::from(other % 4), version };
+                (P::PRESENCE_SET, set.encode_to_vec())
+            }
+            25 => {
+                let (add, remove) = if flag { (vec![uin], vec![]) } else { (vec![], vec![uin]) };
+                (P::PRESENCE_SUBSCRIBE, v2::PresenceSubscribeRequest { add, remove }.encode_to_vec())
+            }
+            26 | 27 => (P::TYPING, v2::TypingRequest { conversation, active: flag }.encode_to_vec()),
+            28 => {
+                let invite = v2::AdminInviteRequest {
+                    uses: limit,
+                    admin: flag,
+                    uin: uin * u64::from(group % 2),
+                    ..Default::default()
+                };
+                (P::ADMIN_INVITE, invite.encode_to_vec())
+            }
+            29 => (P::ADMIN_BACKUP, v2::AdminBackupRequest { name: text }.encode_to_vec()),
+            30 => (P::ADMIN_VERIFY, Vec::new()),
+            _ => (P::ADMIN_STATS, Vec::new()),
+        }
+    }
 }
 
 /// The account that a server numbers `n`-th.
@@ -81,6 +183,7 @@ fn conversation(n: u8) -> bytes::Bytes {
     match n {
         0xff => vec![0; 16].into(),
         0xfe => vec![n; 7].into(),
+        n if n >= 0x80 => ConversationId::of_group(GroupId(1 + u64::from(n % 3))).0.to_vec().into(),
         n => ConversationId::direct(Uin(uin(n)), Uin(uin(n >> 2))).0.to_vec().into(),
     }
 }
@@ -119,7 +222,7 @@ impl Body<'_> {
                 let mark = |(to, seq): &(u8, u16)| v2::Watermark {
                     conversation: conversation(*to),
                     delivered_seq: (*seq).into(),
-                    ..Default::default()
+                    read_seq: (*seq >> 1).into(),
                 };
                 let request = v2::DeliveredRequest { watermarks: marks.iter().map(mark).collect() };
                 (Some(PacketId::DELIVERED), request.encode_to_vec())
@@ -135,6 +238,22 @@ impl Body<'_> {
                     may_invite: *may_invite,
                 };
                 (Some(PacketId::INVITE), request.encode_to_vec())
+            }
+            Self::Change { to, id, action, target, by_id, body } => {
+                let request = v2::SendRequest {
+                    conversation: conversation(*to),
+                    client_msg_id: vec![*id; 16].into(),
+                    body: body.to_vec().into(),
+                    action: i32::from(action % 4),
+                    target_seq: if *by_id { 0 } else { (*target).into() },
+                    target_id: if *by_id { vec![*target; 16].into() } else { bytes::Bytes::new() },
+                    ..Default::default()
+                };
+                (Some(PacketId::SEND), request.encode_to_vec())
+            }
+            Self::Social(social) => {
+                let (id, body) = social.encode();
+                (Some(id), body)
             }
         }
     }
@@ -232,15 +351,6 @@ fn answer(answer: auth_response::Answer) -> Vec<u8> {
 impl AnyPacket<'_> {
     /// The packet; illegal combinations are made legal.
     pub fn packet(&self) -> Packet {
-        const KNOWN: [PacketId; 7] = [
-            PacketId::SEND,
-            PacketId::NOTIFY,
-            PacketId::DELIVERED,
-            PacketId::SYNC,
-            PacketId::DEVICES,
-            PacketId::REVOKE_DEVICE,
-            PacketId::INVITE,
-        ];
         let request = self.request.max(1);
         let kind = match self.kind % 8 {
             5 => Kind::Response(request),
@@ -249,7 +359,8 @@ impl AnyPacket<'_> {
             _ => Kind::Request(request),
         };
         let (of_body, body) = self.body.encode();
-        let any = KNOWN.get(usize::from(self.id % 9)).copied().unwrap_or(PacketId(self.id));
+        let known = usize::from(self.id) % (PacketId::ALL.len() + 8);
+        let any = PacketId::ALL.get(known).copied().unwrap_or(PacketId(self.id));
         Packet {
             id: of_body.filter(|_| self.id % 16 > 0).unwrap_or(any),
             kind,
@@ -383,7 +494,7 @@ impl Peer {
     pub fn request(&mut self, packet: &AnyPacket<'_>) -> (Channel, Vec<u8>) {
         let packet = packet.packet();
         let (kind, channel) = match packet.id {
-            PacketId::SYNC => (FrameType::SyncDelta, Channel::Sync),
+            PacketId::SYNC | PacketId::HISTORY | PacketId::SNAPSHOT => (FrameType::SyncDelta, Channel::Sync),
             _ => (FrameType::MsgEncryptedV2, Channel::Message),
         };
         let mut plain = Vec::new();

@@ -60,6 +60,7 @@ impl Hub {
         let Some(drain) = &mut self.drain else { return };
         let late = now.mono >= drain.until;
         if late && !core::mem::replace(&mut drain.swept, true) {
+            self.presence.give_up();
             let all: Vec<ConnId> =
                 self.conns.iter().filter(|(_, conn)| conn.leaving.is_none()).map(|(id, _)| id).collect();
             for id in all {

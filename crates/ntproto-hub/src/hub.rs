@@ -153,6 +153,7 @@ impl Hub {
                     return Err(Misuse::Draining);
                 }
                 let until = now.mono + self.config.drain_timeout;
+                self.presence.stop();
                 self.drain = Some(Drain { until, swept: false, rested: false, told: false });
                 let all: Vec<ConnId> = self.conns.iter().map(|(id, _)| id).collect();
                 all.into_iter().for_each(|id| self.send_away(now, id));

@@ -66,11 +66,54 @@ pub(crate) struct Presences {
     retry_at: Option<Instant>,
     subjects: BTreeMap<Uin, Subject>,
     due: BTreeSet<(Instant, Uin)>,
+    ending: Ending,
+}
+
+/// Whether the server is about to end: leases run on without it.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd)]
+enum Ending {
+    #[default]
+    No,
+    /// Who leaves is told to the store still, once.
+    Soon,
+    /// There is no time left.
+    Now,
 }
 
 impl Presences {
+    /// The server drains: no lease is renewed or looked at any more.
+    pub(crate) fn stop(&mut self) {
+        self.ending = Ending::Soon;
+        self.renew_at = None;
+        self.renewing.clear();
+        self.checks.clear();
+        self.check_of.clear();
+    }
+
+    /// The time for it is over.
+    pub(crate) fn give_up(&mut self) {
+        self.ending = Ending::Now;
+        self.left.clear();
+    }
+
+    fn leave(&mut self, who: Who) {
+        if self.ending < Ending::Now {
+            self.left.insert(who);
+        }
+    }
+
+    /// Bytes of the next batch.
+    fn weight(&self) -> usize {
+        let some = |n: usize| n.min(PRESENCE_BATCH);
+        let devices = some(self.left.len()) + some(self.devices.len().max(self.renewing.len()));
+        size_of::<Txn>() + devices * size_of::<Who>() + some(self.checks.len()) * size_of::<Uin>()
+    }
+
     /// Looks at an account's leases when those it has now must have run out.
     fn check(&mut self, now: Instant, uin: Uin) {
+        if self.ending > Ending::No {
+            return;
+        }
         if let Some(old) = self.check_of.remove(&uin) {
             self.checks.remove(&(old, uin));
         }
@@ -151,10 +194,12 @@ impl Hub {
             self.presence.devices.remove(&who);
         } else if self.online.find(who.0, who.1).is_some() {
             self.presence.devices.insert(who);
-            self.presence.renew_at.get_or_insert(now.mono + PRESENCE_RENEW);
+            if self.presence.ending == Ending::No {
+                self.presence.renew_at.get_or_insert(now.mono + PRESENCE_RENEW);
+            }
         } else {
             // It went meanwhile.
-            self.presence.left.insert(who);
+            self.presence.leave(who);
         }
     }
 
@@ -162,7 +207,7 @@ impl Hub {
     pub(crate) fn presence_left(&mut self, who: Who) {
         if self.presence.devices.remove(&who) {
             self.presence.renewing.remove(&who);
-            self.presence.left.insert(who);
+            self.presence.leave(who);
         }
     }
 
@@ -176,7 +221,8 @@ impl Hub {
         if !wanted || presence.busy || presence.retry_at.is_some_and(|at| at > now.mono) {
             return;
         }
-        if !self.store_has_room(PRESENCE_BATCH * 3 * size_of::<Who>()) {
+        let weight = presence.weight();
+        if !self.store_has_room(weight) {
             self.presence.retry_at = Some(now.mono + RETRY_AFTER);
             return;
         }
@@ -208,7 +254,7 @@ impl Hub {
             let again: BTreeSet<Uin> = gone.chain(watched).collect();
             again.into_iter().for_each(|uin| self.presence.check(now.mono, uin));
             self.tell(now, acted);
-        } else {
+        } else if self.presence.ending == Ending::No {
             let presence = &mut self.presence;
             presence.left.extend(batch.left);
             // One that said so again meanwhile is there.

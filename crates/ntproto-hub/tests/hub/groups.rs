@@ -38,7 +38,6 @@ fn deltas(bench: &mut Bench, conn: ConnId) -> Vec<v2::GroupDelta> {
         .collect()
 }
 
-//= proof: groups-3
 #[test]
 fn members_hear_of_changes_and_who_has_left_does_not() {
     let mut bench = Bench::new(config());

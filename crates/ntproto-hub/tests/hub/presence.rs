@@ -8,7 +8,7 @@ use ntproto_core::wire::channel::{Channel, ChannelSet};
 use ntproto_core::wire::packet::PacketId;
 use ntproto_hub::config::{LEASE_MARGIN, PRESENCE_DEBOUNCE};
 use ntproto_hub::store::{StoreError, Txn};
-use ntproto_hub::{ConnId, Input};
+use ntproto_hub::{Command, ConnId, Input};
 use ntproto_proto::v2::{self, OnlineStatus};
 use prost::Message;
 
@@ -181,6 +181,32 @@ fn leases_of_before_a_restart_run_out() {
     assert_eq!(told(&mut bench, b), [[AWAY]]);
     lapse(&mut bench);
     assert_eq!(told(&mut bench, b), [[OFFLINE]]);
+}
+
+/// Whom a drain sends away is Away before the store rests; one that fails is asked once.
+#[test]
+fn a_drain_tells_the_store_who_left() {
+    for fails in [false, true] {
+        let mut bench = Bench::new(config());
+        let (_, a, _) = bench.account();
+        set(&mut bench, a, ONLINE, 0);
+        bench.hold = true;
+        bench.hub.call(bench.now, Command::Drain).unwrap();
+        bench.run();
+        let (op, txn, _) = bench.held.pop_front().unwrap();
+        assert!(
+            matches!(&txn, Txn::Presence { left, renew, .. } if left.len() == 1 && renew.is_empty()),
+            "{txn:?}"
+        );
+        if fails {
+            bench.done(op, Err(StoreError::Full));
+        } else {
+            bench.execute(op, txn);
+        }
+        bench.run();
+        assert!(matches!(bench.held.pop_front(), Some((_, Txn::Rest { .. }, _))));
+        assert!(bench.held.is_empty());
+    }
 }
 
 #[test]
