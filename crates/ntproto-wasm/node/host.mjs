@@ -59,6 +59,11 @@ export class Host extends EventEmitter {
     return this.#do((client) => client.request(...now(), packet, body, deadlineMs));
   }
 
+  /** Gives up a message that waits. */
+  cancel(clientMsgId) {
+    return this.#do((client) => client.cancel(...now(), clientMsgId));
+  }
+
   /** The application is done with every message up to this position. */
   confirm(position) {
     return this.#do((client) => client.confirm(...now(), position));

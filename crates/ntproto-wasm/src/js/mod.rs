@@ -228,6 +228,16 @@ impl JsClient {
         self.call(mono, unix, Command::Read { conversation, seq }).map(drop)
     }
 
+    /// Gives up a message that waits, by its `clientMsgId`. One that may have reached the server is asked after: its end is
+    /// `sendFailed` or `sent`.
+    ///
+    /// # Errors
+    /// When the client stopped, or no message with this id waits.
+    pub fn cancel(&mut self, mono: f64, unix: f64, client_msg_id: &[u8]) -> Result<(), JsError> {
+        let id = ClientMsgId(array(client_msg_id, "clientMsgId", 16)?);
+        self.call(mono, unix, Command::Cancel(id)).map(drop)
+    }
+
     /// The application is done with every message up to this position.
     ///
     /// # Errors
