@@ -356,6 +356,13 @@ fn presence_is_seen_by_friends_and_a_stale_writer_learns_what_is() {
     let refused = world.block_on(b.presence().set(PresenceState::Away)).unwrap_err();
     assert_eq!(code(&refused), Some(ErrorCode::BadRequest));
     world.block_on(b.presence().unsubscribe(&[uin(&a)])).unwrap();
+    // By itself, when it is made so.
+    world.appear_online = true;
+    let (_, c) = world.add_handle(INVITED, Box::new(MemoryStore::new()));
+    let mut mine = c.events().unwrap();
+    let record =
+        world.block_on(next(&mut mine, |e| if let Event::OwnPresence(r) = e { Some(r) } else { None }));
+    assert_eq!(record.devices.iter().map(|device| device.status).collect::<Vec<_>>(), [1]);
 }
 
 #[test]
@@ -401,6 +408,12 @@ fn what_was_skipped_is_a_gap_and_history_fills_it() {
     assert_eq!(page.messages.iter().map(|m| m.conv_seq).collect::<Vec<_>>(), [12, 11, 10]);
     assert_eq!(page.next, Some(10));
     assert_eq!(world.block_on(b.gaps(talk)).unwrap(), [Gap { from: 2, to: 9 }]);
+    // By time: the first was stored before the device went away. It closes nothing.
+    let first = world.block_on(a.message(talk, 1)).unwrap().unwrap().stored_ms;
+    let page = world.block_on(b.history_between(talk, (1, first + 1), None, 200)).unwrap();
+    assert_eq!((page.messages.len(), page.next), (1, None));
+    assert_eq!(world.block_on(b.gaps(talk)).unwrap(), [Gap { from: 2, to: 9 }]);
+    assert_eq!(world.block_on(b.history_from_server(talk, Some(1), 10)).unwrap().messages, []);
     while let Some(gap) = world.block_on(b.gaps(talk)).unwrap().pop() {
         world.block_on(b.history_from_server(talk, Some(gap.to + 1), 4)).unwrap();
     }

@@ -348,5 +348,43 @@ pub fn event() -> impl Strategy<Value = ClientEvent> {
         }),
         inbound().prop_map(ClientEvent::Message),
         packets::packet().prop_map(ClientEvent::Push),
+        pushed(),
+    ]
+}
+
+/// What comes besides messages: people, groups, what is missing, who is there.
+fn pushed() -> impl Strategy<Value = ClientEvent> {
+    let conversation = |n: u64| Bytes::copy_from_slice(&talk(n).0);
+    prop_oneof![
+        (1..9u64, 0..4i32, any::<bool>()).prop_map(|(uin, state, blocked)| {
+            ClientEvent::Friend(v2::Friend { uin, state, blocked, ..Default::default() })
+        }),
+        (1..9u64, 1..9u64, any::<bool>()).prop_map(|(group, version, inside)| {
+            let group = v2::Group { group, version, ..Default::default() };
+            let me = inside.then(|| v2::Member { uin: 1, ..Default::default() });
+            ClientEvent::Group(v2::GroupState { group: Some(group), me })
+        }),
+        (1..9u64).prop_map(|version| ClientEvent::Profile(v2::User {
+            uin: 1,
+            version,
+            ..Default::default()
+        })),
+        (0..3u64, 1..40u64, 0..9u64).prop_map(move |(n, from_seq, len)| {
+            let to_seq = from_seq + len;
+            ClientEvent::Gap(v2::Gap { conversation: conversation(n), from_seq, to_seq })
+        }),
+        Just(()).prop_map(|()| ClientEvent::Skipped),
+        (0..3u64, 1..9u64, any::<bool>()).prop_map(move |(n, uin, active)| {
+            ClientEvent::Typing(v2::TypingPush { conversation: conversation(n), uin, active })
+        }),
+        (1..9u64, 0..3i32).prop_map(|(uin, status)| {
+            ClientEvent::Presence(vec![v2::Presence { uin, status, ..Default::default() }])
+        }),
+        (1..9u64, 1..9u64).prop_map(|(group, version)| {
+            ClientEvent::GroupDelta(v2::GroupDelta { group, version, ..Default::default() })
+        }),
+        (1..9u64).prop_map(|version| {
+            ClientEvent::OwnPresence(v2::PresenceRecord { version, ..Default::default() })
+        }),
     ]
 }

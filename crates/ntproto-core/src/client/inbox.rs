@@ -191,6 +191,11 @@ impl Inbox {
         self.snapshot.failed();
     }
 
+    /// The server will never answer it. A client that waited for it would hear nothing any more.
+    pub(super) fn snapshot_refused(&mut self) {
+        self.staged.snapshot |= self.snapshot.refused();
+    }
+
     /// A page of the snapshot: what a conversation has above what is known here is a gap. `None` when the page makes
     /// no sense.
     pub(super) fn snapshot_page(&mut self, body: Bytes) -> Option<()> {

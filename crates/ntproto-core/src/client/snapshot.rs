@@ -73,6 +73,17 @@ impl Snapshot {
         self.asking = false;
     }
 
+    /// The server will never answer that: what it would have listed is left out. Returns whether that was the last.
+    pub(super) fn refused(&mut self) -> bool {
+        self.asking = false;
+        self.owed = match self.owed {
+            Some(Stage::Conversations(_)) => Some(Stage::Friends(0)),
+            Some(Stage::Friends(_)) => Some(Stage::Groups(0)),
+            Some(Stage::Groups(_)) | None => None,
+        };
+        self.owed.is_none()
+    }
+
     /// A page. `None` when it makes no sense: one that does not lead on, or not forward.
     pub(super) fn page(&mut self, body: Bytes) -> Option<Page> {
         self.asking = false;

@@ -147,15 +147,49 @@ impl Client {
         before: Option<u64>,
         limit: u32,
     ) -> Result<HistoryPage, RequestError> {
+        if before.is_some_and(|before| before <= 1) {
+            return Ok(HistoryPage { messages: Vec::new(), next: None });
+        }
+        let query = v2::HistoryRequest { before_seq: before.unwrap_or(0), ..Default::default() };
+        self.read_history(conversation, query, limit).await
+    }
+
+    /// [`history_from_server`](Self::history_from_server) of a stretch of time, by the server's clock in milliseconds
+    /// since 1970: stored at or after `since_ms` and before `until_ms`.
+    ///
+    /// # Errors
+    /// See [`RequestError`].
+    pub async fn history_between(
+        &self,
+        conversation: ConversationId,
+        (since_ms, until_ms): (u64, u64),
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<HistoryPage, RequestError> {
+        if until_ms == 0 || before.is_some_and(|before| before <= 1) {
+            return Ok(HistoryPage { messages: Vec::new(), next: None });
+        }
+        let query =
+            v2::HistoryRequest { before_seq: before.unwrap_or(0), since_ms, until_ms, ..Default::default() };
+        self.read_history(conversation, query, limit).await
+    }
+
+    async fn read_history(
+        &self,
+        conversation: ConversationId,
+        query: v2::HistoryRequest,
+        limit: u32,
+    ) -> Result<HistoryPage, RequestError> {
         let id = Bytes::copy_from_slice(&conversation.0);
-        let request = v2::HistoryRequest {
-            conversation: id.clone(),
-            before_seq: before.unwrap_or(0),
-            limit: limit.clamp(1, MAX_PAGE),
-            ..Default::default()
-        };
+        let limit = limit.clamp(1, MAX_PAGE);
+        // Only what was asked for without any other bound leaves nothing out.
+        let whole = query.since_ms == 0 && query.until_ms == 0;
+        let request = v2::HistoryRequest { conversation: id.clone(), limit, ..query };
         let answer: v2::HistoryResponse = self.request_typed(PacketId::HISTORY, &request).await?;
-        let end = before.unwrap_or(answer.head_seq.saturating_add(1));
+        let end = match request.before_seq {
+            0 => answer.head_seq.saturating_add(1),
+            before => before,
+        };
         let falls = answer.messages.windows(2).all(|two| two[1].conv_seq < two[0].conv_seq);
         let fits = answer.messages.iter().all(|message| message.conversation == id && message.conv_seq < end);
         let last = answer.messages.last().map(|message| message.conv_seq);
@@ -165,7 +199,7 @@ impl Client {
         let next = last.filter(|_| answer.has_more);
         let covered = Gap { from: next.unwrap_or(1), to: end.saturating_sub(1) };
         let numbers: Vec<_> = answer.messages.iter().map(|message| message.conv_seq).collect();
-        let complete = Some((conversation, covered));
+        let complete = whole.then_some((conversation, covered));
         self.keep(Fetched { messages: answer.messages, complete, ..Fetched::default() }).await?;
         let read = move |store: &mut dyn ClientStore| {
             let messages = numbers.into_iter().map(|number| store.message(conversation, number));

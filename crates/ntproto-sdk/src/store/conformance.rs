@@ -471,6 +471,13 @@ fn people_are_kept_as_they_are_now(disk: &mut Disk<'_>) {
     // The inbox has the last word: a server that was put back may count anew.
     commit(&mut *store, &[ClientTxn::Apply(Apply { friends: vec![friend(7, 1)], ..Apply::default() })]);
     assert_eq!(store.friends(), Ok(vec![friend(3, 2), friend(7, 1)]));
+    // After a skip, and with another epoch, only what is told again is still so.
+    let skip = Apply { skipped: true, friends: vec![friend(7, 4)], ..Apply::default() };
+    commit(&mut *store, &[ClientTxn::Apply(skip)]);
+    assert_eq!((store.friends(), store.groups()), (Ok(vec![friend(7, 4)]), Ok(vec![])));
+    assert_eq!(store.profile(ME), Ok(Some(user(ME.0, 3))), "who one is stays");
+    commit(&mut *store, &[ClientTxn::Apply(Apply { epoch: Some([5; 16]), ..Apply::default() })]);
+    assert_eq!(store.friends(), Ok(vec![]));
 }
 
 fn gaps_are_closed_by_what_is_fetched(disk: &mut Disk<'_>) {

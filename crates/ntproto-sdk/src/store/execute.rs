@@ -5,7 +5,7 @@ use ntproto_core::ids::{ConversationId, DeviceId, Uin};
 use ntproto_proto::v2;
 use prost::Message as _;
 
-use super::kv::{Kv, Table};
+use super::kv::{END, Kv, Table};
 use super::record::{self, CORRUPT, OutboxRecord, OutcomeRecord};
 use super::{Fetched, Gap, gaps, messages, people};
 
@@ -98,6 +98,11 @@ fn apply_all(kv: &mut dyn Kv, apply: &Apply) -> Result<(), StoreError> {
         kv.put(Table::Meta, GENERATION, &next.to_be_bytes())?;
         kv.put(Table::Meta, EPOCH, epoch)?;
     }
+    if apply.epoch.is_some() || apply.skipped {
+        // Who or what is gone since is not told one by one: all that is there is told again.
+        clear(kv, Table::Friends)?;
+        clear(kv, Table::Groups)?;
+    }
     let generation = generation(kv)?;
     let me = identity(kv)?;
     for inbound in &apply.messages {
@@ -132,6 +137,15 @@ fn apply_all(kv: &mut dyn Kv, apply: &Apply) -> Result<(), StoreError> {
         kv.put(Table::Meta, CURSOR, &cursor.to_be_bytes())?;
     }
     Ok(())
+}
+
+fn clear(kv: &mut dyn Kv, table: Table) -> Result<(), StoreError> {
+    let mut keys = Vec::new();
+    kv.scan(table, &[], END, false, &mut |key, _| {
+        keys.push(key.to_vec());
+        Ok(true)
+    })?;
+    keys.iter().try_for_each(|key| kv.delete(table, key))
 }
 
 fn message(kv: &mut dyn Kv, generation: u32, me: Option<Uin>, inbound: &Inbound) -> Result<(), StoreError> {

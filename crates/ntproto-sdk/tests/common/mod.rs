@@ -271,6 +271,8 @@ pub struct World {
     pub up: bool,
     pub datagrams: u64,
     pub config: HubConfig,
+    /// Whether handles that are started appear online by themselves.
+    pub appear_online: bool,
     queue: BTreeMap<(u64, u64), (SocketAddr, SocketAddr, Vec<u8>)>,
     sent: u64,
     disk: Option<ServerStore>,
@@ -292,6 +294,7 @@ impl World {
             up: true,
             datagrams: 0,
             config: HubConfig::default(),
+            appear_online: false,
             queue: BTreeMap::new(),
             sent: 0,
             disk: None,
@@ -396,6 +399,7 @@ impl World {
         let device = &mut self.devices[no];
         let mut options = Options::new(server, device.keys.duplicate(), store);
         options.enrol = device.enrol.clone();
+        options.appear_online = self.appear_online;
         let Parts { client, driver, commands, desk } =
             assemble(options, self.base, self.rng.array(), now).unwrap();
         (device.driver, device.desk, device.done) = (Some(driver), Some((desk, commands)), false);

@@ -75,9 +75,12 @@ impl Client {
                 }
             }
             (waiting @ (Waiting::Sync | Waiting::FirstPage | Waiting::Snapshot), Err(e)) => {
-                match code(&e) {
-                    Some(ErrorCode::RetryAfter) => self.sync_at = Some(now.mono + asked_wait(&e)),
-                    _ => self.pause(now, &e),
+                match (code(&e), &waiting) {
+                    (Some(ErrorCode::RetryAfter), _) => self.sync_at = Some(now.mono + asked_wait(&e)),
+                    (Some(ErrorCode::Unavailable), _) | (_, Waiting::Sync | Waiting::FirstPage) => {
+                        self.pause(now, &e)
+                    }
+                    _ => return self.inbox.snapshot_refused(),
                 }
                 match waiting {
                     Waiting::Snapshot => self.inbox.snapshot_failed(),

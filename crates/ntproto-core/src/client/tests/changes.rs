@@ -164,6 +164,23 @@ fn a_snapshot_that_is_owed_is_fetched_after_a_restart() {
 }
 
 #[test]
+fn a_snapshot_that_is_refused_is_left_out_and_one_that_is_told_to_wait_comes_later() {
+    let mut w = World::with(Saved { owes_snapshot: true, ..Default::default() });
+    w.call(Command::Start).unwrap();
+    w.refuse(PacketId::SNAPSHOT, ErrorCode::RetryAfter, 2_000);
+    w.later(1_999);
+    assert!(w.asked.is_empty());
+    w.later(1);
+    w.refuse(PacketId::SNAPSHOT, ErrorCode::Unavailable, 2_000);
+    w.later(2_000);
+    w.refuse(PacketId::SNAPSHOT, ErrorCode::UnknownPacket, 0);
+    w.refuse(PacketId::FRIENDS, ErrorCode::UnknownPacket, 0);
+    w.refuse(PacketId::GROUPS, ErrorCode::UnknownPacket, 0);
+    assert!(applied(&w).iter().any(|apply| apply.snapshot));
+    assert!(w.asked_sync().is_some());
+}
+
+#[test]
 fn pages_that_make_no_sense_end_the_connection() {
     let wrong: [fn(&mut World); 5] = [
         |w| too_long(w, 40),
