@@ -397,6 +397,9 @@ proptest! {
             prop_assert_eq!(memory.conversations(), disk.conversations());
             for (talk, _) in memory.conversations().unwrap() {
                 prop_assert_eq!(memory.history(talk, Some(30), 7), disk.history(talk, Some(30), 7));
+                prop_assert_eq!(memory.unread(talk), disk.unread(talk));
+                let query = SearchQuery { conversation: Some(talk), limit: 3, ..SearchQuery::default() };
+                prop_assert_eq!(memory.search(&query), disk.search(&query));
             }
         }
     }
