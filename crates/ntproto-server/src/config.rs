@@ -14,6 +14,8 @@ use std::time::Duration;
 use ntproto_core::client::MAX_BODY;
 use ntproto_core::liveness::{LONGEST_INTERVAL, SHORTEST_INTERVAL};
 use ntproto_hub::HubConfig;
+use ntproto_hub::store::execute::MAX_GROUP_MEMBERS;
+use ntproto_hub::store::txn::Rules;
 
 use crate::bucket::Bucket;
 
@@ -33,6 +35,8 @@ pub struct ServerConfig {
     pub data_dir: PathBuf,
     /// Whether anybody may make an account.
     pub open_registration: bool,
+    /// Who may write to whom, and how large a group may be.
+    pub rules: Rules,
     /// What is logged: a level, or a filter such as `info,ntproto_server=debug`.
     pub log_level: String,
     /// How it is logged.
@@ -94,6 +98,7 @@ impl Default for ServerConfig {
             tls_names: Vec::new(),
             data_dir: PathBuf::from("ntproto-data"),
             open_registration: false,
+            rules: Rules::default(),
             log_level: "info".into(),
             log_format: LogFormat::Text,
             max_connections: hub.max_connections,
@@ -168,6 +173,16 @@ const SETTINGS: &[Setting] = &[
             set(&mut c.open_registration, on)
         },
         expected: "true or false",
+    },
+    Setting {
+        key: "friends_only",
+        read: |c, v| set(&mut c.rules.friends_only, v.parse().ok()),
+        expected: "true or false",
+    },
+    Setting {
+        key: "max_group_members",
+        read: |c, v| set(&mut c.rules.max_group_members, number(v, 1, MAX_GROUP_MEMBERS)),
+        expected: "a number from 1 to 100000",
     },
     Setting {
         key: "log_level",

@@ -82,6 +82,10 @@ settings! {
     data_dir: "DIR",
     /// Whether anybody may make an account: true or false.
     open_registration: "BOOL",
+    /// Whether only friends write to each other.
+    friends_only: "BOOL",
+    /// Members of a group.
+    max_group_members: "N",
     /// What is logged: a level, or a filter such as info,ntproto_server=debug.
     log_level: "FILTER",
     /// How it is logged: text or json.

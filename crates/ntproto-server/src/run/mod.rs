@@ -184,6 +184,7 @@ fn start_over<R: Runtime>(
     };
     let identity = keys::load_or_create(options, &RUSTCRYPTO, &mut rng, now.unix)?;
     let boot = boot(&mut store, &mut rng, now.unix)?;
+    one(&mut store, Txn::SetRules(config.rules)).map_err(StartError::Boot)?;
     if restored {
         raise_numbers(&mut store, boot.clock)?;
     }
