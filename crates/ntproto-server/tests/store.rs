@@ -500,5 +500,16 @@ fn reads_and_refusals_cost_no_fsync() {
     store.commit(&[Txn::Devices { uin: a.uin }]);
     assert_eq!(answer(&store.commit(&[append(&a, &b, 1, 10)])[0]), (1, true));
     assert_eq!(store.commit(&[append(&a, &a, 2, 10)]), [Err(StoreError::NotFound)]);
+    // A page that finds nothing to put into the inbox.
+    let page = Txn::SyncPage {
+        uin: b.uin,
+        epoch: None,
+        cursor: 0,
+        limit: 10,
+        max_bytes: 1 << 16,
+        max_lag: 100,
+        place: true,
+    };
+    assert!(matches!(&store.commit(&[page])[0], Ok(Outcome::Page { deltas, .. }) if deltas.len() == 1));
     assert_eq!(disk.with(|disk| disk.syncs), syncs);
 }

@@ -59,8 +59,9 @@ pub(super) fn are_friends(kv: &dyn Kv, one: Uin, other: Uin) -> Result<bool, Sto
     Ok(record_of(kv, one, other)?.state == FRIEND)
 }
 
-/// A record as its owner sees it now. One that is not there has the version of the last that went.
+/// A record as its owner sees it now, and nobody else. One that is not there has the version of the last that went.
 pub(super) fn current(kv: &dyn Kv, owner: Uin, other: Uin) -> Result<v2::Friend, StoreError> {
+    //= spec: people-3
     match read(kv, Table::Friends, &keys::friend(owner, other))? {
         Some(friend) => Ok(shown(other, friend)),
         None => {

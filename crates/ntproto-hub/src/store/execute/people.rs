@@ -29,6 +29,7 @@ pub(super) fn text(field: Field, text: &str) -> Result<String, StoreError> {
 
 /// An `extra`, which is not looked into.
 pub(super) fn extra(extra: &str) -> Result<String, StoreError> {
+    //= spec: people-2
     if extra.len() > MAX_EXTRA { Err(StoreError::BadRequest) } else { Ok(extra.into()) }
 }
 

@@ -228,6 +228,7 @@ impl Changing {
         self.group.members = self.group.members.checked_sub(1).ok_or(StoreError::Corrupt)?;
         let gone = v2::Member { uin: uin.0, ..Default::default() };
         self.log_member(kv, GroupChangeKind::Remove, gone)?;
+        //= spec: groups-4
         let last = keys::slot(self.id, self.group.members);
         if member.slot != self.group.members {
             let moved = kv.get(Table::MemberSlots, &last)?.ok_or(StoreError::Corrupt)?;
