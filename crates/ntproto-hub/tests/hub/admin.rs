@@ -22,9 +22,9 @@ use prost::Message;
 use crate::bench::{Bench, config, device_id, uin};
 use crate::people::refused;
 
-/// An administrator, made as an operator makes the first.
-pub(crate) fn admin(bench: &mut Bench) -> (DeviceKeys, ConnId, v2::Grant) {
-    let code = [7; 16];
+/// An administrator, made as an operator makes the first, connects.
+pub(crate) fn admin_comes(bench: &mut Bench) -> (DeviceKeys, ConnId) {
+    let code: [u8; 16] = bench.rng.array();
     let invitation = Txn::CreateInvitation {
         by: None,
         code_hash: RUSTCRYPTO.sha256(&[&code]),
@@ -38,6 +38,12 @@ pub(crate) fn admin(bench: &mut Bench) -> (DeviceKeys, ConnId, v2::Grant) {
     bench.beside(invitation);
     let keys = bench.device();
     let conn = bench.connect(&keys, Credential::Invitation(Bytes::copy_from_slice(&code)));
+    (keys, conn)
+}
+
+/// One who is in.
+pub(crate) fn admin(bench: &mut Bench) -> (DeviceKeys, ConnId, v2::Grant) {
+    let (keys, conn) = admin_comes(bench);
     let grant = bench.granted(conn);
     bench.sync(conn, 0);
     (keys, conn, grant)

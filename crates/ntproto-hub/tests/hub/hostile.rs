@@ -30,6 +30,8 @@ enum Step {
     Send(usize, usize, u8, usize),
     /// Something about another account and a group.
     Say(usize, u8, usize, u8),
+    /// An administrator comes.
+    Boss,
     /// The host is done with what it was asked, or was never asked.
     Host(u64, bool),
     Writable(usize, u8),
@@ -68,6 +70,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(a, b, id, size)| Step::Send(a, b, id, size)),
         10 => (any::<usize>(), any::<u8>(), any::<usize>(), any::<u8>())
             .prop_map(|(c, what, other, n)| Step::Say(c, what, other, n)),
+        1 => Just(Step::Boss),
         1 => (0..4_u64, any::<bool>()).prop_map(|(id, done)| Step::Host(id, done)),
         2 => (any::<usize>(), any::<u8>()).prop_map(|(c, set)| Step::Writable(c, set)),
         1 => Just(Step::Hold),
@@ -89,7 +92,7 @@ fn say(what: u8, own: u64, other: u64, n: u8) -> (PacketId, Vec<u8>) {
     let group = 1 + u64::from(n % 3);
     let one = v2::GroupRequest { group }.encode_to_vec();
     let seq = u64::from(n % 8);
-    match what % 24 {
+    match what % 28 {
         0 => (
             PacketId::FRIEND_REQUEST,
             v2::FriendRequestRequest { uin: other, message: "hi".into() }.encode_to_vec(),
@@ -161,6 +164,14 @@ fn say(what: u8, own: u64, other: u64, n: u8) -> (PacketId, Vec<u8>) {
             v2::HistoryRequest { conversation, limit: 5, ..Default::default() }.encode_to_vec(),
         ),
         22 => (PacketId::SNAPSHOT, Vec::new()),
+        23 => (PacketId::ADMIN_VERIFY, Vec::new()),
+        24 => (PacketId::ADMIN_STATS, Vec::new()),
+        25 => (PacketId::ADMIN_BACKUP, v2::AdminBackupRequest { name: "b".into() }.encode_to_vec()),
+        26 => {
+            let invite =
+                v2::AdminInviteRequest { uses: 1, uin: other * u64::from(n % 2), ..Default::default() };
+            (PacketId::ADMIN_INVITE, invite.encode_to_vec())
+        }
         _ => (
             PacketId::PROFILE_SET,
             v2::ProfileSetRequest { nick: "n".into(), ..Default::default() }.encode_to_vec(),
@@ -247,6 +258,9 @@ fn run(bench: &mut Bench, step: Step, accounts: &mut Vec<u64>) {
             let now = bench.now;
             let peer = bench.peers.get_mut(&conn).unwrap();
             let _ = peer.endpoint.call(now, ClientCommand::Send(channel, packet));
+        }
+        Step::Boss => {
+            crate::admin::admin_comes(bench);
         }
         Step::Host(id, done) => {
             let ask = bench.host.pop().map_or(AskId(id), |ask| ask.id);

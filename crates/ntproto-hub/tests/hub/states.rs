@@ -184,7 +184,7 @@ fn wait(scene: &mut Scene, time: Duration) {
 /// What may happen; `false` where it can't.
 type Stimulus = (&'static str, fn(&mut Scene) -> bool);
 
-const STIMULI: [Stimulus; 18] = [
+const STIMULI: [Stimulus; 20] = [
     ("AUTH_REQ", |scene| {
         if let Some(peer) = scene.bench.peers.get(&scene.conn) {
             // The same once more.
@@ -219,6 +219,15 @@ const STIMULI: [Stimulus; 18] = [
         } else {
             clear(scene, FrameType::SyncDelta, Channel::Sync, 1);
         }
+        true
+    }),
+    ("one that is for administrators", |scene| {
+        if !client_open(scene) {
+            return false;
+        }
+        let body = v2::AdminStatsRequest {}.encode_to_vec().into();
+        scene.bench.ask(scene.conn, Channel::Message, PacketId::ADMIN_STATS, body, None);
+        scene.bench.run();
         true
     }),
     ("noise", |scene| {
@@ -289,6 +298,16 @@ const STIMULI: [Stimulus; 18] = [
         let other = second_device(&mut scene.bench, &scene.device, &grant);
         let revoke = v2::RevokeDeviceRequest { device_id: grant.device_id };
         let _: v2::RevokeDeviceResponse = scene.bench.call(other, PacketId::REVOKE_DEVICE, &revoke).unwrap();
+        true
+    }),
+    ("an administrator revokes it", |scene| {
+        if scene.bench.hold || scene.bench.full || !was_granted(scene) {
+            return false;
+        }
+        let grant = scene.bench.granted(scene.conn);
+        let (_, boss, _) = crate::admin::admin(&mut scene.bench);
+        let revoke = v2::AdminRevokeRequest { uin: grant.uin, device_id: grant.device_id };
+        let _: v2::RevokeDeviceResponse = scene.bench.call(boss, PacketId::ADMIN_REVOKE, &revoke).unwrap();
         true
     }),
     ("drain", |scene| {
