@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use ntproto_core::client::MAX_BODY;
-use ntproto_core::endpoint::QUEUE_LIMIT;
+use ntproto_core::endpoint::{FRAME_TARGET, QUEUE_LIMIT};
 use ntproto_core::liveness::INTERVAL;
 
 use crate::limits::Rate;
@@ -56,6 +56,9 @@ pub struct HubConfig {
     pub max_ask_bytes: usize,
     /// The longest the application is waited for, whatever deadline the asker named.
     pub max_ask_time: Duration,
+    /// Bytes that may wait for devices to read them, of all connections. Beyond it a device has [`CROWDED_ROOM`], and
+    /// one that does not read that either is sent away to sync afresh.
+    pub max_waiting: usize,
     /// AUTH_REQs remembered for the window in which they could be replayed. Beyond it devices are let in all the
     /// same, but not for early data: they wait until their transport is up.
     pub max_remembered: usize,
@@ -96,6 +99,7 @@ impl Default for HubConfig {
             max_asks: 4_096,
             max_ask_bytes: 64 << 20,
             max_ask_time: Duration::from_secs(60),
+            max_waiting: 512 << 20,
             max_remembered: 65_536,
             drain_timeout: Duration::from_secs(5),
             auth_rate: Some(AUTH_RATE),
@@ -116,6 +120,8 @@ pub const DEFAULT_INVITATION_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3
 pub const MAX_ANSWER: usize = MAX_BODY;
 /// Bytes that may wait on MESSAGE before pushes are held back: the rest of the queue is for answers.
 pub const PUSH_ROOM: usize = QUEUE_LIMIT * 3 / 4;
+/// The same when much waits for all together: a device that reads never has more than a frame of packets to read.
+pub const CROWDED_ROOM: usize = FRAME_TARGET;
 /// A device whose pushes are held back for so long reads nothing: it is sent away to sync afresh.
 pub const SLOW_CONSUMER: Duration = Duration::from_secs(30);
 /// Sessions of one device that have not sent a sealed frame yet; beyond these the oldest is closed. A device needs

@@ -15,7 +15,7 @@ use ntproto_core::wire::packet::Packet;
 use ntproto_proto::v2;
 
 use crate::api::{ConnId, Stage};
-use crate::config::{PUSH_ROOM, SLOW_CONSUMER};
+use crate::config::SLOW_CONSUMER;
 use crate::line::Line;
 
 /// A device that was let in.
@@ -106,6 +106,8 @@ pub(crate) struct Conn {
     pub(crate) leaving: Option<Leaving>,
     /// The host was told not to read it.
     pub(crate) paused: bool,
+    /// Bytes that wait for it to read, as counted in the sum.
+    waiting: usize,
     timer: Option<Instant>,
     queued: bool,
 }
@@ -134,6 +136,7 @@ impl Conn {
             answer_bytes: 0,
             leaving: None,
             paused: false,
+            waiting: 0,
             timer: None,
             queued: false,
         }
@@ -146,11 +149,15 @@ impl Conn {
         }
     }
 
-    /// Whether it reads what it is pushed: nothing waits that it should have first.
-    pub(crate) fn reads(&self) -> bool {
-        self.behind.is_none()
-            && self.answers.is_empty()
-            && self.endpoint.waiting(Channel::Message) < PUSH_ROOM
+    /// Whether it reads what it is pushed: nothing waits that it should have first, and less than `room`.
+    pub(crate) fn reads(&self, room: usize) -> bool {
+        self.behind.is_none() && self.answers.is_empty() && self.endpoint.waiting(Channel::Message) < room
+    }
+
+    /// Bytes that wait for it to read.
+    fn count_waiting(&self) -> usize {
+        let queues = self.endpoint.waiting(Channel::Message) + self.endpoint.waiting(Channel::Sync);
+        queues + self.answer_bytes + self.behind.as_ref().map_or(0, |behind| behind.newest.body.len())
     }
 
     pub(crate) const fn stage(&self) -> Stage {
@@ -186,9 +193,16 @@ pub(crate) struct Conns {
     timers: BTreeSet<(Instant, ConnId)>,
     /// Those with bytes for their transport, each once, served in turn.
     sendable: VecDeque<ConnId>,
+    /// Bytes that wait to be read, of all of them.
+    waiting: usize,
 }
 
 impl Conns {
+    /// Bytes that wait to be read, of all of them.
+    pub(crate) const fn waiting(&self) -> usize {
+        self.waiting
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.table.len()
     }
@@ -216,15 +230,19 @@ impl Conns {
 
     pub(crate) fn remove(&mut self, id: ConnId) -> Option<Conn> {
         let conn = self.table.remove(&id)?;
+        self.waiting -= conn.waiting;
         if let Some(at) = conn.timer {
             self.timers.remove(&(at, id));
         }
         Some(conn)
     }
 
-    /// Sees to a connection's timer and its place among the sendable, after anything was done to it.
+    /// Sees to a connection's timer, its place among the sendable and what waits for it, after anything was done to it.
     pub(crate) fn touch(&mut self, id: ConnId) {
         let Some(conn) = self.table.get_mut(&id) else { return };
+        let waiting = conn.count_waiting();
+        self.waiting = self.waiting - conn.waiting + waiting;
+        conn.waiting = waiting;
         let (at, _) = conn.wait();
         if at != conn.timer {
             if let Some(old) = conn.timer {

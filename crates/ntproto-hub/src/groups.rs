@@ -262,11 +262,12 @@ impl Hub {
     /// Tells a device to sync, once until it does; when it reads.
     //= spec: messages-21
     fn tell_dirty(&mut self, now: Now, id: ConnId) {
+        let reads = self.reads(id);
         let Some(conn) = self.conns.get_mut(id) else { return };
         if core::mem::replace(&mut conn.place, true) {
             return;
         }
-        if conn.reads() {
+        if reads {
             let body = v2::Dirty {}.encode_to_vec().into();
             let kind = Kind::Push;
             let packet = Packet { id: PacketId::DIRTY, kind, deadline_ms: None, trace: None, body };

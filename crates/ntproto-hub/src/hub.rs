@@ -23,7 +23,7 @@ use crate::asks::Asks;
 use crate::auth::AuthStep;
 use crate::challenges::Challenges;
 use crate::clock::ServerClock;
-use crate::config::{FAREWELL, HubConfig, SLOW_CONSUMER};
+use crate::config::{CROWDED_ROOM, FAREWELL, HubConfig, SLOW_CONSUMER};
 use crate::conn::{Conn, Conns, Leaving, State};
 use crate::drain::Drain;
 use crate::groups::Groups;
@@ -328,6 +328,7 @@ impl Hub {
         let remote = conn.remote;
         conn.behind = None;
         conn.answers.clear();
+        conn.answer_bytes = 0;
         if let State::In(session) = core::mem::replace(&mut conn.state, State::Nobody) {
             self.online.remove(session.uin, session.device, id);
             self.unconfirmed.remove(session.device, id);
@@ -500,11 +501,13 @@ impl Hub {
     /// Half of every limit: what is on its way when the host stops reading still finds room.
     fn has_room(&self, id: ConnId) -> bool {
         let Some(conn) = self.conns.get(id) else { return true };
+        // Whoever asks reads the answers first, when much waits for all together.
+        let unread = if self.is_crowded() { CROWDED_ROOM } else { QUEUE_LIMIT };
         conn.requests < self.config.max_requests / 2
             && conn.bytes < self.config.max_request_bytes / 2
             && !self.busy(0)
             && conn.answers.is_empty()
-            && [Channel::Message, Channel::Sync].iter().all(|c| conn.endpoint.waiting(*c) < QUEUE_LIMIT)
+            && [Channel::Message, Channel::Sync].iter().all(|c| conn.endpoint.waiting(*c) < unread)
     }
 
     /// Whether the store has so much to do, with `more` transactions, that nothing is read.

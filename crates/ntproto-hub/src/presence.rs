@@ -358,8 +358,9 @@ impl Hub {
     /// Tells a connection that reads; one that does not is told the newest of each when it does.
     //= spec: presence-3
     fn push_presence(&mut self, now: Now, id: ConnId, states: Vec<v2::Presence>) {
+        let reads = self.reads(id);
         let Some(conn) = self.conns.get_mut(id) else { return };
-        if !conn.reads() {
+        if !reads {
             conn.owed.presence.extend(states.into_iter().map(|state| (Uin(state.uin), state)));
             return;
         }
@@ -371,7 +372,10 @@ impl Hub {
 
     /// A connection reads again.
     pub(crate) fn tell_owed_presence(&mut self, now: Now, id: ConnId) {
-        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.reads()) else { return };
+        if !self.reads(id) {
+            return;
+        }
+        let Some(conn) = self.conns.get_mut(id) else { return };
         let owed = core::mem::take(&mut conn.owed.presence);
         if !owed.is_empty() {
             self.push_presence(now, id, owed.into_values().collect());

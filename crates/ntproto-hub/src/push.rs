@@ -18,8 +18,8 @@ use ntproto_proto::v2;
 use prost::Message;
 
 use crate::api::{ConnId, Push};
-use crate::config::{MAX_UNCONFIRMED, PUSH_ROOM};
-use crate::conn::{Behind, Conn, Conns, State};
+use crate::config::{CROWDED_ROOM, MAX_UNCONFIRMED, PUSH_ROOM};
+use crate::conn::{Behind, Conns, State};
 use crate::hub::Hub;
 use crate::store::txn::InboxPlace;
 
@@ -162,18 +162,42 @@ impl Hub {
     pub(crate) fn push_to_readers(&mut self, now: Now, uin: Uin, packet: &Packet) {
         let to: Vec<ConnId> = self.online.of(uin).iter().map(|(_, conn)| *conn).collect();
         for conn in to {
-            if self.conns.get(conn).is_some_and(Conn::reads) {
+            if self.reads(conn) {
                 self.push(now, conn, packet.clone());
             }
         }
     }
 
+    /// Whether a device reads what it is pushed.
+    pub(crate) fn reads(&self, id: ConnId) -> bool {
+        self.conns.get(id).is_some_and(|conn| conn.reads(self.push_room()))
+    }
+
+    /// Bytes that may wait for a device before pushes are held back: little, when much waits for all together.
+    fn push_room(&self) -> usize {
+        if self.is_crowded() { CROWDED_ROOM } else { PUSH_ROOM }
+    }
+
+    /// Whether more waits to be read than there is memory for.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.conns.waiting() >= self.config.max_waiting
+    }
+
     pub(crate) fn push(&mut self, now: Now, id: ConnId, packet: Packet) {
+        let (room, crowded) = (self.push_room(), self.is_crowded());
         let Some(conn) = self.conns.get_mut(id) else { return };
+        let late = !conn.answers.is_empty() || conn.endpoint.waiting(Channel::Message) >= room;
         match &mut conn.behind {
-            Some(behind) => behind.newest = packet,
+            // There is no memory to wait in: the slow make room, and sync when they are back.
+            //= spec: messages-26
+            Some(_) if crowded => self.close(now, id, ErrorCode::Resync),
+            None if late && crowded => self.close(now, id, ErrorCode::Resync),
+            Some(behind) => {
+                behind.newest = packet;
+                self.conns.touch(id);
+            }
             // An answer that waits comes first: it may hold the place before this one.
-            None if !conn.answers.is_empty() || conn.endpoint.waiting(Channel::Message) >= PUSH_ROOM => {
+            None if late => {
                 conn.behind = Some(Behind { since: now.mono, newest: packet });
                 self.conns.touch(id);
             }
@@ -199,7 +223,9 @@ impl Hub {
         }
         conn.answer_bytes += packet.encoded_len();
         conn.answers.push_back((channel, packet));
-        if conn.answer_bytes > QUEUE_LIMIT {
+        let too_many = conn.answer_bytes > QUEUE_LIMIT;
+        self.conns.touch(id);
+        if too_many {
             // It asks and does not read. What it asked for is done; it learns of it when it syncs.
             self.close(now, id, ErrorCode::Resync);
         }
@@ -225,7 +251,7 @@ impl Hub {
         {
             self.push(now, id, behind.newest);
         }
-        if self.conns.get(id).is_some_and(Conn::reads) {
+        if self.reads(id) {
             self.tell_owed_dirty(now, id);
             self.tell_owed_presence(now, id);
         }

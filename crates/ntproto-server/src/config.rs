@@ -59,6 +59,8 @@ pub struct ServerConfig {
     pub request: Bucket,
     /// Messages to one conversation.
     pub conversation: Bucket,
+    /// Bytes that may wait for devices to read them, of all together.
+    pub max_waiting: usize,
     /// The largest message body, in bytes.
     pub max_message: usize,
     /// How long a session ticket is good for.
@@ -110,6 +112,7 @@ impl Default for ServerConfig {
             message: hub.device_messages.into(),
             request: hub.device_requests.into(),
             conversation: hub.conversation_messages.into(),
+            max_waiting: hub.max_waiting,
             max_message: hub.max_body,
             ticket_lifetime: hub.ticket_lifetime,
             session_lifetime: hub.ticket_cap,
@@ -265,6 +268,11 @@ const SETTINGS: &[Setting] = &[
         key: "conversation_rate",
         read: |c, v| set(&mut c.conversation.rate, number(v, 0, Bucket::MOST)),
         expected: RATE,
+    },
+    Setting {
+        key: "max_waiting",
+        read: |c, v| set(&mut c.max_waiting, number(v, 1 << 20, 1 << 40)),
+        expected: "a number of bytes from 1048576 up",
     },
     Setting {
         key: "max_message",

@@ -116,6 +116,8 @@ settings! {
     conversation_burst: "N",
     /// And a second after that.
     conversation_rate: "N",
+    /// Bytes that may wait for devices to read them, of all together.
+    max_waiting: "BYTES",
     /// The largest message, in bytes.
     max_message: "BYTES",
     /// How long a session ticket is good for.

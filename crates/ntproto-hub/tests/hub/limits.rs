@@ -171,6 +171,38 @@ fn who_never_reads_is_sent_away_to_sync() {
     assert_eq!(bench.closed(b), Some(Closed::Peer(Some(ErrorCode::Resync))));
 }
 
+/// What waits for all together is bounded: then the slow make room at once, and those who read go on.
+//= proof: messages-26
+#[test]
+fn when_much_waits_for_all_the_slow_are_sent_away_at_once() {
+    let mut bench = Bench::new(HubConfig { max_waiting: 300_000, ..config() });
+    let (a, b, to) = two(&mut bench);
+    let (_, c, grant) = bench.account();
+    let sender = to.members().unwrap().0;
+    let other = ConversationId::direct(sender, uin(&grant));
+    let (_, d, grant) = bench.account();
+    let third = ConversationId::direct(sender, uin(&grant));
+    for slow in [b, c] {
+        bench.writable(slow, ChannelSet::NONE.with(Channel::Control));
+    }
+    for n in 1..=14 {
+        bench.send(a, to, n, &[n; 10_000]);
+        bench.send(a, other, 100 + n, &[n; 10_000]);
+    }
+    assert_eq!((bench.closed(b), bench.closed(c)), (None, None), "there is memory still");
+    for n in 15..=40 {
+        bench.send(a, to, n, &[n; 10_000]);
+        bench.send(a, other, 100 + n, &[n; 10_000]);
+        bench.send(a, third, 200_u8.wrapping_add(n), b"beside them");
+    }
+    let resync = Some(Closed::Peer(Some(ErrorCode::Resync)));
+    let closed = [b, c].map(|slow| bench.closed(slow) == resync);
+    assert!(closed.contains(&true), "one of them made room");
+    assert_eq!((bench.notified(d).len(), bench.closed(d)), (26, None), "who reads has everything");
+    // What is told once in a while is left out for them, and closes nothing.
+    assert_eq!(bench.closed(a), None);
+}
+
 #[test]
 fn who_asks_and_does_not_read_the_answers_is_sent_away() {
     let config = HubConfig { sync_page_bytes: 300_000, sync_page: 1_000, ..config() };

@@ -452,6 +452,7 @@ fn hub_config(config: &ServerConfig) -> HubConfig {
         max_body: config.max_message,
         max_connections: config.max_connections,
         drain_timeout: config.drain_timeout,
+        max_waiting: config.max_waiting,
         auth_rate: config.auth.limit(),
         device_messages: config.message.limit(),
         device_requests: config.request.limit(),

@@ -10,7 +10,7 @@ use ntproto_core::client::{
     self, Client, ClientConfig, ClientEvent, Command, Inbound, OpId, Saved, SendAction,
 };
 use ntproto_core::crypto::identity::{DeviceKeys, ServerKey, ServerKeys};
-use ntproto_core::ids::{ConversationId, DeviceId, Uin};
+use ntproto_core::ids::{ConversationId, DeviceId, GroupId, Uin};
 use ntproto_core::rng::Rng;
 use ntproto_core::session::ticket::{TicketKey, TicketSealer};
 use ntproto_core::time::{Instant, Now, UnixMillis};
@@ -18,9 +18,11 @@ use ntproto_core::tx::TxBuf;
 use ntproto_core::wire::channel::{Channel, ChannelSet};
 use ntproto_hub::store::memory::MemoryStore;
 use ntproto_hub::store::txn::{EnrolVia, NewDevice};
-use ntproto_hub::store::{self, Outcome, Store, Txn};
+use ntproto_hub::store::{self, Act, Actor, Outcome, Store, Txn};
 use ntproto_hub::{ConnId, Hub, HubConfig, HubKeys, Input, Output};
+use ntproto_proto::v2;
 use ntproto_sim::Stub;
+use prost::Message as _;
 
 static PROVIDER: Stub = Stub;
 const WALL: u64 = 1_780_000_000_000;
@@ -154,6 +156,22 @@ impl Desk {
             desk.drain(d);
         }
         desk
+    }
+
+    /// A group of the accounts of these devices.
+    pub(crate) fn group(&mut self, devices: &[usize]) -> ConversationId {
+        let uins: Vec<Uin> = devices.iter().map(|d| self.devices[*d].uin).collect();
+        let by = Actor { uin: uins[0], device: DeviceId([1; 16]), now: moment(self.now).unix };
+        let request = v2::GroupCreateRequest {
+            name: "noise".into(),
+            members: uins.iter().map(|uin| uin.0).collect(),
+            request: Bytes::from_static(&[1; 16]),
+            ..Default::default()
+        };
+        let act = Txn::Act { by, act: Act::GroupCreate(request) };
+        let Some(Ok(Outcome::Acted(made))) = self.store.commit(&[act]).pop() else { panic!("no group") };
+        let made = v2::GroupResponse::decode(made.answer).unwrap();
+        ConversationId::of_group(GroupId(made.state.unwrap().group.unwrap().group))
     }
 
     /// The account of a device.
