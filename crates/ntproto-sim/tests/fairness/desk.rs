@@ -161,7 +161,8 @@ impl Desk {
     /// A group of the accounts of these devices.
     pub(crate) fn group(&mut self, devices: &[usize]) -> ConversationId {
         let uins: Vec<Uin> = devices.iter().map(|d| self.devices[*d].uin).collect();
-        let by = Actor { uin: uins[0], device: DeviceId([1; 16]), now: moment(self.now).unix };
+        let (_, device) = self.devices[devices[0]].client.identity().unwrap();
+        let by = Actor { uin: uins[0], device, now: moment(self.now).unix };
         let request = v2::GroupCreateRequest {
             name: "noise".into(),
             members: uins.iter().map(|uin| uin.0).collect(),
@@ -169,7 +170,7 @@ impl Desk {
             ..Default::default()
         };
         let act = Txn::Act { by, act: Act::GroupCreate(request) };
-        let Some(Ok(Outcome::Acted(made))) = self.store.commit(&[act]).pop() else { panic!("no group") };
+        let Outcome::Acted(made) = self.store.commit(&[act]).pop().unwrap().unwrap() else { panic!() };
         let made = v2::GroupResponse::decode(made.answer).unwrap();
         ConversationId::of_group(GroupId(made.state.unwrap().group.unwrap().group))
     }
@@ -354,7 +355,7 @@ impl Desk {
                 }
                 Output::Resume { conn } => self.read(conn.0 as usize),
                 Output::Close { conn, code } => panic!("the server closed {conn:?}: {code}"),
-                Output::Ask(_) | Output::Abandoned { .. } | Output::Event(_) => {}
+                Output::Ask(_) | Output::Abandoned { .. } | Output::Host(_) | Output::Event(_) => {}
                 Output::Wait { at, .. } => {
                     let at = at.map(Instant::as_micros);
                     if let Some(at) = at.filter(|at| self.hub_armed != Some(*at)) {
