@@ -284,6 +284,7 @@ fn a_group_from_its_making_to_its_end() {
     assert_eq!(code(&gone.unwrap_err()), Some(ErrorCode::Gone));
 }
 
+//= proof: groups-3
 #[test]
 fn members_are_read_while_they_change_and_followed_through_losses() {
     let (mut world, [a, b, c, d]) = people(7);

@@ -119,6 +119,7 @@ fn settle(
     let recall = edits.iter().rev().find(|edit| edit.action() == v2::Action::Recall);
     message.recalled_seq = message.recalled_seq.max(recall.map_or(0, |recall| recall.conv_seq));
     if message.recalled_seq != 0 {
+        //= spec: messages-20
         message.body = Bytes::new();
         erase(kv, conversation, edits)?;
     }

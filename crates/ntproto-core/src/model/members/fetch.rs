@@ -186,6 +186,7 @@ impl Fetch {
             return Err(Fault::TooMany);
         }
         if self.asked.is_empty() && self.again.is_empty() && self.next >= self.pages() {
+            //= spec: groups-4
             self.applied = Some(self.lowest);
         }
         Ok(())

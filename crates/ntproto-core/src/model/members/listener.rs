@@ -104,6 +104,7 @@ impl Listener {
     /// what lies in it.
     pub fn delta(&mut self, delta: GroupDelta) -> Option<Told> {
         self.heard = self.heard.max(delta.version);
+        //= spec: groups-3
         let fits =
             delta.from_version == self.version && follow(self.version, &delta.changes) == Some(delta.version);
         if fits && matches!(self.state, State::Following | State::Behind { asked: false, .. }) {
