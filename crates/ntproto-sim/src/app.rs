@@ -71,6 +71,11 @@ impl App {
         self.volatile.is_empty()
     }
 
+    /// Conversations it has something of.
+    pub(crate) fn conversations(&self) -> impl Iterator<Item = ConversationId> {
+        self.shown.keys().copied()
+    }
+
     /// What it has of a conversation.
     pub(crate) fn shown(&self, conversation: ConversationId) -> &[u64] {
         self.shown.get(&conversation).map_or(&[], Vec::as_slice)

@@ -1,21 +1,23 @@
 //! A user's device: the real client, a disk, an application, and what happens to them.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use ntproto_core::binding::TransportId;
 use ntproto_core::client::{
     Client, ClientConfig, ClientEvent, ClientTxn, Command, Credential, Input, Misuse, OpId, Output,
-    RequestId, Saved, Stopped,
+    RequestId, Saved, SendAction, Stopped,
 };
 use ntproto_core::code::ErrorCode;
 use ntproto_core::crypto::identity::{DeviceKeys, Link};
-use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
+use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, GroupId, Uin};
 use ntproto_core::time::UnixMillis;
 use ntproto_core::wire::packet::PacketId;
 use ntproto_proto::v2;
 
+use crate::acts::Question;
 use crate::app::App;
+use crate::deed::Deed;
 use crate::disk::ClientDisk;
 use crate::draw::Draw;
 use crate::fault::Fault;
@@ -24,6 +26,7 @@ use crate::machine::Machine;
 use crate::net::{Owner, Way};
 use crate::quic::DriverHost;
 use crate::schedule::{Clock, Time, WALL_START_MS};
+use crate::watch::Watched;
 use crate::world::{Ev, MAX_OUTPUTS, World};
 
 /// How long an invitation or a link is good: longer than any run, with clocks a day off.
@@ -41,6 +44,8 @@ pub(crate) struct Device {
     pub(crate) wall_offset_ms: i64,
     /// As the server told it.
     pub(crate) identity: Option<(Uin, DeviceId)>,
+    /// The version of its account's presence that it knows.
+    pub(crate) presence_version: u64,
     /// Revoked, for good.
     pub(crate) dead: bool,
     /// A copy of it connected: it may be told so.
@@ -72,7 +77,13 @@ pub(crate) struct DeviceProcess {
     commit_scheduled: bool,
     spoke: bool,
     /// Questions without an answer.
-    pub(crate) asked: BTreeSet<RequestId>,
+    pub(crate) asked: BTreeMap<RequestId, Question>,
+    /// A group whose members it wants to know.
+    pub(crate) watched: Option<Watched>,
+    /// Whose presence it hears of on this connection, and how often the sight of them was lost when it asked.
+    pub(crate) watching: BTreeMap<Uin, u64>,
+    /// How others appear to it, and in which version.
+    pub(crate) appear: BTreeMap<Uin, (i32, u64)>,
 }
 
 impl Device {
@@ -87,6 +98,7 @@ impl Device {
             boots: 0,
             wall_offset_ms: 0,
             identity: None,
+            presence_version: 0,
             dead: false,
             copied: false,
             frozen_until: Time(0),
@@ -151,7 +163,10 @@ impl World {
             stopped: false,
             commit_scheduled: false,
             spoke: false,
-            asked: BTreeSet::new(),
+            asked: BTreeMap::new(),
+            watched: None,
+            watching: BTreeMap::new(),
+            appear: BTreeMap::new(),
         });
         self.call_device(d, Command::Start).map_err(|e| format!("device {d} does not start: {e}"))?;
         self.drain_device(d)
@@ -333,6 +348,9 @@ impl World {
             }
         });
         wrong?;
+        if let Some(wrong) = self.devices[d].disk.view.wrong.take() {
+            return Err(format!("device {d}: {wrong}"));
+        }
         self.note_ticket(d);
         if self.devices[d].disk.len() > 0 {
             let at = self.disk_delay(d);
@@ -413,13 +431,11 @@ impl World {
             let living: Vec<usize> = (0..self.devices.len()).filter(|d| !self.devices[*d].dead).collect();
             d = *self.rng.pick(&living);
         }
-        let peers: Vec<Uin> = self.peers(d);
-        let me = self.devices[d].identity;
-        let (Some((me, _)), false, Some(_)) = (me, peers.is_empty(), &self.devices[d].process) else {
+        let me = self.devices[d].identity.map(|(uin, _)| uin).filter(|_| self.devices[d].process.is_some());
+        let Some(conversation) = me.and_then(|me| self.where_to(d, me)) else {
             self.schedule.at(now.plus_ms(400), Ev::AppSend { d });
             return Ok(());
         };
-        let conversation = ConversationId::direct(me, *self.rng.pick(&peers));
         let mut id = [0; 16];
         id[..8].copy_from_slice(&(self.ledger.messages.len() as u64).to_be_bytes());
         id[8..].copy_from_slice(&self.rng.array::<8>());
@@ -441,12 +457,14 @@ impl World {
             client_msg_id: Some(id),
             body: body.clone(),
             deadline,
-            action: ntproto_core::client::SendAction::Message,
+            action: SendAction::Message,
         };
         match self.call_device(d, command) {
             Ok(_) => {
                 self.trace.add("send", &[d as u64, self.ledger.messages.len() as u64, size], &[]);
                 self.ledger.send(d, conversation, id, body);
+                let deed = if conversation.group().is_some() { Deed::ToGroup } else { Deed::Direct };
+                self.stats.deeds.count(deed);
                 self.unsent -= 1;
                 self.drain_device(d)
             }
@@ -458,8 +476,8 @@ impl World {
         }
     }
 
-    /// Accounts a device may write to.
-    fn peers(&self, d: usize) -> Vec<Uin> {
+    /// Other accounts.
+    pub(crate) fn peers(&self, d: usize) -> Vec<Uin> {
         let user = self.devices[d].user;
         let mut peers: Vec<Uin> = self
             .devices
@@ -473,13 +491,7 @@ impl World {
 
     /// The application asks the server something.
     pub(crate) fn app_ask(&mut self, d: usize, packet: PacketId, body: Bytes) -> Check {
-        if let Ok(request) = self.call_device(d, Command::Request { packet, body, deadline: None }) {
-            if let Some(process) = &mut self.devices[d].process {
-                process.asked.insert(request);
-            }
-            self.drain_device(d)?;
-        }
-        Ok(())
+        self.ask_bytes(d, packet, body, Question::Any)
     }
 
     /// The client tells its application something.
@@ -493,12 +505,19 @@ impl World {
                 let before = process.transport.replace(transport).filter(|_| process.online);
                 process.online = true;
                 process.caught_up = false;
+                process.watching.clear();
+                process.appear.clear();
                 if self.devices[d].identity.replace((uin, device)).is_some_and(|was| was != (uin, device)) {
                     return Err(format!("device {d} is somebody else now"));
                 }
                 self.count_transport(d, before, transport);
             }
-            ClientEvent::CaughtUp => process.caught_up = true,
+            ClientEvent::CaughtUp => {
+                process.caught_up = true;
+                if process.watched.is_some() {
+                    self.schedule.at(time.plus_ms(1), Ev::WatchAgain { d, boot });
+                }
+            }
             ClientEvent::Offline { why, .. } => {
                 process.online = false;
                 process.caught_up = false;
@@ -512,7 +531,8 @@ impl World {
             ClientEvent::SendExpired { .. } => {}
             ClientEvent::SendFailed { client_msg_id, .. } => self.ledger.failed(&client_msg_id)?,
             ClientEvent::Message(inbound) => {
-                let index = self.ledger.shown(&inbound)?;
+                let me = self.devices[d].identity.map_or(Uin(0), |(uin, _)| uin);
+                let index = self.ledger.shown(me, &inbound)?;
                 if self.ledger.messages[index].device == d {
                     return Err(format!("device {d} was shown its own message {index}"));
                 }
@@ -534,10 +554,22 @@ impl World {
                     return Err(format!("a receipt for {} of {log} messages", receipt.delivered_seq));
                 }
             }
-            ClientEvent::Response { request, .. } => {
-                if !process.asked.remove(&request) {
-                    return Err(format!("device {d} was answered what it did not ask, or twice"));
-                }
+            ClientEvent::Response { request, result } => match process.asked.remove(&request) {
+                Some(question) => return self.answered(d, question, result),
+                None => return Err(format!("device {d} was answered what it did not ask, or twice")),
+            },
+            // Its disk has them, and is looked at.
+            ClientEvent::Friend(_) | ClientEvent::Group(_) | ClientEvent::Profile(_) => {}
+            ClientEvent::Gap(gap) => {
+                self.stats.gaps += (gap.to_seq + 1).saturating_sub(gap.from_seq);
+            }
+            ClientEvent::Skipped => return self.list_again(d),
+            ClientEvent::Typing(push) => return self.typing_is_true(d, &push),
+            ClientEvent::Presence(states) => return self.presence_told(d, states),
+            ClientEvent::GroupDelta(delta) => {
+                let watched = process.watched.as_mut().filter(|w| w.group == delta.group);
+                let asks = watched.map(|w| w.delta(&delta)).transpose()?.unwrap_or_default();
+                return self.ask_all(d, delta.group, asks);
             }
             ClientEvent::Other(packet) => {
                 return Err(format!("device {d} got a change of type {}", packet.event_type));
@@ -556,6 +588,41 @@ impl World {
             ClientEvent::Push(packet) => return Err(format!("device {d} was pushed {:?}", packet.id)),
         }
         Ok(())
+    }
+
+    /// Who is told that somebody types is a member, and that one was.
+    fn typing_is_true(&self, d: usize, push: &v2::TypingPush) -> Check {
+        let conversation = ConversationId::from_slice(&push.conversation).ok_or("typing nowhere")?;
+        let Some((me, _)) = self.devices[d].identity else { return Ok(()) };
+        let groups = &self.ledger.truth.groups;
+        let known = |uin| match conversation.group() {
+            Some(group) => groups.ever_member(group, uin),
+            None => conversation.members().is_some_and(|(a, b)| a == uin || b == uin),
+        };
+        if known(me) && known(Uin(push.uin)) {
+            return Ok(());
+        }
+        Err(format!("device {d} was told that {} types in {conversation}", push.uin))
+    }
+
+    /// Where an application writes to: mostly where it may, and where it must be allowed at the end.
+    fn where_to(&mut self, d: usize, me: Uin) -> Option<ConversationId> {
+        let conversation = if self.healed || self.acts.chance(92) {
+            let open = self.open_conversations(d, me);
+            if open.is_empty() { None } else { Some(*self.rng.pick(&open)) }
+        } else {
+            self.some_conversation(d, me)
+        };
+        conversation
+    }
+
+    /// Conversations an account may send to now.
+    fn open_conversations(&self, d: usize, me: Uin) -> Vec<ConversationId> {
+        let truth = &self.ledger.truth;
+        let groups = truth.groups.with(me).filter(|(_, group)| group.may_send(me));
+        let groups = groups.map(|(id, _)| ConversationId::of_group(GroupId(*id)));
+        let peers = self.peers(d).into_iter().filter(|peer| !truth.people.blocks(*peer, me));
+        groups.chain(peers.map(|peer| ConversationId::direct(me, peer))).collect()
     }
 
     /// A client will not go on by itself. Its user starts it again, where that makes sense.

@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use ntproto_core::client::{ClientTxn, OpId, Saved, StoreError};
 use ntproto_core::ids::ConversationId;
 
+use crate::view::View;
+
 /// What became of operations, to be told to the client in order.
 pub(crate) type Done = Vec<(OpId, Result<(), StoreError>)>;
 
@@ -12,6 +14,8 @@ pub(crate) type Done = Vec<(OpId, Result<(), StoreError>)>;
 #[derive(Default)]
 pub(crate) struct ClientDisk {
     pub(crate) durable: Saved,
+    /// What it knows of people, groups and messages.
+    pub(crate) view: View,
     /// Written, in order, not synced.
     written: Vec<(OpId, ClientTxn)>,
     refused: Done,
@@ -148,6 +152,10 @@ impl ClientDisk {
     fn keep(&mut self, txn: &ClientTxn) {
         #[cfg(feature = "planted")]
         let txn = &self.planted_keep(txn);
+        if let ClientTxn::Apply(change) = txn {
+            let anew = change.epoch.is_some_and(|epoch| Some(epoch) != self.durable.epoch);
+            self.view.apply(change, &self.durable.outbox, anew);
+        }
         apply(&mut self.durable, txn);
     }
 }

@@ -1,5 +1,6 @@
 //! The end of the faults, and what must be so soon after.
 
+use crate::deed::Deed;
 use crate::draw::Draw;
 use crate::ledger::Check;
 use crate::net::{End, Way};
@@ -9,6 +10,8 @@ use crate::world::{Ev, World};
 
 /// Messages that are durable at the end, at least: a hundred, and some that go with a device that is revoked.
 const AT_LEAST: usize = 110;
+/// With fewer a run is not over.
+const ENOUGH: usize = 100;
 /// How often it is looked whether all is at rest.
 const LOOK_EVERY_MS: u64 = 250;
 
@@ -36,6 +39,11 @@ impl World {
             let at = now.plus_ms(self.rng.between(1, 2_000));
             self.schedule.at(at, Ev::AppSend { d });
         }
+        for d in 0..self.devices.len() {
+            let at = now.plus_ms(self.acts.between(3_000, 12_000));
+            self.last_due += 1;
+            self.schedule.at(at, Ev::LastActs { d });
+        }
         self.scenario.delay.1 = self.scenario.delay.1.min(100_000);
         for conn in 0..self.conns.len() {
             let state = &self.conns[conn];
@@ -57,6 +65,14 @@ impl World {
     pub(crate) fn look(&mut self) -> Check {
         let now = self.schedule.now();
         match self.unrest() {
+            // What was refused is not stored: a few more.
+            None if self.ledger.durable() < ENOUGH => {
+                self.unsent += 1;
+                let d = self.rng.below(self.devices.len() as u64) as usize;
+                self.schedule.at(now, Ev::AppSend { d });
+                self.schedule.at(now.plus_ms(LOOK_EVERY_MS), Ev::Check);
+                Ok(())
+            }
             None => {
                 self.stats.healed_after_ms = now.since(self.scenario.heal).as_millis() as u64;
                 self.end()
@@ -77,6 +93,9 @@ impl World {
         if self.unsent > 0 {
             return Some(format!("{} messages are not handed over", self.unsent));
         }
+        if self.last_due > 0 {
+            return Some(format!("{} devices have not done their last acts", self.last_due));
+        }
         for (d, device) in self.devices.iter().enumerate().filter(|(_, d)| !d.dead) {
             let Some(process) = &device.process else { return Some(format!("device {d} is down")) };
             let why = if !process.online || !process.machine.client().is_online() {
@@ -93,7 +112,7 @@ impl World {
                 "has an application at work".into()
             } else if !process.asked.is_empty() {
                 "waits for answers".into()
-            } else if let Some(missing) = self.missing(d) {
+            } else if let Some(missing) = self.missing(d).or_else(|| self.unknown(d)) {
                 missing
             } else if device.disk.owes() {
                 "owes receipts".into()
@@ -105,58 +124,10 @@ impl World {
         self.unmarked()
     }
 
-    /// A message a device should have been shown and was not, or the other way round.
-    fn missing(&self, d: usize) -> Option<String> {
-        let (uin, _) = self.devices[d].identity?;
-        for (conversation, log) in &self.ledger.logs {
-            let mine = conversation.members().is_some_and(|(a, b)| a == uin || b == uin);
-            let shown = self.devices[d].app.shown(*conversation);
-            if !mine {
-                if shown.is_empty() {
-                    continue;
-                }
-                return Some(format!("was shown the conversation {conversation} of others"));
-            }
-            let expected = log.iter().zip(1u64..).filter(|(m, _)| self.ledger.messages[**m].device != d);
-            let mut shown = shown.iter();
-            for (_, seq) in expected {
-                match shown.next() {
-                    Some(got) if *got == seq => {}
-                    got => return Some(format!("has {got:?} where {seq} of {conversation} belongs")),
-                }
-            }
-            if let Some(extra) = shown.next() {
-                return Some(format!("has {extra} of {conversation}, which is not there"));
-            }
-        }
-        None
-    }
-
-    /// A receipt that is missing.
-    fn unmarked(&self) -> Option<String> {
-        for (conversation, log) in &self.ledger.logs {
-            let (a, b) = conversation.members()?;
-            for member in [a, b] {
-                let is_theirs = |d: usize| self.devices[d].identity.is_some_and(|(uin, _)| uin == member);
-                let last = log
-                    .iter()
-                    .zip(1u64..)
-                    .filter(|(m, _)| !is_theirs(self.ledger.messages[**m].device))
-                    .last();
-                let mark = self.ledger.marks.get(&(*conversation, member)).copied().unwrap_or(0);
-                if let Some((_, last)) = last
-                    && mark < last
-                {
-                    return Some(format!("{member} has {last} of {conversation} and said {mark}"));
-                }
-            }
-        }
-        None
-    }
-
     /// At rest: what must be true now.
     fn end(&mut self) -> Check {
         self.ledger.settled(|d| !self.devices[d].dead)?;
+        self.whole()?;
         let Some(process) = &self.server.process else { return Err("no server at the end".into()) };
         let mut known = 0;
         for conn in self.counted.open() {
@@ -180,6 +151,8 @@ impl World {
                 return Err(format!("device {d} has {} messages left on its disk", saved.outbox.len()));
             }
         }
+        let truth = &self.ledger.truth;
+        self.stats.deeds.add(Deed::Refused, truth.refused);
         self.stats.acknowledged = self.ledger.acknowledged() as u64;
         self.stats.messages = self.ledger.durable() as u64;
         self.stats.seals = self.provider.seals() as u64;

@@ -8,6 +8,8 @@ use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
 use ntproto_hub::store::txn::Append;
 use ntproto_hub::store::{Outcome, Txn};
 
+use crate::truth::{Answer, Truth};
+
 /// Nothing is wrong, or what is.
 pub(crate) type Check<T = ()> = Result<T, String>;
 
@@ -37,9 +39,17 @@ pub(crate) struct Message {
     given_up: bool,
 }
 
+impl Message {
+    /// Its number, when it is durable.
+    pub(crate) const fn stored(&self) -> Option<u64> {
+        self.stored
+    }
+}
+
 /// The ledger of a run.
-#[derive(Default)]
 pub(crate) struct Ledger {
+    /// What the rules make of all that was asked.
+    pub(crate) truth: Truth,
     pub(crate) messages: Vec<Message>,
     by_id: BTreeMap<ClientMsgId, usize>,
     /// What a device sent first must be stored first.
@@ -47,9 +57,7 @@ pub(crate) struct Ledger {
     /// Every durable message of a conversation, in order.
     pub(crate) logs: BTreeMap<ConversationId, Vec<usize>>,
     /// Written to the server's disk, not synced.
-    written: Vec<(Txn, Outcome)>,
-    /// Durable watermarks.
-    pub(crate) marks: BTreeMap<(ConversationId, Uin), u64>,
+    written: Vec<(Txn, Answer)>,
     /// Devices whose revocation is durable.
     pub(crate) revoked: BTreeSet<DeviceId>,
     /// The id the server gave to each device, and its account.
@@ -57,8 +65,18 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    pub(crate) fn new(in_order: bool) -> Self {
-        Self { in_order, ..Self::default() }
+    /// `fanout`: the largest group whose members all get a pointer.
+    pub(crate) fn new(in_order: bool, fanout: usize) -> Self {
+        Self {
+            truth: Truth::new(fanout),
+            messages: Vec::new(),
+            by_id: BTreeMap::new(),
+            in_order,
+            logs: BTreeMap::new(),
+            written: Vec::new(),
+            revoked: BTreeSet::new(),
+            devices: BTreeMap::new(),
+        }
     }
 
     /// Whether a device's revocation is durable; the server may not have been told yet.
@@ -86,40 +104,21 @@ impl Ledger {
     }
 
     /// The server's disk was written. Nothing of it may be seen before [`synced`](Self::synced).
-    pub(crate) fn wrote(&mut self, txn: &Txn, outcome: &Outcome) {
-        self.written.push((txn.clone(), outcome.clone()));
+    pub(crate) fn wrote(&mut self, txn: &Txn, answer: &Answer) {
+        if !matches!(txn, Txn::LookupDevice { .. } | Txn::Devices { .. } | Txn::GroupsOf { .. }) {
+            self.written.push((txn.clone(), answer.clone()));
+        }
     }
 
     /// What was written is durable.
     pub(crate) fn synced(&mut self) -> Check {
-        for (txn, outcome) in std::mem::take(&mut self.written) {
-            match (txn, outcome) {
-                (Txn::Append(append), Outcome::Appended { conv_seq, duplicate: false, .. }) => {
+        for (txn, answer) in std::mem::take(&mut self.written) {
+            self.truth.judge(&txn, &answer)?;
+            match (txn, answer) {
+                (Txn::Append(append), Ok(Outcome::Appended { conv_seq, duplicate: false, .. })) => {
                     self.stored(&append, conv_seq)?;
                 }
-                (Txn::Delivered { watermarks, .. }, Outcome::Delivered { receipts }) => {
-                    for placed in receipts {
-                        let conversation = ConversationId::from_slice(&placed.receipt.conversation)
-                            .ok_or("a receipt without a conversation")?;
-                        let seq = placed.receipt.delivered_seq;
-                        if !watermarks
-                            .iter()
-                            .any(|w| w.conversation == conversation && seq <= w.delivered.max(w.read))
-                        {
-                            return Err(format!(
-                                "a receipt for {seq} of {conversation}, which nobody claimed"
-                            ));
-                        }
-                        let mark = self.marks.entry((conversation, Uin(placed.receipt.member))).or_default();
-                        // One that says more of what was read may say the same of what was delivered.
-                        let same = placed.receipt.delivered_seq == *mark && placed.receipt.read_seq != 0;
-                        if placed.receipt.delivered_seq <= *mark && !same {
-                            return Err(format!("the watermark of {conversation} did not rise"));
-                        }
-                        *mark = placed.receipt.delivered_seq;
-                    }
-                }
-                (Txn::RevokeDevice { device_id, .. }, Outcome::Revoked { .. }) => {
+                (Txn::RevokeDevice { device_id, .. }, Ok(Outcome::Revoked { .. })) => {
                     self.revoked.insert(device_id);
                 }
                 _ => {}
@@ -137,8 +136,8 @@ impl Ledger {
     pub(crate) fn count_written(&self) -> usize {
         self.written
             .iter()
-            .filter(|(txn, outcome)| {
-                matches!((txn, outcome), (Txn::Append(_), Outcome::Appended { duplicate: false, .. }))
+            .filter(|(txn, answer)| {
+                matches!((txn, answer), (Txn::Append(_), Ok(Outcome::Appended { duplicate: false, .. })))
             })
             .count()
     }
@@ -240,8 +239,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// A device was shown a message. Returns its number.
-    pub(crate) fn shown(&mut self, inbound: &Inbound) -> Check<usize> {
+    /// A device of an account was shown a message. Returns its number.
+    pub(crate) fn shown(&mut self, to: Uin, inbound: &Inbound) -> Check<usize> {
         let shown = &inbound.message;
         let place = shown.conv_seq.checked_sub(1).ok_or("conv_seq 0")? as usize;
         let index =
@@ -250,8 +249,15 @@ impl Ledger {
             })?;
         let message = &self.messages[index];
         let sender = DeviceId::from_slice(&shown.sender_device).and_then(|id| self.devices.get(&id));
+        if let Some(group) = inbound.conversation.group()
+            && !self.truth.groups.was_member(group, to, shown.conv_seq)
+        {
+            return Err(format!("{to} was shown {} of group {group}, and was no member then", shown.conv_seq));
+        }
+        // What was on its way when it was taken back still has its body.
+        let erased = shown.recalled_seq != 0 && shown.body.is_empty();
         let same = message.id.0[..] == shown.client_msg_id[..]
-            && message.body == shown.body
+            && (erased || message.body == shown.body)
             && inbound.conversation.0[..] == shown.conversation[..]
             && sender == Some(&(message.device, Uin(shown.sender)));
         if same { Ok(index) } else { Err(format!("message {index} was shown as something else")) }

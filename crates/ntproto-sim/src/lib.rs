@@ -23,15 +23,19 @@
 //! | `server`, `device`, `raw` | the processes: the server, devices, strangers |
 //! | `disk`, `app` | what stands below and above a client |
 //! | `machine`, `counted` | what runs on a device; that each connection ends once |
-//! | `ledger` | what really happened, and what follows from it |
+//! | `ledger`, `rest` | what really happened, and what follows from it |
+//! | `truth` | the rules of the specification once more: what must come of each transaction |
+//! | `acts`, `deed`, `watch`, `view` | what users do, and what their devices know |
 //! | `crypto` | fast primitives, and the watch over keys and nonces |
 //! | `plant` | (feature `planted`) bugs that the simulator must find |
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod acts;
 mod app;
 mod counted;
 mod crypto;
+mod deed;
 mod device;
 mod disk;
 mod draw;
@@ -44,6 +48,7 @@ mod net;
 pub mod plant;
 mod quic;
 mod raw;
+mod rest;
 mod run;
 mod scenario;
 mod schedule;
@@ -52,9 +57,13 @@ mod server;
 mod stats;
 mod strike;
 mod trace;
+mod truth;
+mod view;
+mod watch;
 mod world;
 
 pub use crypto::Stub;
 pub use fault::{Fault, FaultSet, Plan};
 pub use run::{Options, Run, Simulator, Violation};
+pub use deed::{Deed, Deeds};
 pub use stats::{Stats, Table};

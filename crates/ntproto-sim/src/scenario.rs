@@ -13,9 +13,17 @@ const ON: u64 = 40;
 /// Chance in percent that a seed uses the real primitives.
 const REAL_CRYPTO: u64 = 10;
 /// Messages of a seed at least.
-pub(crate) const MIN_MESSAGES: u64 = 110;
+pub(crate) const MIN_MESSAGES: u64 = 120;
 /// Messages of a seed at most.
 const MAX_MESSAGES: u64 = 200;
+/// Acts of a seed at least.
+const MIN_ACTS: u64 = 70;
+/// Acts of a seed at most.
+const MAX_ACTS: u64 = 130;
+/// Chance in percent that groups of a few are large already.
+const LARGE_GROUPS: u64 = 30;
+/// Chance in percent that a device is soon too far behind.
+const SHORT_LAG: u64 = 12;
 /// How long everything must be at rest after the faults end.
 pub(crate) const HEAL_WITHIN: Duration = Duration::from_secs(90);
 
@@ -44,6 +52,14 @@ pub(crate) struct Scenario {
     pub(crate) max_body: u64,
     /// Of a hundred datagrams so many are lost.
     pub(crate) loss: u64,
+    /// What users do beside sending messages.
+    pub(crate) acts: usize,
+    /// The largest group whose members all get a pointer, where it is not the usual one.
+    pub(crate) fanout: Option<u32>,
+    /// Messages of a large group that get a pointer when they are asked for, where they are not the usual ones.
+    pub(crate) pull: Option<u64>,
+    /// A cursor further behind starts anew, where it is not the usual distance.
+    pub(crate) max_lag: Option<u64>,
 }
 
 impl Scenario {
@@ -58,6 +74,8 @@ impl Scenario {
             if on { set.with(*fault) } else { set }
         });
         let on = |fault| faults.contains(fault);
+        // What came with people and groups has dice of its own, too.
+        let mut p = rng(seed, "people");
         let users = match r.below(10) {
             0..=3 => 2,
             4..=7 => r.between(3, 5),
@@ -82,6 +100,10 @@ impl Scenario {
             disk: (r.between(20, 500), r.skewed(100, 30_000)),
             max_body: *r.pick(&[16, 64, 256, 1_024, 4_096]),
             loss: r.between(1, 30),
+            acts: p.between(MIN_ACTS, MAX_ACTS) as usize,
+            fanout: p.chance(LARGE_GROUPS).then(|| p.between(1, 3) as u32),
+            pull: p.chance(50).then(|| p.between(1, 12)),
+            max_lag: p.chance(SHORT_LAG).then(|| p.between(5, 60)),
             faults,
         }
     }

@@ -93,12 +93,11 @@ impl ServerDisk {
                     batch.into_iter().partition(|job| job.deadline.is_some_and(|at| now > at));
                 let txns: Vec<Txn> = batch.iter().map(|job| job.txn.clone()).collect();
                 let results = self.write(&txns);
-                for (txn, result) in txns.iter().zip(&results) {
-                    if let Ok(outcome) = result
-                        && !txn.is_read()
-                    {
-                        ledger.wrote(txn, outcome);
-                    }
+                txns.iter().zip(&results).for_each(|(txn, result)| ledger.wrote(txn, result));
+                let refused = |result: &Result<Outcome, StoreError>| result.as_ref().is_err_and(|why| why.is_refusal());
+                let idle = |(txn, result): (&Txn, &_)| refused(result) || (txn.is_read() && Result::is_ok(result));
+                if self.store.is_dirty() && txns.iter().zip(&results).all(idle) {
+                    return Err(format!("what was refused changed something: {txns:?}"));
                 }
                 let mut answers: Vec<Answer> = batch.into_iter().zip(results).collect();
                 answers.extend(late.into_iter().map(|job| (job, Err(StoreError::Expired))));

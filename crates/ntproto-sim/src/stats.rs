@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::deed::Deeds;
 use crate::fault::{Fault, FaultSet, Plan};
 
 /// Numbers of one run.
@@ -50,6 +51,10 @@ pub struct Stats {
     pub client_crashes: u64,
     /// Those between write and fsync.
     pub client_crashes_between: u64,
+    /// Messages too old for the inbox of a large group, or for a device that was away: recorded gaps.
+    pub gaps: u64,
+    /// What users did.
+    pub deeds: Deeds,
     /// Virtual time.
     pub virtual_ms: u64,
     /// From the end of the faults until all was at rest.
@@ -100,6 +105,8 @@ impl Table {
         sum.messages_between += stats.messages_between;
         sum.client_crashes += stats.client_crashes;
         sum.client_crashes_between += stats.client_crashes_between;
+        sum.gaps += stats.gaps;
+        sum.deeds.merge(&stats.deeds);
         sum.virtual_ms += stats.virtual_ms;
     }
 
@@ -146,6 +153,8 @@ impl Table {
         sum.messages_between += other.messages_between;
         sum.client_crashes += other.client_crashes;
         sum.client_crashes_between += other.client_crashes_between;
+        sum.gaps += other.gaps;
+        sum.deeds.merge(&other.deeds);
         sum.virtual_ms += other.virtual_ms;
     }
 
@@ -177,7 +186,8 @@ impl Table {
             let n = self.fired.get(*fault as usize).copied().unwrap_or(0);
             text += &format!("{fault:<15} {n:>6} {:>6.1}%\n", n as f64 * 100.0 / self.runs.max(1) as f64);
         }
-        text + &self.summary(took)
+        text += "\nwhat users did        in all  a seed\n";
+        text + &self.sum.deeds.show(self.runs) + &self.summary(took)
     }
 
     fn summary(&self, took: Duration) -> String {
@@ -190,6 +200,7 @@ impl Table {
              device power cuts: {}, of them {} between write and fsync\n\
              connections: {}, granted to early data: {}, frames sealed: {}, altered: {}; datagrams: {}, lost: {}\n\
              over TCP: {} connections, {} sessions by handshake B; moved to TCP: {}, to QUIC: {}\n\
+             gaps recorded: {}\n\
              virtual time: {:.1} h; slowest rest after the faults: {:.1} s; {:.0} events a seed\n",
             self.runs,
             self.runs as f64 / took.as_secs_f64().max(1e-9),
@@ -214,6 +225,7 @@ impl Table {
             sum.certified,
             sum.moves_to_tcp,
             sum.moves_to_quic,
+            sum.gaps,
             sum.virtual_ms as f64 / 3_600_000.0,
             self.slowest_heal_ms as f64 / 1000.0,
             each(sum.events),

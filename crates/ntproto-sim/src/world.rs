@@ -32,6 +32,8 @@ pub(crate) const MAX_OUTPUTS: usize = 200_000;
 const MAX_EVENTS: u64 = 5_000_000;
 /// Frames that may be altered in a run.
 const MAX_FLIPS: u64 = 8;
+/// How often an act is put off because its device can't do it now.
+const PATIENCE: u32 = 6;
 /// How long an invitation lasts: longer than any run, with clocks a day off.
 const INVITATION_MS: u64 = 400 * 24 * 3600 * 1000;
 
@@ -53,6 +55,10 @@ pub(crate) enum Ev {
     DeviceHasRoom { d: usize },
     AppSend { d: usize },
     AppCommit { d: usize, boot: u32 },
+    AppAct { d: usize, left: u32 },
+    LastActs { d: usize },
+    WatchAgain { d: usize, boot: u32 },
+    ListAgain { d: usize },
     ServerStart,
     ServerCrash { boot: u32 },
     ServerTimer { boot: u32 },
@@ -76,6 +82,8 @@ pub(crate) struct World {
     pub(crate) schedule: Schedule<Ev>,
     pub(crate) rng: Rng,
     pub(crate) net_rng: Rng,
+    /// Draws what users do beside sending.
+    pub(crate) acts: Rng,
     pub(crate) conns: Vec<Conn>,
     /// The network, where it carries datagrams.
     pub(crate) quic: Option<Link>,
@@ -95,6 +103,8 @@ pub(crate) struct World {
     pub(crate) flips_left: u64,
     /// Messages the applications have not handed over.
     pub(crate) unsent: usize,
+    /// Devices that have not done their last acts.
+    pub(crate) last_due: usize,
     /// Devices somebody asked to revoke.
     pub(crate) condemned: Vec<bool>,
     /// Devices whose revocation was answered.
@@ -126,6 +136,7 @@ impl World {
         let hub_config = HubConfig {
             open_registration: scenario.open_registration,
             ticket_lifetime: scenario.ticket_lifetime,
+            max_lag: scenario.max_lag.unwrap_or(HubConfig::default().max_lag),
             ..HubConfig::default()
         };
         Self {
@@ -133,13 +144,14 @@ impl World {
             provider,
             schedule: Schedule::new(),
             net_rng: crate::draw::rng(seed, "net"),
+            acts: crate::draw::rng(seed, "acts"),
             rng,
             conns: Vec::new(),
             quic,
             wires,
             raws: Vec::new(),
             server,
-            ledger: Ledger::new(scenario.keeps_order()),
+            ledger: Ledger::new(scenario.keeps_order(), scenario.fanout.map_or(500, |n| n as usize)),
             counted: Counted::default(),
             let_in: BTreeSet::new(),
             trace,
@@ -148,6 +160,7 @@ impl World {
             healed: false,
             flips_left: MAX_FLIPS,
             unsent: scenario.messages,
+            last_due: 0,
             condemned: vec![false; devices.len()],
             revoked: vec![false; devices.len()],
             hub_config,
@@ -228,6 +241,11 @@ impl World {
             let d = self.rng.below(self.devices.len() as u64) as usize;
             self.schedule.at(at, Ev::AppSend { d });
         }
+        for _ in 0..self.scenario.acts {
+            let at = Time(self.acts.between(1_000_000, self.scenario.heal.0));
+            let d = self.acts.below(self.devices.len() as u64) as usize;
+            self.schedule.at(at, Ev::AppAct { d, left: PATIENCE });
+        }
         self.schedule.at(self.scenario.heal, Ev::Heal);
         Ok(())
     }
@@ -267,6 +285,10 @@ impl World {
             | Ev::Resolved { d, .. }
             | Ev::DeviceDisk { d, .. }
             | Ev::AppSend { d }
+            | Ev::AppAct { d, .. }
+            | Ev::LastActs { d }
+            | Ev::WatchAgain { d, .. }
+            | Ev::ListAgain { d }
             | Ev::AppCommit { d, .. } => Some(self.devices[d].frozen_until),
             _ => None,
         }
@@ -302,6 +324,10 @@ impl World {
             }
             Ev::AppSend { d } => self.app_send(d),
             Ev::AppCommit { d, boot } => self.app_commit(d, boot),
+            Ev::AppAct { d, left } => self.app_act(d, left),
+            Ev::LastActs { d } => self.last_acts(d),
+            Ev::WatchAgain { d, boot } => self.watch_again(d, boot),
+            Ev::ListAgain { d } => self.list(d),
             Ev::ServerStart => self.start_server(),
             Ev::ServerCrash { boot } if self.server.boots == boot => self.crash_server(None),
             Ev::ServerCrash { .. } => Ok(()),

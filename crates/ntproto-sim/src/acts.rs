@@ -1,0 +1,702 @@
+//! What users do beside sending messages: people, groups, presence, marks, edits. Mostly what they may, now and then
+//! what they may not.
+
+use bytes::Bytes;
+use ntproto_core::client::{Command, Failure, Misuse, SendAction, Target};
+use ntproto_core::code::ErrorCode;
+use ntproto_core::ids::{ClientMsgId, ConversationId, GroupId, Uin};
+use ntproto_core::model::permission::Permissions;
+use ntproto_core::wire::packet::PacketId;
+use ntproto_proto::v2;
+use prost::Message;
+
+use crate::draw::Draw;
+use crate::ledger::{Check, Told};
+use crate::deed::Deed;
+use crate::truth::State;
+use crate::watch::Asks;
+use crate::world::{Ev, World};
+
+/// What an application asked, for when it is answered.
+#[derive(Clone, Debug)]
+pub(crate) enum Question {
+    /// Whatever the answer is: the store was right to give it.
+    Any,
+    /// It must be refused, with one of these.
+    Refused(&'static [ErrorCode]),
+    /// A presence write.
+    Presence,
+    /// To hear of these, and how often the sight of each was lost before.
+    Watch(Vec<(Uin, u64)>),
+    /// A page of a group's members.
+    Page(u64, u32),
+    /// Changes of a group.
+    Changes(u64),
+    /// All friends, for want of a part of the inbox.
+    Friends,
+    /// All groups, for the same reason.
+    Groups,
+    /// A page after a cursor that can't be.
+    FutureCursor,
+}
+
+/// What any request may be answered when much goes wrong.
+const ALWAYS: [ErrorCode; 4] =
+    [ErrorCode::RetryAfter, ErrorCode::Unavailable, ErrorCode::DeadlineExceeded, ErrorCode::Revoked];
+
+/// What nobody may be called.
+const BAD_NAMES: [&str; 6] =
+    ["", "a\u{202E}b", "a\nb", "\u{7}bell", "x\u{2066}y", "z\u{2028}"];
+/// What anybody may be called.
+const NAMES: [&str; 6] = ["Ada", " Zoë ", "ノア", "d'Arc", "O-1", "a b"];
+
+impl World {
+    /// A user does something, or tries again later.
+    pub(crate) fn app_act(&mut self, d: usize, left: u32) -> Check {
+        let now = self.schedule.now();
+        if self.devices[d].dead {
+            return Ok(());
+        }
+        let ready = self.devices[d].process.as_ref().is_some_and(|p| p.online && p.caught_up && !p.stopped);
+        let (true, Some((me, _))) = (ready, self.devices[d].identity) else {
+            if left > 0 && !self.healed {
+                self.schedule.at(now.plus_ms(1_500), Ev::AppAct { d, left: left - 1 });
+            }
+            return Ok(());
+        };
+        match self.acts.below(100) {
+            0..=22 => self.act_of_people(d, me),
+            23..=49 => self.act_of_groups(d, me),
+            50..=65 => self.act_of_messages(d, me),
+            66..=80 => self.act_of_presence(d, me),
+            81..=88 => self.act_of_reading(d, me),
+            _ => self.act_of_malice(d, me),
+        }
+    }
+
+    /// Asks the server something.
+    pub(crate) fn ask(&mut self, d: usize, deed: Deed, packet: PacketId, body: &impl Message, q: Question) -> Check {
+        self.stats.deeds.count(deed);
+        self.ask_bytes(d, packet, body.encode_to_vec().into(), q)
+    }
+
+    pub(crate) fn ask_bytes(&mut self, d: usize, packet: PacketId, body: Bytes, question: Question) -> Check {
+        self.trace.add("ask", &[d as u64, u64::from(packet.0)], &body);
+        match self.call_device(d, Command::Request { packet, body, deadline: None }) {
+            Ok(request) => {
+                if let Some(process) = &mut self.devices[d].process {
+                    process.asked.insert(request, question);
+                }
+                self.drain_device(d)
+            }
+            Err(Misuse::State | Misuse::TooManyRequests) => Ok(()),
+            Err(e) => Err(format!("device {d} can't ask: {e}")),
+        }
+    }
+
+    /// Some other account.
+    fn somebody(&mut self, d: usize) -> Option<Uin> {
+        let peers = self.peers(d);
+        (!peers.is_empty()).then(|| *self.acts.pick(&peers))
+    }
+
+    fn name(&mut self) -> String {
+        (*self.acts.pick(&NAMES)).into()
+    }
+
+    fn act_of_people(&mut self, d: usize, me: Uin) -> Check {
+        let Some(other) = self.somebody(d) else { return Ok(()) };
+        let uin = other.0;
+        let truth = &self.ledger.truth.people;
+        // Mostly what moves the two on.
+        let state = truth.state(me, other);
+        let blocked = truth.blocks(me, other);
+        let both = truth.blocks(other, me);
+        match (self.acts.below(100), state) {
+            (0..=49, State::Nothing) | (50..=55, _) => {
+                let r = v2::FriendRequestRequest { uin, message: self.name() };
+                self.ask(d, Deed::Friend, PacketId::FRIEND_REQUEST, &r, Question::Any)
+            }
+            (0..=49, State::Wanted) | (56..=58, _) => {
+                let r = v2::FriendAnswerRequest { uin, accept: self.acts.chance(80) };
+                self.ask(d, Deed::Friend, PacketId::FRIEND_ANSWER, &r, Question::Any)
+            }
+            (0..=9, State::Friend) | (59..=61, _) => {
+                let r = v2::FriendDeleteRequest { uin };
+                self.ask(d, Deed::Friend, PacketId::FRIEND_DELETE, &r, Question::Any)
+            }
+            (62..=72, _) | (10..=20, State::Friend) => {
+                // Never both: somebody must be left to write.
+                let block = !blocked && !both && self.acts.chance(60);
+                let r = v2::FriendUpdateRequest { uin, blocked: Some(block), ..Default::default() };
+                self.ask(d, Deed::Block, PacketId::FRIEND_UPDATE, &r, Question::Any)
+            }
+            (73..=80, _) => {
+                let remark = Some(self.name());
+                let extra = self.acts.chance(50).then(|| r#"{"n":18446744073709551615}"#.to_owned());
+                let r = v2::FriendUpdateRequest { uin, remark, extra, blocked: None };
+                self.ask(d, Deed::Friend, PacketId::FRIEND_UPDATE, &r, Question::Any)
+            }
+            (81..=84, _) => {
+                let r = v2::ProfilesRequest { uins: vec![me.0, uin, 77] };
+                self.ask(d, Deed::Read, PacketId::PROFILES, &r, Question::Any)
+            }
+            _ => {
+                let r = v2::ProfileSetRequest {
+                    nick: self.name(),
+                    bio: if self.acts.chance(30) { "two\nlines".into() } else { String::new() },
+                    extra: if self.acts.chance(30) { r#"{ "k" : 1.0 }"#.into() } else { String::new() },
+                    ..Default::default()
+                };
+                self.ask(d, Deed::Profile, PacketId::PROFILE_SET, &r, Question::Any)
+            }
+        }
+    }
+
+    /// A group of the account, if it has any.
+    fn some_group(&mut self, me: Uin) -> Option<u64> {
+        let own: Vec<u64> = self.ledger.truth.groups.with(me).map(|(id, _)| *id).collect();
+        (!own.is_empty()).then(|| *self.acts.pick(&own))
+    }
+
+    fn create_group(&mut self, d: usize) -> Check {
+        let mut members: Vec<u64> = self.peers(d).iter().map(|uin| uin.0).collect();
+        let all = self.acts.chance(60);
+        members.retain(|_| all || self.acts.chance(60));
+        let r = v2::GroupCreateRequest {
+            name: self.name(),
+            members,
+            join: i32::from(self.acts.chance(40)),
+            extra: String::new(),
+            request: Bytes::copy_from_slice(&self.acts.array::<16>()),
+        };
+        // Whoever does not hear the answer asks again.
+        if self.acts.chance(20) {
+            self.ask(d, Deed::Group, PacketId::GROUP_CREATE, &r, Question::Any)?;
+        }
+        self.ask(d, Deed::Group, PacketId::GROUP_CREATE, &r, Question::Any)
+    }
+
+    fn act_of_groups(&mut self, d: usize, me: Uin) -> Check {
+        let any = Question::Any;
+        let Some(group) = self.some_group(me).filter(|_| !self.acts.chance(12)) else {
+            let open: Vec<u64> = self.ledger.truth.groups.all.keys().copied().collect();
+            if !open.is_empty() && self.acts.chance(60) {
+                let r = v2::GroupRequest { group: *self.acts.pick(&open) };
+                return self.ask(d, Deed::Join, PacketId::GROUP_JOIN, &r, any);
+            }
+            return if open.len() < 4 { self.create_group(d) } else { Ok(()) };
+        };
+        let Some(other) = self.somebody(d) else { return Ok(()) };
+        let uin = other.0;
+        match self.acts.below(100) {
+            0..=14 => {
+                let r = v2::GroupInviteRequest { group, uins: vec![uin, me.0] };
+                self.ask(d, Deed::Join, PacketId::GROUP_INVITE, &r, any)
+            }
+            15..=24 => self.ask(d, Deed::Leave, PacketId::GROUP_LEAVE, &v2::GroupRequest { group }, any),
+            25..=31 => {
+                let r = v2::GroupRemoveRequest { group, uin };
+                self.ask(d, Deed::Leave, PacketId::GROUP_REMOVE, &r, any)
+            }
+            32..=43 => {
+                let r = v2::GroupRoleRequest { group, uin, role: self.acts.below(3) as i32 };
+                self.ask(d, Deed::Role, PacketId::GROUP_ROLE, &r, any)
+            }
+            44..=53 => {
+                let until = self.server_ms() + self.acts.skewed(1_000, 60_000);
+                let r = v2::GroupMuteRequest { group, uin, until_ms: if self.acts.chance(30) { 0 } else { until } };
+                self.ask(d, Deed::Mute, PacketId::GROUP_MUTE, &r, any)
+            }
+            54..=71 => self.update_group(d, group),
+            72..=73 => self.ask(d, Deed::Dissolve, PacketId::GROUP_DISSOLVE, &v2::GroupRequest { group }, any),
+            74..=85 => self.watch_group(d, group),
+            86..=90 => {
+                let r = v2::GroupGetRequest { groups: vec![group, 1, 999] };
+                self.ask(d, Deed::Read, PacketId::GROUP_GET, &r, any)
+            }
+            91..=94 => {
+                let r = v2::GroupsRequest { after: self.acts.below(2), limit: self.acts.between(1, 3) as u32 };
+                self.ask(d, Deed::Read, PacketId::GROUPS, &r, any)
+            }
+            _ => {
+                let r = v2::GroupChangesRequest { group, since: self.acts.below(6), limit: self.acts.between(1, 9) as u32 };
+                self.ask(d, Deed::Read, PacketId::GROUP_CHANGES, &r, any)
+            }
+        }
+    }
+
+    fn update_group(&mut self, d: usize, group: u64) -> Check {
+        let mut r = v2::GroupUpdateRequest { group, ..Default::default() };
+        match self.acts.below(6) {
+            0 => r.name = Some(self.name()),
+            1 => r.notice = Some("a notice\nof two lines".into()),
+            2 => r.join = Some(self.acts.below(2) as i32),
+            // Not for long: somebody must be left to write.
+            3 => r.muted = Some(self.acts.chance(25)),
+            4 => {
+                let mut mask = Permissions::SEND | Permissions::INVITE;
+                if self.acts.chance(50) {
+                    mask = mask | Permissions::EDIT_PROFILE | Permissions::MENTION_ALL;
+                }
+                r.permissions = Some(mask.to_wire());
+            }
+            _ => r.nick = Some(self.name()),
+        }
+        self.ask(d, Deed::Update, PacketId::GROUP_UPDATE, &r, Question::Any)
+    }
+
+    /// Server time, roughly: what a client knows of it.
+    fn server_ms(&self) -> u64 {
+        let time = self.schedule.now();
+        self.server.process.as_ref().map_or(0, |p| p.core.hub().server_time(p.clock.now(time)).0)
+    }
+
+    fn act_of_messages(&mut self, d: usize, me: Uin) -> Check {
+        match self.acts.below(100) {
+            0..=37 => self.change_message(d),
+            38..=69 => self.mark_read(d),
+            70..=84 => {
+                let Some(conversation) = self.some_conversation(d, me) else { return Ok(()) };
+                let active = self.acts.chance(70);
+                let r = v2::TypingRequest { conversation: id(conversation), active };
+                self.ask(d, Deed::Typing, PacketId::TYPING, &r, Question::Any)
+            }
+            _ => {
+                // The same id, another body.
+                let told = |m: &&crate::ledger::Message| m.device == d && m.told == Told::Sent;
+                let Some(message) = self.ledger.messages.iter().rev().find(told) else { return Ok(()) };
+                let r = v2::SendRequest {
+                    conversation: id(message.conversation),
+                    client_msg_id: Bytes::copy_from_slice(&message.id.0),
+                    body: Bytes::from_static(b"something else entirely"),
+                    ..Default::default()
+                };
+                const CODES: &[ErrorCode] = &[ErrorCode::Conflict];
+                self.ask(d, Deed::Hostile, PacketId::SEND, &r, Question::Refused(CODES))
+            }
+        }
+    }
+
+    /// A conversation of the account.
+    pub(crate) fn some_conversation(&mut self, d: usize, me: Uin) -> Option<ConversationId> {
+        if self.acts.chance(50)
+            && let Some(group) = self.some_group(me)
+        {
+            return Some(ConversationId::of_group(GroupId(group)));
+        }
+        Some(ConversationId::direct(me, self.somebody(d)?))
+    }
+
+    /// Edits a message or takes it back: one's own mostly, acknowledged or not.
+    fn change_message(&mut self, d: usize) -> Check {
+        let strange = self.acts.chance(15);
+        let fits = |m: &&crate::ledger::Message| (m.device == d) != strange && m.told != Told::Failed;
+        let mut some: Vec<_> = self.ledger.messages.iter().rev().filter(fits).take(6).collect();
+        let me = self.devices[d].identity.map(|(uin, _)| uin);
+        let may = |c: ConversationId| {
+            c.group().is_some() || c.members().is_some_and(|(a, b)| Some(a) == me || Some(b) == me)
+        };
+        some.retain(|m| may(m.conversation));
+        if some.is_empty() {
+            return Ok(());
+        }
+        let message = self.acts.pick(&some);
+        let (conversation, msg_id, stored) = (message.conversation, message.id, message.stored());
+        let target = match stored {
+            Some(seq) if strange || self.acts.chance(50) => Target::Number(seq),
+            _ if strange => Target::Number(self.acts.between(1, 400)),
+            _ => Target::Id(msg_id),
+        };
+        if self.acts.chance(40) {
+            self.stats.deeds.count(Deed::Recall);
+            return self.put(d, conversation, Bytes::new(), SendAction::Recall(target));
+        }
+        self.stats.deeds.count(Deed::Edit);
+        let fill = self.acts.array::<16>();
+        self.put(d, conversation, Bytes::copy_from_slice(&fill), SendAction::Edit(target))
+    }
+
+    /// Hands a message over that is not one of those which must be sent.
+    fn put(&mut self, d: usize, conversation: ConversationId, body: Bytes, action: SendAction) -> Check {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&(self.ledger.messages.len() as u64).to_be_bytes());
+        id[8..].copy_from_slice(&self.acts.array::<8>());
+        let id = ClientMsgId(id);
+        let command = Command::Send {
+            conversation,
+            client_msg_id: Some(id),
+            body: body.clone(),
+            deadline: None,
+            action,
+        };
+        match self.call_device(d, command) {
+            Ok(_) => {
+                self.trace.add("change", &[d as u64, self.ledger.messages.len() as u64], &[]);
+                self.ledger.send(d, conversation, id, body);
+                self.drain_device(d)
+            }
+            Err(Misuse::State | Misuse::OutboxFull | Misuse::NotMember) => Ok(()),
+            Err(e) => Err(format!("device {d} can't change a message: {e}")),
+        }
+    }
+
+    fn mark_read(&mut self, d: usize) -> Check {
+        let conversations: Vec<ConversationId> = self.devices[d].app.conversations().collect();
+        if conversations.is_empty() {
+            return Ok(());
+        }
+        let conversation = *self.acts.pick(&conversations);
+        let shown = self.devices[d].app.shown(conversation);
+        let back = self.acts.below(3) as usize;
+        let Some(seq) = shown.iter().rev().nth(back).or(shown.last()).copied() else { return Ok(()) };
+        self.stats.deeds.count(Deed::ReadMark);
+        match self.call_device(d, Command::Read { conversation, seq }) {
+            Ok(_) | Err(Misuse::State) => self.drain_device(d),
+            Err(e) => Err(format!("device {d} can't read: {e}")),
+        }
+    }
+
+    fn act_of_presence(&mut self, d: usize, me: Uin) -> Check {
+        if self.acts.chance(35) {
+            return self.subscribe(d, me);
+        }
+        let status = *self.acts.pick(&[1, 1, 1, 2, 2, 0]);
+        self.set_presence(d, status)
+    }
+
+    /// A compare-and-swap with the version that this device knows.
+    pub(crate) fn set_presence(&mut self, d: usize, status: i32) -> Check {
+        let version = self.devices[d].presence_version;
+        let r = v2::PresenceSetRequest { status, version };
+        self.ask(d, Deed::Presence, PacketId::PRESENCE_SET, &r, Question::Presence)
+    }
+
+    /// Wants to hear of all friends.
+    pub(crate) fn subscribe(&mut self, d: usize, me: Uin) -> Check {
+        let people = &self.ledger.truth.people;
+        let friends: Vec<Uin> =
+            people.records(me).filter(|(other, _)| people.sees(me, *other)).map(|(other, _)| other).collect();
+        if friends.is_empty() {
+            return Ok(());
+        }
+        let lost = friends.iter().map(|other| (*other, people.sights_lost(me, *other))).collect();
+        let r = v2::PresenceSubscribeRequest { add: friends.iter().map(|uin| uin.0).collect(), remove: vec![] };
+        self.ask(d, Deed::Subscribe, PacketId::PRESENCE_SUBSCRIBE, &r, Question::Watch(lost))
+    }
+
+    /// Wants to know a group's members from now on.
+    pub(crate) fn watch_group(&mut self, d: usize, group: u64) -> Check {
+        let Some(process) = &mut self.devices[d].process else { return Ok(()) };
+        let (watched, asks) = crate::watch::Watched::new(group);
+        process.watched = Some(watched);
+        self.stats.deeds.count(Deed::Watch);
+        self.ask_all(d, group, asks)
+    }
+
+    pub(crate) fn ask_all(&mut self, d: usize, group: u64, asks: Asks) -> Check {
+        for (packet, body) in asks {
+            let question = match packet {
+                PacketId::GROUP_CHANGES => Question::Changes(group),
+                _ => {
+                    let page = v2::GroupMembersRequest::decode(body.clone()).map_or(0, |r| r.page);
+                    Question::Page(group, page)
+                }
+            };
+            self.ask_bytes(d, packet, body, question)?;
+        }
+        Ok(())
+    }
+
+    fn act_of_reading(&mut self, d: usize, me: Uin) -> Check {
+        let Some(conversation) = self.some_conversation(d, me) else { return Ok(()) };
+        let any = Question::Any;
+        match self.acts.below(10) {
+            0..=4 => {
+                let head = self.ledger.truth.logs.head(conversation);
+                let r = v2::HistoryRequest {
+                    conversation: id(conversation),
+                    before_seq: if self.acts.chance(50) { self.acts.below(head + 2) } else { 0 },
+                    after_seq: if self.acts.chance(30) { self.acts.below(head + 1) } else { 0 },
+                    since_ms: if self.acts.chance(20) { self.server_ms().saturating_sub(20_000) } else { 0 },
+                    until_ms: if self.acts.chance(20) { self.server_ms().saturating_sub(5_000) } else { 0 },
+                    limit: self.acts.between(1, 40) as u32,
+                };
+                self.ask(d, Deed::History, PacketId::HISTORY, &r, any)
+            }
+            5..=6 => {
+                let r = v2::SnapshotRequest { after: Bytes::new(), limit: self.acts.between(1, 5) as u32 };
+                self.ask(d, Deed::History, PacketId::SNAPSHOT, &r, any)
+            }
+            7..=8 => {
+                let r = v2::MarksRequest { conversation: id(conversation), after: 0, limit: 10 };
+                self.ask(d, Deed::Read, PacketId::MARKS, &r, any)
+            }
+            _ => {
+                let r = v2::FriendsRequest { after: 0, limit: self.acts.between(1, 4) as u32 };
+                self.ask(d, Deed::Read, PacketId::FRIENDS, &r, any)
+            }
+        }
+    }
+
+    /// What must be refused, and change nothing.
+    fn act_of_malice(&mut self, d: usize, me: Uin) -> Check {
+        use ErrorCode::{BadName, BadRequest, Forbidden, Gone, NotFound, UnknownPacket};
+        let deed = Deed::Hostile;
+        let nobody = 5_000_000 + self.acts.below(1_000);
+        let bad = *self.acts.pick(&BAD_NAMES);
+        let Some(other) = self.somebody(d) else { return Ok(()) };
+        let group = self.some_group(me).unwrap_or(nobody);
+        match self.acts.below(16) {
+            0 => {
+                let r = v2::FriendRequestRequest { uin: nobody, message: String::new() };
+                self.ask(d, deed, PacketId::FRIEND_REQUEST, &r, Question::Refused(&[NotFound]))
+            }
+            1 => {
+                let r = v2::ProfileSetRequest { nick: bad.into(), ..Default::default() };
+                self.ask(d, deed, PacketId::PROFILE_SET, &r, Question::Refused(&[BadName]))
+            }
+            2 => {
+                let r = v2::ProfileSetRequest { nick: "n".repeat(5_000), ..Default::default() };
+                self.ask(d, deed, PacketId::PROFILE_SET, &r, Question::Refused(&[BadName]))
+            }
+            3 => {
+                let request = Bytes::copy_from_slice(&self.acts.array::<16>());
+                let r = v2::GroupCreateRequest { name: bad.into(), request, ..Default::default() };
+                self.ask(d, deed, PacketId::GROUP_CREATE, &r, Question::Refused(&[BadName]))
+            }
+            4 => {
+                let r = v2::GroupRequest { group: nobody };
+                self.ask(d, deed, PacketId::GROUP_JOIN, &r, Question::Refused(&[NotFound]))
+            }
+            5 => {
+                // The owner can't leave; nobody else owns it.
+                let owned = self.ledger.truth.groups.with(me).find(|(_, g)| g.state.owner == me.0);
+                let Some((id, _)) = owned else { return Ok(()) };
+                let r = v2::GroupRequest { group: *id };
+                // On another device it may be handed over meanwhile: the store is judged, not the answer.
+                self.ask(d, deed, PacketId::GROUP_LEAVE, &r, Question::Any)
+            }
+            6 => {
+                let r = v2::GroupRoleRequest { group, uin: me.0, role: 2 };
+                self.ask(d, deed, PacketId::GROUP_ROLE, &r, Question::Refused(&[Forbidden, NotFound, Gone]))
+            }
+            7 => {
+                let r = v2::GroupRemoveRequest { group, uin: nobody };
+                self.ask(d, deed, PacketId::GROUP_REMOVE, &r, Question::Refused(&[Forbidden, NotFound, Gone]))
+            }
+            8 => {
+                // A conversation of others, of nobody, and of a group that is not theirs.
+                let conversation = match self.acts.below(3) {
+                    0 => ConversationId::direct(other, Uin(nobody)),
+                    1 => ConversationId::of_group(GroupId(nobody)),
+                    _ => ConversationId([0; 16]),
+                };
+                let r = v2::HistoryRequest { conversation: id(conversation), limit: 5, ..Default::default() };
+                let codes = &[Forbidden, NotFound, BadRequest];
+                self.ask(d, deed, PacketId::HISTORY, &r, Question::Refused(codes))
+            }
+            9 => {
+                let conversation = ConversationId::direct(other, Uin(nobody));
+                let r = v2::TypingRequest { conversation: id(conversation), active: true };
+                self.ask(d, deed, PacketId::TYPING, &r, Question::Refused(&[Forbidden, NotFound]))
+            }
+            10 => {
+                let r = v2::PresenceSubscribeRequest { add: vec![nobody], remove: vec![] };
+                self.ask(d, deed, PacketId::PRESENCE_SUBSCRIBE, &r, Question::Refused(&[Forbidden, NotFound]))
+            }
+            11 => {
+                // A version that is not the record's; one from the future is as stale.
+                self.stats.deeds.count(deed);
+                self.devices[d].presence_version = self.acts.below(1_000_000);
+                self.set_presence(d, 1)
+            }
+            12 => {
+                let r = v2::AdminRevokeRequest { uin: other.0, device_id: Bytes::from_static(&[1; 16]) };
+                self.ask(d, deed, PacketId::ADMIN_REVOKE, &r, Question::Refused(&[Forbidden]))
+            }
+            13 => {
+                self.stats.deeds.count(deed);
+                let packet = if self.acts.chance(50) { PacketId::FRIEND_REQUEST } else { PacketId::GROUP_UPDATE };
+                let body = Bytes::from_static(&[0xFF, 0xFF, 0xFF]);
+                self.ask_bytes(d, packet, body, Question::Refused(&[BadRequest]))
+            }
+            14 => {
+                self.stats.deeds.count(deed);
+                let question = Question::Refused(&[UnknownPacket]);
+                self.ask_bytes(d, PacketId(0x0799), Bytes::new(), question)
+            }
+            _ if self.scenario.fanout.is_none() => {
+                let epoch = self.saved(d).epoch.map_or(Bytes::new(), |e| Bytes::copy_from_slice(&e));
+                if epoch.is_empty() {
+                    return Ok(());
+                }
+                let r = v2::SyncRequest { epoch, cursor: u64::MAX / 2, limit: 10 };
+                self.ask(d, deed, PacketId::SYNC, &r, Question::FutureCursor)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A question was answered.
+    pub(crate) fn answered(&mut self, d: usize, question: Question, result: Result<Bytes, Failure>) -> Check {
+        let told = match &result {
+            Err(Failure::Refused(Some(code), _)) => Some(*code),
+            _ => None,
+        };
+        match (question, result) {
+            (Question::Refused(codes), Err(Failure::Refused(..))) => {
+                let right = told.is_some_and(|code| codes.contains(&code) || ALWAYS.contains(&code));
+                if right { Ok(()) } else { Err(format!("device {d} was refused with {told:?} instead of {codes:?}")) }
+            }
+            (Question::Refused(codes), Ok(_)) => Err(format!("device {d} was not refused with {codes:?}")),
+            (Question::FutureCursor, Ok(body)) => {
+                let page = v2::SyncResponse::decode(body).map_err(|e| e.to_string())?;
+                if page.too_long && page.next == 0 && page.deltas.is_empty() {
+                    return Ok(());
+                }
+                Err(format!("device {d} came from the future and was answered {page:?}"))
+            }
+            (Question::Presence, Ok(body)) => self.presence_answered(d, body),
+            (Question::Watch(whom), Ok(body)) => {
+                let told = v2::PresenceSubscribeResponse::decode(body).map_err(|e| e.to_string())?;
+                if let Some(process) = &mut self.devices[d].process {
+                    process.watching.extend(whom);
+                }
+                self.presence_told(d, told.states)
+            }
+            (Question::Page(group, page), Ok(body)) => {
+                let told = v2::GroupMembersResponse::decode(body).map_err(|e| e.to_string())?;
+                let asks = self.watched(d, group).map(|w| w.page(page, told)).unwrap_or_default();
+                self.ask_all(d, group, asks)
+            }
+            (Question::Changes(group), Ok(body)) => {
+                let told = v2::GroupChangesResponse::decode(body).map_err(|e| e.to_string())?;
+                let asks = self.watched(d, group).map(|w| w.changes(&told)).transpose()?.unwrap_or_default();
+                self.ask_all(d, group, asks)
+            }
+            (Question::Page(group, _) | Question::Changes(group), Err(_)) => {
+                let over = [ErrorCode::Forbidden, ErrorCode::Gone, ErrorCode::NotFound];
+                let Some(process) = &mut self.devices[d].process else { return Ok(()) };
+                let boot = process.boot;
+                if told.is_some_and(|code| over.contains(&code)) {
+                    process.watched.take_if(|w| w.group == group);
+                } else {
+                    let at = self.schedule.now().plus_ms(700);
+                    self.schedule.at(at, Ev::WatchAgain { d, boot });
+                }
+                Ok(())
+            }
+            (Question::Friends, Ok(body)) => {
+                let told = v2::FriendsResponse::decode(body).map_err(|e| e.to_string())?;
+                self.devices[d].disk.view.listed_friends(told.friends);
+                Ok(())
+            }
+            (Question::Groups, Ok(body)) => {
+                let told = v2::GroupsResponse::decode(body).map_err(|e| e.to_string())?;
+                self.devices[d].disk.view.listed_groups(told.groups);
+                Ok(())
+            }
+            // What could not be had is asked for again, or the device would not know it.
+            (Question::Friends | Question::Groups, Err(_)) => self.list_again(d),
+            _ => Ok(()),
+        }
+    }
+
+    fn watched(&mut self, d: usize, group: u64) -> Option<&mut crate::watch::Watched> {
+        self.devices[d].process.as_mut()?.watched.as_mut().filter(|w| w.group == group)
+    }
+
+    /// It asks anew for what its watched group is.
+    pub(crate) fn watch_again(&mut self, d: usize, boot: u32) -> Check {
+        let Some(process) = self.devices[d].running(boot).filter(|p| p.online && p.caught_up) else {
+            return Ok(());
+        };
+        let Some(watched) = &mut process.watched else { return Ok(()) };
+        let (group, asks) = (watched.group, watched.again());
+        self.ask_all(d, group, asks)
+    }
+
+    /// Friends and groups are listed: part of the inbox was skipped.
+    pub(crate) fn list_again(&mut self, d: usize) -> Check {
+        self.devices[d].disk.view.must_list = true;
+        let at = self.schedule.now().plus_ms(900);
+        self.schedule.at(at, Ev::ListAgain { d });
+        Ok(())
+    }
+
+    pub(crate) fn list(&mut self, d: usize) -> Check {
+        let ready = self.devices[d].process.as_ref().is_some_and(|p| p.online && p.caught_up && !p.stopped);
+        if self.devices[d].dead || !self.devices[d].disk.view.must_list {
+            return Ok(());
+        }
+        if !ready {
+            return self.list_again(d);
+        }
+        let r = v2::FriendsRequest { after: 0, limit: 100 };
+        self.ask(d, Deed::Read, PacketId::FRIENDS, &r, Question::Friends)?;
+        let r = v2::GroupsRequest { after: 0, limit: 100 };
+        self.ask(d, Deed::Read, PacketId::GROUPS, &r, Question::Groups)
+    }
+
+    /// A presence write was answered: who was told that it won did, and who lost knows.
+    fn presence_answered(&mut self, d: usize, body: Bytes) -> Check {
+        let told = v2::PresenceSetResponse::decode(body).map_err(|e| e.to_string())?;
+        let record = told.record.ok_or("no presence record")?;
+        let Some((_, device)) = self.devices[d].identity else { return Ok(()) };
+        self.devices[d].presence_version = record.version;
+        if told.stale {
+            self.stats.deeds.count(Deed::Lost);
+            // It tries again with what it was told, or leaves it.
+            return if self.acts.chance(60) { self.set_presence(d, 1) } else { Ok(()) };
+        }
+        if self.ledger.truth.presence.won(device, record.version) {
+            return Ok(());
+        }
+        Err(format!("device {d} was told that it is in version {}, and is not", record.version))
+    }
+
+    /// Others appear otherwise.
+    pub(crate) fn presence_told(&mut self, d: usize, states: Vec<v2::Presence>) -> Check {
+        let Some(process) = &mut self.devices[d].process else { return Ok(()) };
+        for state in states {
+            let known = process.appear.entry(Uin(state.uin)).or_default();
+            if state.version >= known.1 {
+                *known = (state.status, state.version);
+            }
+        }
+        Ok(())
+    }
+
+    /// The end of the faults: everybody does once more what can be looked at then.
+    pub(crate) fn last_acts(&mut self, d: usize) -> Check {
+        if self.devices[d].dead {
+            self.last_due -= 1;
+            return Ok(());
+        }
+        let ready = self.devices[d].process.as_ref().is_some_and(|p| p.online && p.caught_up && !p.stopped);
+        let (true, Some((me, _))) = (ready, self.devices[d].identity) else {
+            let soon = self.schedule.now().plus_ms(2_000);
+            self.schedule.at(soon, Ev::LastActs { d });
+            return Ok(());
+        };
+        self.last_due -= 1;
+        if self.acts.chance(50) {
+            self.set_presence(d, 1)?;
+        }
+        if self.acts.chance(70) {
+            self.subscribe(d, me)?;
+        }
+        if let Some(group) = self.some_group(me)
+            && self.acts.chance(70)
+        {
+            self.watch_group(d, group)?;
+        }
+        self.mark_read(d)
+    }
+}
+
+/// A conversation as a field holds it.
+pub(crate) fn id(conversation: ConversationId) -> Bytes {
+    Bytes::copy_from_slice(&conversation.0)
+}
