@@ -10,9 +10,9 @@ use ntproto_core::wire::packet::PacketId;
 use ntproto_proto::v2;
 use prost::Message;
 
+use crate::deed::Deed;
 use crate::draw::Draw;
 use crate::ledger::{Check, Told};
-use crate::deed::Deed;
 use crate::truth::State;
 use crate::watch::Asks;
 use crate::world::{Ev, World};
@@ -45,8 +45,7 @@ const ALWAYS: [ErrorCode; 4] =
     [ErrorCode::RetryAfter, ErrorCode::Unavailable, ErrorCode::DeadlineExceeded, ErrorCode::Revoked];
 
 /// What nobody may be called.
-const BAD_NAMES: [&str; 6] =
-    ["", "a\u{202E}b", "a\nb", "\u{7}bell", "x\u{2066}y", "z\u{2028}"];
+const BAD_NAMES: [&str; 6] = ["", "a\u{202E}b", "a\nb", "\u{7}bell", "x\u{2066}y", "z\u{2028}"];
 /// What anybody may be called.
 const NAMES: [&str; 6] = ["Ada", " Zoë ", "ノア", "d'Arc", "O-1", "a b"];
 
@@ -75,7 +74,14 @@ impl World {
     }
 
     /// Asks the server something.
-    pub(crate) fn ask(&mut self, d: usize, deed: Deed, packet: PacketId, body: &impl Message, q: Question) -> Check {
+    pub(crate) fn ask(
+        &mut self,
+        d: usize,
+        deed: Deed,
+        packet: PacketId,
+        body: &impl Message,
+        q: Question,
+    ) -> Check {
         self.stats.deeds.count(deed);
         self.ask_bytes(d, packet, body.encode_to_vec().into(), q)
     }
@@ -205,22 +211,33 @@ impl World {
             }
             44..=53 => {
                 let until = self.server_ms() + self.acts.skewed(1_000, 60_000);
-                let r = v2::GroupMuteRequest { group, uin, until_ms: if self.acts.chance(30) { 0 } else { until } };
+                let r = v2::GroupMuteRequest {
+                    group,
+                    uin,
+                    until_ms: if self.acts.chance(30) { 0 } else { until },
+                };
                 self.ask(d, Deed::Mute, PacketId::GROUP_MUTE, &r, any)
             }
             54..=71 => self.update_group(d, group),
-            72..=73 => self.ask(d, Deed::Dissolve, PacketId::GROUP_DISSOLVE, &v2::GroupRequest { group }, any),
+            72..=73 => {
+                self.ask(d, Deed::Dissolve, PacketId::GROUP_DISSOLVE, &v2::GroupRequest { group }, any)
+            }
             74..=85 => self.watch_group(d, group),
             86..=90 => {
                 let r = v2::GroupGetRequest { groups: vec![group, 1, 999] };
                 self.ask(d, Deed::Read, PacketId::GROUP_GET, &r, any)
             }
             91..=94 => {
-                let r = v2::GroupsRequest { after: self.acts.below(2), limit: self.acts.between(1, 3) as u32 };
+                let r =
+                    v2::GroupsRequest { after: self.acts.below(2), limit: self.acts.between(1, 3) as u32 };
                 self.ask(d, Deed::Read, PacketId::GROUPS, &r, any)
             }
             _ => {
-                let r = v2::GroupChangesRequest { group, since: self.acts.below(6), limit: self.acts.between(1, 9) as u32 };
+                let r = v2::GroupChangesRequest {
+                    group,
+                    since: self.acts.below(6),
+                    limit: self.acts.between(1, 9) as u32,
+                };
                 self.ask(d, Deed::Read, PacketId::GROUP_CHANGES, &r, any)
             }
         }
@@ -381,7 +398,8 @@ impl World {
             return Ok(());
         }
         let lost = friends.iter().map(|other| (*other, people.sights_lost(me, *other))).collect();
-        let r = v2::PresenceSubscribeRequest { add: friends.iter().map(|uin| uin.0).collect(), remove: vec![] };
+        let r =
+            v2::PresenceSubscribeRequest { add: friends.iter().map(|uin| uin.0).collect(), remove: vec![] };
         self.ask(d, Deed::Subscribe, PacketId::PRESENCE_SUBSCRIBE, &r, Question::Watch(lost))
     }
 
@@ -517,7 +535,8 @@ impl World {
             }
             13 => {
                 self.stats.deeds.count(deed);
-                let packet = if self.acts.chance(50) { PacketId::FRIEND_REQUEST } else { PacketId::GROUP_UPDATE };
+                let packet =
+                    if self.acts.chance(50) { PacketId::FRIEND_REQUEST } else { PacketId::GROUP_UPDATE };
                 let body = Bytes::from_static(&[0xFF, 0xFF, 0xFF]);
                 self.ask_bytes(d, packet, body, Question::Refused(&[BadRequest]))
             }
@@ -547,7 +566,11 @@ impl World {
         match (question, result) {
             (Question::Refused(codes), Err(Failure::Refused(..))) => {
                 let right = told.is_some_and(|code| codes.contains(&code) || ALWAYS.contains(&code));
-                if right { Ok(()) } else { Err(format!("device {d} was refused with {told:?} instead of {codes:?}")) }
+                if right {
+                    Ok(())
+                } else {
+                    Err(format!("device {d} was refused with {told:?} instead of {codes:?}"))
+                }
             }
             (Question::Refused(codes), Ok(_)) => Err(format!("device {d} was not refused with {codes:?}")),
             (Question::FutureCursor, Ok(body)) => {

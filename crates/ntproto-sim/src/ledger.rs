@@ -252,7 +252,10 @@ impl Ledger {
         if let Some(group) = inbound.conversation.group()
             && !self.truth.groups.was_member(group, to, shown.conv_seq)
         {
-            return Err(format!("{to} was shown {} of group {group}, and was no member then", shown.conv_seq));
+            return Err(format!(
+                "{to} was shown {} of group {group}, and was no member then",
+                shown.conv_seq
+            ));
         }
         // What was on its way when it was taken back still has its body.
         let erased = shown.recalled_seq != 0 && shown.body.is_empty();

@@ -63,7 +63,7 @@ mod watch;
 mod world;
 
 pub use crypto::Stub;
+pub use deed::{Deed, Deeds};
 pub use fault::{Fault, FaultSet, Plan};
 pub use run::{Options, Run, Simulator, Violation};
-pub use deed::{Deed, Deeds};
 pub use stats::{Stats, Table};

@@ -145,7 +145,9 @@ impl World {
             if known.me.as_ref() != group.members.get(&me) {
                 return Some(format!("knows itself as {:?} in group {id}", known.me));
             }
-            let (Some(known), due) = (&known.group, &group.state) else { return Some("knows nothing".into()) };
+            let (Some(known), due) = (&known.group, &group.state) else {
+                return Some("knows nothing".into());
+            };
             let same = (&known.name, &known.notice, known.join, known.muted, known.permissions)
                 == (&due.name, &due.notice, due.join, due.muted, due.permissions);
             if !same && !group.was_large {
@@ -159,7 +161,11 @@ impl World {
             if !still && !over && known.me.is_some() && !view.skipped {
                 return Some(format!("believes that it is in group {id}"));
             }
-            if over && !known.group.as_ref().is_some_and(|g| g.dissolved) && known.me.is_some() && !view.skipped {
+            if over
+                && !known.group.as_ref().is_some_and(|g| g.dissolved)
+                && known.me.is_some()
+                && !view.skipped
+            {
                 return Some(format!("does not know of the end of group {id}"));
             }
         }
@@ -204,7 +210,11 @@ impl World {
                 let theirs: Vec<usize> = (0..self.devices.len())
                     .filter(|d| self.devices[*d].identity.is_some_and(|(uin, _)| uin == member))
                     .collect();
-                let due = |seq| theirs.iter().any(|d| !self.devices[*d].dead && self.due(*d, member, *conversation, seq).1);
+                let due = |seq| {
+                    theirs
+                        .iter()
+                        .any(|d| !self.devices[*d].dead && self.due(*d, member, *conversation, seq).1)
+                };
                 let last = (1..)
                     .zip(log)
                     .filter(|(seq, m)| !theirs.contains(&self.ledger.messages[**m].device) && due(*seq))
@@ -230,7 +240,9 @@ impl World {
                 let body = &entry.body[..TELLING];
                 let kept = log.iter().any(|e| e.recalled == 0 && e.body.starts_with(body));
                 if !kept && self.server.disk.store.holds(body) {
-                    return Err(format!("a body that was taken back in {conversation} is on the server's disk"));
+                    return Err(format!(
+                        "a body that was taken back in {conversation} is on the server's disk"
+                    ));
                 }
             }
         }

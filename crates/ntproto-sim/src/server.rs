@@ -10,7 +10,7 @@ use ntproto_core::rng::Rng;
 use ntproto_core::session::ticket::{TicketKey, TicketSealer};
 use ntproto_core::time::{Instant, Now, UnixMillis};
 use ntproto_hub::store::memory::MemoryStore;
-use ntproto_hub::store::txn::Boot;
+use ntproto_hub::store::txn::{Boot, Rules};
 use ntproto_hub::store::{OpId, Outcome, Store as _, StoreError, Txn};
 use ntproto_hub::{self as hub, ConnId, Hub, HubConfig, HubKeys};
 use ntproto_net::Machine as _;
@@ -94,8 +94,10 @@ impl ServerDisk {
                 let txns: Vec<Txn> = batch.iter().map(|job| job.txn.clone()).collect();
                 let results = self.write(&txns);
                 txns.iter().zip(&results).for_each(|(txn, result)| ledger.wrote(txn, result));
-                let refused = |result: &Result<Outcome, StoreError>| result.as_ref().is_err_and(|why| why.is_refusal());
-                let idle = |(txn, result): (&Txn, &_)| refused(result) || (txn.is_read() && Result::is_ok(result));
+                let refused =
+                    |result: &Result<Outcome, StoreError>| result.as_ref().is_err_and(|why| why.is_refusal());
+                let idle =
+                    |(txn, result): (&Txn, &_)| refused(result) || (txn.is_read() && Result::is_ok(result));
                 if self.store.is_dirty() && txns.iter().zip(&results).all(idle) {
                     return Err(format!("what was refused changed something: {txns:?}"));
                 }
@@ -343,6 +345,14 @@ impl Server {
     /// How long the server was up in all.
     pub(crate) fn uptime(&self, time: Time) -> u64 {
         self.up_before + self.process.as_ref().map_or(0, |p| time.0 - p.started.0)
+    }
+
+    /// Settles what an operator settles before the server starts.
+    pub(crate) fn settle(&mut self, rules: Rules) -> Check {
+        match self.disk.store.commit(&[Txn::SetRules(rules)]).pop() {
+            Some(Ok(Outcome::Done)) => Ok(()),
+            other => Err(format!("no rules: {other:?}")),
+        }
     }
 
     /// Makes an invitation, as an operator does before the server starts.

@@ -68,14 +68,16 @@ impl View {
             let mark = self.marks.entry((conversation, Uin(receipt.member))).or_default();
             let falls = receipt.delivered_seq < mark.0 || receipt.read_seq < mark.1;
             if falls && !epoch_changed {
-                self.wrong = Some(format!("a watermark of {} fell from {mark:?}: {receipt:?}", receipt.member));
+                self.wrong =
+                    Some(format!("a watermark of {} fell from {mark:?}: {receipt:?}", receipt.member));
             }
             *mark = (receipt.delivered_seq, receipt.read_seq);
         }
         for friend in &apply.friends {
             let version = self.friends.get(&Uin(friend.uin)).map_or(0, |f| f.version);
             if friend.version < version {
-                self.wrong = Some(format!("a friend's record went from version {version} to {}", friend.version));
+                self.wrong =
+                    Some(format!("a friend's record went from version {version} to {}", friend.version));
             }
             self.friends.insert(Uin(friend.uin), friend.clone());
         }
@@ -84,9 +86,11 @@ impl View {
                 self.wrong = Some("a group that is none".into());
                 continue;
             };
-            let before = self.groups.get(&group.group).and_then(|s| s.group.as_ref()).map_or(0, |g| g.version);
+            let before =
+                self.groups.get(&group.group).and_then(|s| s.group.as_ref()).map_or(0, |g| g.version);
             if group.version < before {
-                self.wrong = Some(format!("group {} went from version {before} to {}", group.group, group.version));
+                self.wrong =
+                    Some(format!("group {} went from version {before} to {}", group.group, group.version));
             }
             self.groups.insert(group.group, state.clone());
         }

@@ -10,6 +10,7 @@ use ntproto_core::time::UnixMillis;
 use ntproto_core::tx::TxBuf;
 use ntproto_core::wire::channel::Channel;
 use ntproto_hub::HubConfig;
+use ntproto_hub::store::txn::Rules;
 
 use crate::counted::Counted;
 use crate::crypto::Watch;
@@ -230,6 +231,12 @@ impl World {
             };
             self.devices[d].enrol = Some(credential);
         }
+        let usual = Rules::default();
+        self.server.settle(Rules {
+            fanout: self.scenario.fanout.unwrap_or(usual.fanout),
+            pull_group: self.scenario.pull.unwrap_or(usual.pull_group),
+            ..usual
+        })?;
         self.plan_strikes();
         self.start_server()?;
         for d in 0..self.devices.len() {

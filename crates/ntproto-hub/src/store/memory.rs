@@ -229,6 +229,13 @@ impl MemoryStore {
         self.capacity = capacity;
     }
 
+    /// Whether these bytes stand in any value: for whoever makes sure that something is gone.
+    #[must_use]
+    pub fn holds(&self, bytes: &[u8]) -> bool {
+        let within = |value: &Bytes| value.windows(bytes.len().max(1)).any(|window| window == bytes);
+        Table::ALL.iter().any(|table| self.tables.of(*table).values().any(within))
+    }
+
     /// Bytes of keys and values held.
     #[must_use]
     pub fn used(&self) -> usize {

@@ -232,11 +232,23 @@ pub struct Rules {
     pub friends_only: bool,
     /// Members of a group, [`MAX_GROUP_MEMBERS`](super::execute::MAX_GROUP_MEMBERS) at most.
     pub max_group_members: u32,
+    /// Members of a group up to which a message gets a pointer in every inbox at once, [`FANOUT`](super::execute::FANOUT) at
+    /// most. In larger ones they pull.
+    pub fanout: u32,
+    /// Messages of a large group that get a pointer when its members pull, [`PULL_GROUP`](super::execute::PULL_GROUP) at
+    /// most. Of older ones a gap tells.
+    pub pull_group: u64,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { friends_only: false, max_group_members: super::execute::MAX_GROUP_MEMBERS }
+        use super::execute::{FANOUT, MAX_GROUP_MEMBERS, PULL_GROUP};
+        Self {
+            friends_only: false,
+            max_group_members: MAX_GROUP_MEMBERS,
+            fanout: FANOUT,
+            pull_group: PULL_GROUP,
+        }
     }
 }
 

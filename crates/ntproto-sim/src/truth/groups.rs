@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use ntproto_core::ids::{ConversationId, GroupId, Uin};
 use ntproto_core::model::permission::Permissions;
-use ntproto_hub::store::{Outcome, StoreError};
 use ntproto_hub::store::act::{Acted, Actor};
+use ntproto_hub::store::{Outcome, StoreError};
 use ntproto_proto::v2;
 use prost::Message as _;
 
@@ -33,7 +33,8 @@ impl Group {
     /// What a member may do.
     fn may(&self, uin: Uin, what: Permissions) -> bool {
         let Some(member) = self.members.get(&uin) else { return false };
-        let plain = [Permissions::SEND, Permissions::INVITE, Permissions::MENTION_ALL, Permissions::EDIT_PROFILE];
+        let plain =
+            [Permissions::SEND, Permissions::INVITE, Permissions::MENTION_ALL, Permissions::EDIT_PROFILE];
         let owners = [Permissions::SET_ROLE, Permissions::DISSOLVE];
         match member.role {
             OWNER => true,
@@ -131,16 +132,24 @@ impl Groups {
         against
     }
 
-    /// What speaks against sending there.
-    pub(super) fn against_send(&self, conversation: ConversationId, by: Uin, now: u64) -> Against {
+    /// What speaks against sending there: a message, or what changes one.
+    pub(super) fn against_send(
+        &self,
+        conversation: ConversationId,
+        by: Uin,
+        now: u64,
+        message: bool,
+    ) -> Against {
         let id = conversation.group().map_or(0, |g| g.0);
         let mut against = self.against(id, by, None);
         if let Some(group) = self.all.get(&id)
             && let Some(me) = group.members.get(&by)
         {
             let hushed = group.state.muted && me.role == MEMBER;
-            against.when(hushed || me.muted_until_ms > now, StoreError::Muted);
-            against.when(!group.may(by, Permissions::SEND), StoreError::Forbidden);
+            let muted = hushed || me.muted_until_ms > now;
+            let may_not = !group.may(by, Permissions::SEND);
+            against.when(message && muted, StoreError::Muted).perhaps(muted, StoreError::Muted);
+            against.when(message && may_not, StoreError::Forbidden).perhaps(may_not, StoreError::Forbidden);
         }
         against
     }

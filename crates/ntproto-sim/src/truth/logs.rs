@@ -94,7 +94,9 @@ impl Logs {
         match target {
             Target::Seq(seq) => Some(seq),
             Target::Sent(id) => match self.sent.get(&(append.device, id)) {
-                Some(Sent::Stored { conversation, seq, .. }) if *conversation == append.conversation => Some(*seq),
+                Some(Sent::Stored { conversation, seq, .. }) if *conversation == append.conversation => {
+                    Some(*seq)
+                }
                 _ => None,
             },
         }
@@ -169,9 +171,9 @@ impl Logs {
             }
             None => {}
         }
-        let early = append.after.is_some_and(|id| {
-            !matches!(self.sent.get(&(append.device, id)), Some(Sent::Stored { .. }))
-        });
+        let early = append
+            .after
+            .is_some_and(|id| !matches!(self.sent.get(&(append.device, id)), Some(Sent::Stored { .. })));
         if append.resolve_only {
             against.perhaps(early, StoreError::OutOfOrder);
             return match against.judge(&what, answer)? {
@@ -189,7 +191,12 @@ impl Logs {
             against.when(!people.exists(other), StoreError::NotFound);
             against.when(people.blocks(other, append.sender), StoreError::Forbidden);
         } else {
-            against = groups.against_send(append.conversation, append.sender, append.now.0);
+            against = groups.against_send(
+                append.conversation,
+                append.sender,
+                append.now.0,
+                append.action == Change::Message,
+            );
         }
         against.when(early, StoreError::OutOfOrder);
         self.against_change(groups, append, &mut against);
@@ -199,6 +206,9 @@ impl Logs {
                 same("its number", conv_seq, &(log + 1))?;
                 same("what it is about", target_seq, &self.target(append).unwrap_or(0))?;
                 Self::placed(groups, append, entries, *dirty)?;
+                if *dirty {
+                    inboxes.open(append.sender);
+                }
                 entries.iter().try_for_each(|place| inboxes.place(place))?;
                 self.store(append, *conv_seq);
                 Ok(())
@@ -217,11 +227,7 @@ impl Logs {
     ) -> Check {
         let told: BTreeSet<Uin> = entries.iter().map(|place| place.uin).collect();
         let members = Self::members(groups, append.conversation);
-        let large = groups.of(append.conversation).is_some_and(|g| g.members.len() > groups.fanout);
-        let once = groups.of(append.conversation).is_some_and(|g| g.was_large);
-        if large != dirty && !once {
-            return Err(format!("{} members, and dirty is {dirty}", members.len()));
-        }
+        same("whether they must pull", &dirty, &groups.of(append.conversation).is_some_and(|g| g.was_large))?;
         let due = if dirty { BTreeSet::from([append.sender]) } else { members };
         same("who has it in the inbox", &told, &due)?;
         same("how many places it has", &entries.len(), &due.len())
@@ -258,8 +264,7 @@ impl Logs {
             edits: 0,
         });
         let (conversation, action) = (append.conversation, append.action);
-        self.sent
-            .insert((append.device, append.client_msg_id), Sent::Stored { conversation, seq, action });
+        self.sent.insert((append.device, append.client_msg_id), Sent::Stored { conversation, seq, action });
     }
 
     pub(super) fn delivered(
@@ -292,12 +297,18 @@ impl Logs {
         for (conversation, was_read) in rose {
             let members = Self::members(groups, conversation);
             let few = members.len() <= RECEIPT_FANOUT;
-            due.extend(members.into_iter().filter(|m| if *m == uin { was_read } else { few }).map(|m| (conversation, m)));
+            due.extend(
+                members
+                    .into_iter()
+                    .filter(|m| if *m == uin { was_read } else { few })
+                    .map(|m| (conversation, m)),
+            );
         }
         let mut told = BTreeSet::new();
         for placed in receipts {
             let receipt = &placed.receipt;
-            let conversation = ConversationId::from_slice(&receipt.conversation).ok_or("a receipt for nothing")?;
+            let conversation =
+                ConversationId::from_slice(&receipt.conversation).ok_or("a receipt for nothing")?;
             same("whose receipt it is", &receipt.member, &uin.0)?;
             let marks = (receipt.delivered_seq, receipt.read_seq);
             same("a watermark", &marks, &self.marks(conversation, uin))?;

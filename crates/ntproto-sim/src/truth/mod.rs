@@ -59,9 +59,14 @@ impl Against {
     /// What was done, if anything was and rightly so.
     fn judge<'a>(&self, what: &str, answer: &'a Answer) -> Check<Option<&'a Outcome>> {
         match answer {
-            Err(StoreError::Full | StoreError::Unavailable | StoreError::Expired) => Ok(None),
+            // The disk, the time, or a device that is no more.
+            Err(StoreError::Full | StoreError::Unavailable | StoreError::Expired | StoreError::Revoked) => {
+                Ok(None)
+            }
             Err(why) if self.must.contains(why) || self.may.contains(why) => Ok(None),
-            Err(why) => Err(format!("{what} was refused with {why:?}; what speaks against it is {:?}", self.must)),
+            Err(why) => {
+                Err(format!("{what} was refused with {why:?}; what speaks against it is {:?}", self.must))
+            }
             Ok(_) if !self.must.is_empty() => Err(format!("{what} was done in spite of {:?}", self.must)),
             Ok(outcome) => Ok(Some(outcome)),
         }
@@ -166,8 +171,9 @@ impl Truth {
             }
             last = delta.position;
             let packet = delta.packet.as_ref().ok_or("an empty place in an inbox")?;
-            self.tells_the_truth(owner, packet)
-                .map_err(|e| format!("at {last} in the inbox of {owner}, of type {}: {e}", packet.event_type))?;
+            self.tells_the_truth(owner, packet).map_err(|e| {
+                format!("at {last} in the inbox of {owner}, of type {}: {e}", packet.event_type)
+            })?;
         }
         Ok(())
     }

@@ -121,8 +121,11 @@ impl Presences {
         }
         let want = want.unwrap_or(Status::Offline);
         if want == Status::Online
-            && let Some((former, (_, until))) =
-                record.devices.clone().into_iter().find(|(id, (s, _))| *id != by.device && *s == Status::Online)
+            && let Some((former, (_, until))) = record
+                .devices
+                .clone()
+                .into_iter()
+                .find(|(id, (s, _))| *id != by.device && *s == Status::Online)
         {
             record.go(former, Status::Away, until);
         }
@@ -194,7 +197,11 @@ fn is(told: Option<&v2::PresenceRecord>, truth: &Record) -> Check {
 fn announced(uin: Uin, before: &Record, after: &Record, told: &[v2::Presence]) -> Check {
     let told = told.iter().find(|p| p.uin == uin.0);
     if let Some(told) = told {
-        return same("how somebody appears", &(told.status(), told.version), &(after.appears(), after.version));
+        return same(
+            "how somebody appears",
+            &(told.status(), told.version),
+            &(after.appears(), after.version),
+        );
     }
     if before.appears() == after.appears() {
         return Ok(());

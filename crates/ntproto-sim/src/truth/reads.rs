@@ -38,7 +38,8 @@ pub(super) fn judge(truth: &Truth, by: &Actor, act: &Act, answer: &Answer) -> Ch
         Act::Friends(r) => friends(truth, by.uin, r, &decode(acted)?),
         Act::Profiles(r) => {
             let told: v2::ProfilesResponse = decode(acted)?;
-            let asked: BTreeSet<u64> = r.uins.iter().copied().filter(|u| truth.people.exists(Uin(*u))).collect();
+            let asked: BTreeSet<u64> =
+                r.uins.iter().copied().filter(|u| truth.people.exists(Uin(*u))).collect();
             same("whose profiles", &told.users.iter().map(|u| u.uin).collect(), &asked)?;
             told.users.iter().try_for_each(|user| truth.people.is_user(user))
         }
@@ -132,9 +133,7 @@ fn members(truth: &Truth, r: &v2::GroupMembersRequest, told: &v2::GroupMembersRe
     let from = u64::from(r.page) * u64::from(r.size);
     let due = u64::from(told.count).saturating_sub(from).min(u64::from(r.size));
     same("members of a page", &(told.members.len() as u64), &due)?;
-    told.members
-        .iter()
-        .try_for_each(|m| same("a member", &Some(m), &group.members.get(&Uin(m.uin))))
+    told.members.iter().try_for_each(|m| same("a member", &Some(m), &group.members.get(&Uin(m.uin))))
 }
 
 fn changes(truth: &Truth, r: &v2::GroupChangesRequest, acted: &Acted) -> Check {

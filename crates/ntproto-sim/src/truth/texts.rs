@@ -18,8 +18,7 @@ pub(super) fn clean(text: &str, limit: usize, lines: bool, required: bool) -> Op
         (c.is_control() && !(lines && c == '\n'))
             || matches!(u32::from(c), 0x61C | 0x200E | 0x200F | 0x202A..=0x202E | 0x2066..=0x2069 | 0x2028 | 0x2029)
     };
-    let refused =
-        text.chars().any(bad) || text.chars().count() > limit || (required && text.is_empty());
+    let refused = text.chars().any(bad) || text.chars().count() > limit || (required && text.is_empty());
     (!refused).then(|| text.to_owned())
 }
 

@@ -9,7 +9,7 @@ use ntproto_proto::store::inbox_entry::Entry;
 use super::super::keys;
 use super::super::kv::{Kv, Table};
 use super::super::txn::{InboxPlace, StoreError};
-use super::{groups, inbox, messages, packets, read, roster, write};
+use super::{groups, inbox, messages, packets, read, roster, rules, write};
 
 /// New messages of one group that get a pointer; of the older ones a gap tells. What is further back than so many messages, people
 /// read on demand if at all.
@@ -67,7 +67,7 @@ pub(super) fn messages_of(
     if head <= pulled || *room == 0 {
         return Ok(None);
     }
-    let first = (pulled + 1).max((head + 1).saturating_sub(PULL_GROUP));
+    let first = (pulled + 1).max((head + 1).saturating_sub(rules::current(kv)?.pull_group));
     let older = keys::log(conversation, pulled + 1)..=keys::log(conversation, first - 1);
     if first > pulled + 1 && kv.last_key(Table::Log, older.start(), older.end())?.is_some() {
         let gap = record::GapEntry {

@@ -255,7 +255,7 @@ impl Changing {
     /// Writes the group. From the moment it has more members than get a pointer each, its messages are pulled, and stay so when it
     /// gets small again: a member has one mark for all of them.
     pub(super) fn save(&mut self, kv: &mut dyn Kv) -> Result<(), StoreError> {
-        if self.group.members > FANOUT && self.group.pull_from == 0 {
+        if self.group.pull_from == 0 && self.group.members > rules::current(kv)?.fanout {
             self.group.pull_from = next_seq(kv, ConversationId::of_group(self.id))?;
         }
         write(kv, Table::Groups, &keys::group(self.id), &self.group)
