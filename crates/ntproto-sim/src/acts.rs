@@ -45,7 +45,7 @@ const ALWAYS: [ErrorCode; 4] =
     [ErrorCode::RetryAfter, ErrorCode::Unavailable, ErrorCode::DeadlineExceeded, ErrorCode::Revoked];
 
 /// What nobody may be called.
-const BAD_NAMES: [&str; 6] = ["", "a\u{202E}b", "a\nb", "\u{7}bell", "x\u{2066}y", "z\u{2028}"];
+const BAD_NAMES: [&str; 6] = ["", "a\u{202E}b", "a\nb", "\u{7}bell", "x\u{2066}y", "z\u{2028}z"];
 /// What anybody may be called.
 const NAMES: [&str; 6] = ["Ada", " Zoë ", "ノア", "d'Arc", "O-1", "a b"];
 
@@ -159,6 +159,21 @@ impl World {
         }
     }
 
+    /// Somebody ends a block: messages must go somewhere at the end.
+    pub(crate) fn unblock(&mut self) -> Check {
+        for d in 0..self.devices.len() {
+            let ready = self.devices[d].process.as_ref().is_some_and(|p| p.online && !p.stopped);
+            let Some((me, _)) = self.devices[d].identity.filter(|_| ready) else { continue };
+            let blocked =
+                self.ledger.truth.people.records(me).find(|(_, r)| r.blocked).map(|(other, _)| other);
+            if let Some(other) = blocked {
+                let r = v2::FriendUpdateRequest { uin: other.0, blocked: Some(false), ..Default::default() };
+                return self.ask(d, Deed::Block, PacketId::FRIEND_UPDATE, &r, Question::Any);
+            }
+        }
+        Ok(())
+    }
+
     /// A group of the account, if it has any.
     fn some_group(&mut self, me: Uin) -> Option<u64> {
         let own: Vec<u64> = self.ledger.truth.groups.with(me).map(|(id, _)| *id).collect();
@@ -264,7 +279,7 @@ impl World {
     }
 
     /// Server time, roughly: what a client knows of it.
-    fn server_ms(&self) -> u64 {
+    pub(crate) fn server_ms(&self) -> u64 {
         let time = self.schedule.now();
         self.server.process.as_ref().map_or(0, |p| p.core.hub().server_time(p.clock.now(time)).0)
     }

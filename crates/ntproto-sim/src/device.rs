@@ -433,8 +433,10 @@ impl World {
         }
         let me = self.devices[d].identity.map(|(uin, _)| uin).filter(|_| self.devices[d].process.is_some());
         let Some(conversation) = me.and_then(|me| self.where_to(d, me)) else {
+            // Whoever may write to nobody lets another one write.
+            let d = self.rng.below(self.devices.len() as u64) as usize;
             self.schedule.at(now.plus_ms(400), Ev::AppSend { d });
-            return Ok(());
+            return if self.healed { self.unblock() } else { Ok(()) };
         };
         let mut id = [0; 16];
         id[..8].copy_from_slice(&(self.ledger.messages.len() as u64).to_be_bytes());
@@ -597,13 +599,11 @@ impl World {
 
     /// Where an application writes to: mostly where it may, and where it must be allowed at the end.
     fn where_to(&mut self, d: usize, me: Uin) -> Option<ConversationId> {
-        let conversation = if self.healed || self.acts.chance(92) {
-            let open = self.open_conversations(d, me);
-            if open.is_empty() { None } else { Some(*self.rng.pick(&open)) }
-        } else {
-            self.some_conversation(d, me)
-        };
-        conversation
+        if !self.healed && self.acts.chance(8) {
+            return self.some_conversation(d, me);
+        }
+        let open = self.open_conversations(d, me);
+        (!open.is_empty()).then(|| *self.rng.pick(&open))
     }
 
     /// Conversations an account may send to now.

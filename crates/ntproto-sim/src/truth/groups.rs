@@ -344,6 +344,11 @@ impl Groups {
         let mut against = self.against(r.group, by.uin, needs);
         if let Some(group) = self.all.get(&r.group) {
             against.perhaps(policy && group.rank(by.uin) == MEMBER, StoreError::Forbidden);
+            // Names and notices are ways to speak.
+            let me = group.members.get(&by.uin);
+            let muted =
+                me.is_some_and(|m| m.muted_until_ms > by.now.0 || (group.state.muted && m.role == MEMBER));
+            against.perhaps(muted, StoreError::Muted);
         }
         let name = r.name.as_ref().map(|text| clean(text, texts::NAME, false, true));
         let notice = r.notice.as_ref().map(|text| clean(text, texts::NOTICE, true, false));
@@ -405,6 +410,7 @@ impl Groups {
                 against.when(group.state.dissolved, StoreError::Gone);
                 against.when(group.state.join == 0 && !is_in, StoreError::Forbidden);
                 against.perhaps(group.state.join == 0, StoreError::Forbidden);
+                against.perhaps(is_in, StoreError::Conflict);
             }
         }
         let Some(outcome) = against.judge("it", answer)? else { return Ok(None) };

@@ -31,6 +31,13 @@ pub(crate) struct Record {
     pub(crate) version: u64,
 }
 
+impl Record {
+    /// Whether it need not be there.
+    pub(crate) fn says_nothing(&self) -> bool {
+        self.state == State::Nothing && !self.blocked && self.remark.is_empty() && self.extra.is_empty()
+    }
+}
+
 /// A profile.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Profile {
@@ -130,15 +137,18 @@ impl People {
         let acted = acted(outcome)?;
         let user = decode::<v2::ProfileSetResponse>(acted)?.user.ok_or("no profile")?;
         let profile = self.profiles.entry(by.uin).or_default();
-        *profile = Profile {
+        let mut now = Profile {
             nick: nick.unwrap_or_default(),
             avatar: r.avatar.clone(),
             bio: bio.unwrap_or_default(),
             extra: r.extra.clone(),
-            version: profile.version + 1,
+            version: profile.version,
         };
+        let changed = now != *profile;
+        now.version += u64::from(changed);
+        *profile = now;
         self.is_user(&user)?;
-        same("who hears of it", &placed(acted), &vec![by.uin])?;
+        same("who hears of it", &placed(acted), &if changed { vec![by.uin] } else { Vec::new() })?;
         Ok(Some(acted))
     }
 
@@ -165,13 +175,17 @@ impl People {
             3 => State::Friend,
             other => return Err(format!("a record is in state {other}")),
         };
-        let told = Record {
+        let mut told = Record {
             state,
             remark: told.remark.clone(),
             blocked: told.blocked,
             extra: told.extra.clone(),
             version: told.version,
         };
+        // One that says nothing need not be kept: it has a version of the account's then, a later one.
+        if record.says_nothing() && told.version >= record.version {
+            told.version = record.version;
+        }
         same("a record of a friend", &told, &record)
     }
 
@@ -244,6 +258,7 @@ impl People {
         let mut against = self.against(by, other);
         against.when(clean(&r.message, texts::GREETING, false, false).is_none(), StoreError::BadName);
         against.when(self.blocks(other, by.uin), StoreError::Forbidden);
+        against.perhaps(self.blocks(by.uin, other), StoreError::Forbidden);
         let Some(outcome) = against.judge("it", answer)? else { return Ok(None) };
         let states = match self.state(by.uin, other) {
             State::Nothing => Some((State::Asked, State::Wanted)),
@@ -303,8 +318,14 @@ impl People {
         }
         // What is set to what it was may count as a change or not.
         let heard = !acted.places.is_empty();
-        let changed = if before != after || heard { vec![by.uin] } else { Vec::new() };
-        if before != after || heard {
+        let mut changed = if before != after || heard { vec![by.uin] } else { Vec::new() };
+        // Nothing is asked across a block.
+        if after.blocked && !before.blocked && matches!(after.state, State::Asked | State::Wanted) {
+            after.state = State::Nothing;
+            self.records.entry((other, by.uin)).or_default().state = State::Nothing;
+            changed.push(other);
+        }
+        if !changed.is_empty() {
             self.records.insert((by.uin, other), after);
         }
         self.changed(by.uin, other, acted, changed)

@@ -87,6 +87,14 @@ impl Presences {
         self.records.get(&uin).cloned().unwrap_or_default()
     }
 
+    /// How an account may appear: by what stands there, or by leases that ran out and were not looked at.
+    pub(crate) fn may_appear(&self, uin: Uin, now: u64) -> [Status; 2] {
+        let mut record = self.of(uin);
+        let stands = record.appears();
+        record.run_out(now);
+        [stands, record.appears()]
+    }
+
     /// Whether a device that believes so did win.
     pub(crate) fn won(&self, device: DeviceId, version: u64) -> bool {
         self.wins.contains(&(device, version))
@@ -166,10 +174,12 @@ impl Presences {
         }
         for (uin, device) in left {
             let record = self.records.entry(*uin).or_default();
-            record.run_out(now.0);
-            if let Some((status @ Status::Online, _)) = record.devices.get_mut(device) {
-                *status = Status::Away;
-                record.version += 1;
+            let mut after = record.clone();
+            after.run_out(now.0);
+            // Away for a lease from now on, unless its lease ran out long ago.
+            if record.status(*device) == Status::Online && after.status(*device) != Status::Offline {
+                after.go(*device, Status::Away, now.0 + LEASE_MS);
+                *record = after;
             }
         }
         for uin in expire {

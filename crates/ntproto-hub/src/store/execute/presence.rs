@@ -66,6 +66,7 @@ pub(super) fn set(
 ) -> Result<Acted, StoreError> {
     let want = u32::try_from(request.status).ok().and_then(State::from_wire).ok_or(StoreError::BadRequest)?;
     let mut presence = load(kv, by.uin)?;
+    let seemed = presence.overall(by.now);
     let change = match presence.set(by.now, by.device, want, request.version, LEASE) {
         Ok(change) => change,
         //= spec: presence-1
@@ -78,7 +79,10 @@ pub(super) fn set(
     };
     //= spec: presence-2
     save(kv, by.uin, &presence)?;
-    let seen = change.announce.map(|state| appearance(by.uin, state, presence.version()));
+    // Whoever subscribed meanwhile was told of leases that ran out, which nobody had announced.
+    let now = presence.announced();
+    let seen =
+        (change.announce.is_some() || now != seemed).then(|| appearance(by.uin, now, presence.version()));
     let answer = v2::PresenceSetResponse { record: Some(shown(&presence)), stale: false };
     Ok(Acted { presence: seen.into_iter().collect(), ..acts::answered(&answer) })
 }

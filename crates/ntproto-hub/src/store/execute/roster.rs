@@ -119,13 +119,13 @@ pub(super) fn state(kv: &dyn Kv, id: GroupId, uin: Uin) -> Result<Option<v2::Gro
     Ok(Some(v2::GroupState { group: Some(shown(id, &group)), me }))
 }
 
-/// Takes out what ties an account to a group, but for its slot.
+/// Takes out what ties an account to a group, but for its slot. Its watermarks stay: others' inboxes point to them, and they only
+/// rise, should it come back.
 pub(super) fn forget(kv: &mut dyn Kv, id: GroupId, uin: Uin) -> Result<(), StoreError> {
     let conversation = ConversationId::of_group(id);
     kv.delete(Table::Members, &keys::member(id, uin))?;
     kv.delete(Table::MemberOf, &keys::member_of(uin, id))?;
     kv.delete(Table::Conversations, &keys::conversation_of(uin, conversation))?;
-    kv.delete(Table::Marks, &keys::marks(conversation, uin))?;
     let mut account = accounts::account(kv, uin)?.ok_or(StoreError::Corrupt)?;
     account.groups = account.groups.checked_sub(1).ok_or(StoreError::Corrupt)?;
     accounts::save(kv, uin, &account)
