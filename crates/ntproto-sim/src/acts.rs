@@ -6,6 +6,7 @@ use ntproto_core::client::{Command, Failure, Misuse, SendAction, Target};
 use ntproto_core::code::ErrorCode;
 use ntproto_core::ids::{ClientMsgId, ConversationId, GroupId, Uin};
 use ntproto_core::model::permission::Permissions;
+use ntproto_core::presence::State as PresenceState;
 use ntproto_core::wire::packet::PacketId;
 use ntproto_proto::v2;
 use prost::Message;
@@ -399,6 +400,22 @@ impl World {
 
     /// A compare-and-swap with the version that this device knows.
     pub(crate) fn set_presence(&mut self, d: usize, status: i32) -> Check {
+        if self.acts.chance(40)
+            && let Some(state) = u32::try_from(status).ok().and_then(PresenceState::from_wire)
+        {
+            // The client tries again by itself.
+            self.stats.deeds.count(Deed::Presence);
+            return match self.call_device(d, Command::SetPresence(state)) {
+                Ok(request) => {
+                    if let Some(process) = &mut self.devices[d].process {
+                        process.asked.insert(request, Question::Presence);
+                    }
+                    self.drain_device(d)
+                }
+                Err(Misuse::State | Misuse::TooManyRequests) => Ok(()),
+                Err(e) => Err(format!("device {d} can't be there: {e}")),
+            };
+        }
         let version = self.devices[d].presence_version;
         let r = v2::PresenceSetRequest { status, version };
         self.ask(d, Deed::Presence, PacketId::PRESENCE_SET, &r, Question::Presence)
@@ -634,6 +651,15 @@ impl World {
                 let told = v2::GroupsResponse::decode(body).map_err(|e| e.to_string())?;
                 self.devices[d].disk.view.listed_groups(told.groups);
                 Ok(())
+            }
+            // The application asked well: it is told so, whatever else is wrong.
+            (Question::Any | Question::Watch(_), Err(why))
+                if matches!(
+                    told,
+                    Some(ErrorCode::BadRequest | ErrorCode::UnknownPacket | ErrorCode::Internal)
+                ) =>
+            {
+                Err(format!("device {d} asked well and was refused: {why}"))
             }
             // What could not be had is asked for again, or the device would not know it.
             (Question::Friends | Question::Groups, Err(_)) => self.list_again(d),

@@ -10,6 +10,8 @@ use core::fmt;
 use bytes::Bytes;
 use ntproto_proto::Hidden;
 
+use super::channel::Channel;
+
 /// Bytes of the fixed part.
 pub const HEADER_LEN: usize = 12;
 /// Bytes of the optional deadline.
@@ -148,6 +150,21 @@ impl PacketId {
     #[must_use]
     pub const fn is_application(self) -> bool {
         self.0 >= Self::APPLICATION.0
+    }
+
+    /// The channel its requests travel on: what reads back much stays out of the way of messages.
+    ///
+    /// ```
+    /// use ntproto_core::wire::{channel::Channel, packet::PacketId};
+    /// assert_eq!(PacketId::HISTORY.channel(), Channel::Sync);
+    /// assert_eq!(PacketId(0x8001).channel(), Channel::Message);
+    /// ```
+    #[must_use]
+    pub const fn channel(self) -> Channel {
+        match self {
+            Self::SYNC | Self::HISTORY | Self::SNAPSHOT => Channel::Sync,
+            _ => Channel::Message,
+        }
     }
 
     /// Whether it is for administrators only, one without a meaning included.

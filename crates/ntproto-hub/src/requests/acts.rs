@@ -8,7 +8,6 @@ use alloc::vec::Vec;
 use ntproto_core::code::ErrorCode;
 use ntproto_core::ids::Uin;
 use ntproto_core::time::{Instant, Now};
-use ntproto_core::wire::packet::PacketId;
 use ntproto_proto::v2::{self, OnlineStatus};
 use prost::Message;
 
@@ -151,14 +150,5 @@ impl Hub {
         if let Some((uin, device)) = acted.revoked {
             self.end_sessions(now, uin, device);
         }
-    }
-}
-
-/// Where a packet belongs.
-pub(super) const fn channel(packet: PacketId) -> ntproto_core::wire::channel::Channel {
-    use ntproto_core::wire::channel::Channel;
-    match packet {
-        PacketId::HISTORY | PacketId::SNAPSHOT => Channel::Sync,
-        _ => Channel::Message,
     }
 }

@@ -80,7 +80,7 @@ pub(crate) fn handlers() -> Table<Handler> {
     add(PacketId::ADMIN_INVITE, Channel::Message, account::read_admin_invite);
     add(PacketId::TYPING, Channel::Message, typing::read_typing);
     for &packet in Act::PACKETS {
-        add(packet, acts::channel(packet), acts::read_act);
+        add(packet, packet.channel(), acts::read_act);
     }
     table
 }

@@ -215,7 +215,7 @@ impl Client {
         if self.sync_at.is_none()
             && let Some((packet, body)) = self.inbox.next_snapshot()
         {
-            self.request(now, channel_of(packet), packet, body, Waiting::Snapshot, None);
+            self.request(now, packet.channel(), packet, body, Waiting::Snapshot, None);
         }
         if self.receipts_at.is_none()
             && let Some(owed) = self.inbox.next_receipts()
@@ -259,10 +259,11 @@ impl Client {
     /// Sends the application's requests that are to be sent.
     pub(super) fn ask_all(&mut self, now: Now) {
         while self.room(Channel::Message)
+            && self.room(Channel::Sync)
             && let Some(asking) = self.requests.next(now.mono)
         {
             let Asking { request, packet, body, deadline_ms } = asking;
-            self.request(now, channel_of(packet), packet, body, Waiting::App(request), Some(deadline_ms));
+            self.request(now, packet.channel(), packet, body, Waiting::App(request), Some(deadline_ms));
         }
     }
 
@@ -298,14 +299,6 @@ impl Client {
                 None => {}
             }
         }
-    }
-}
-
-/// Where a request belongs: what reads back much stays out of the way of messages.
-const fn channel_of(packet: PacketId) -> Channel {
-    match packet {
-        PacketId::SYNC | PacketId::HISTORY | PacketId::SNAPSHOT => Channel::Sync,
-        _ => Channel::Message,
     }
 }
 

@@ -129,6 +129,8 @@ fn what_is_too_far_behind_is_skipped_and_made_up_for() {
     // Friends and groups, too, in pages.
     let friend = |uin| v2::Friend { uin, ..Default::default() };
     let page = |uin, has_more| v2::FriendsResponse { friends: Vec::from([friend(uin)]), has_more };
+    let (channel, _) = w.asked.iter().find(|(_, p)| p.id == PacketId::FRIENDS).unwrap();
+    assert_eq!(*channel, Channel::Message, "on the channel of the packet, or it is refused for ever");
     w.answer(PacketId::FRIENDS, page(4, true).encode_to_vec());
     w.answer(PacketId::FRIENDS, page(9, false).encode_to_vec());
     assert!(!applied(&w).iter().any(|apply| apply.snapshot));
@@ -382,5 +384,16 @@ fn an_edit_of_a_message_that_is_stored_goes_out_after_a_restart() {
         assert_eq!(w.asked_send().unwrap().action(), v2::Action::Edit);
         w.answer_send(2, 2, 0, true);
         assert_eq!(w.client.machine().outbox_len(), 0);
+    }
+}
+
+#[test]
+fn what_an_application_asks_travels_on_the_channel_of_its_packet() {
+    let mut w = World::with(Saved { identity: Some((ME, DEVICE)), ..Default::default() });
+    w.call(Command::Start).unwrap();
+    for packet in [PacketId::HISTORY, PacketId::SNAPSHOT, PacketId::FRIENDS, PacketId(0x8001)] {
+        w.call(Command::Request { packet, body: Bytes::new(), deadline: None }).unwrap();
+        let (channel, _) = w.asked.iter().find(|(_, p)| p.id == packet).unwrap();
+        assert_eq!(*channel, packet.channel());
     }
 }
