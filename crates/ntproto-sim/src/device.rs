@@ -544,7 +544,7 @@ impl World {
                 if let Some(process) = self.devices[d].running(boot)
                     && !std::mem::replace(&mut process.commit_scheduled, true)
                 {
-                    let at = time.plus_ms(self.rng.skewed(1, 2_000));
+                    let at = time.plus_ms(self.rng.skewed(1, 4_000));
                     self.schedule.at(at, Ev::AppCommit { d, boot });
                 }
             }

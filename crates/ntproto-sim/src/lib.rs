@@ -46,6 +46,8 @@ mod machine;
 mod net;
 #[cfg(feature = "planted")]
 pub mod plant;
+#[cfg(feature = "planted")]
+mod plant_people;
 mod quic;
 mod raw;
 mod rest;

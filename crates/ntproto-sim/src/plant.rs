@@ -83,6 +83,18 @@ plants! {
     StreamLosesBytes = "stream-loses-bytes";
     /// The first message of a session that moved, or came back early, is taken for the one before it.
     MoveForgets = "moved-message-forgotten";
+    /// One member's inbox never gets the pointer to a message of a group.
+    PointerLost = "pointer-lost";
+    /// A recall leaves the body where it was.
+    RecallKeepsBody = "recall-keeps-body";
+    /// A presence write does not compare.
+    PresenceUncompared = "presence-compare-skipped";
+    /// A watermark of what was read falls.
+    ReadFalls = "read-watermark-falls";
+    /// Who left a group, or was taken out, goes on hearing of it.
+    LeftStillHears = "left-still-hears";
+    /// Anybody edits anything.
+    StrangerEdits = "stranger-edits";
 }
 
 impl fmt::Display for Plant {
@@ -116,6 +128,7 @@ pub(crate) struct PlantedStore {
     /// Devices that came in while they were in.
     moved: BTreeSet<DeviceId>,
     last: BTreeMap<DeviceId, Outcome>,
+    pub(crate) people: crate::plant_people::Lies,
     count: u64,
 }
 
@@ -125,10 +138,14 @@ impl ServerDisk {
     }
 
     pub(crate) fn write(&mut self, txns: &[Txn]) -> Vec<Result<Outcome, StoreError>> {
-        let changed: Vec<Txn> = txns.iter().map(|txn| self.planted.change(txn)).collect();
+        let mut changed: Vec<Txn> = txns.iter().map(|txn| self.planted.change(txn)).collect();
+        changed.iter_mut().for_each(|txn| self.planted.change_of_people(txn));
         let mut results = self.write_but_forgotten(&changed);
-        for outcome in results.iter_mut().flatten() {
-            self.planted.lie(outcome);
+        for (txn, result) in changed.iter().zip(&mut results) {
+            if let Ok(outcome) = result {
+                self.planted.lie(outcome);
+                self.planted.lie_of_people(txn, outcome);
+            }
         }
         if self.planted.plant == Some(Plant::AnswersSwapped) {
             let sent = |result: &&mut Result<Outcome, StoreError>| {

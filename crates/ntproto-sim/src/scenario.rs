@@ -22,6 +22,8 @@ const MIN_ACTS: u64 = 70;
 const MAX_ACTS: u64 = 130;
 /// Chance in percent that groups of a few are large already.
 const LARGE_GROUPS: u64 = 30;
+/// Chance in percent that limits are so low that they are met.
+const SLOW_BUCKETS: u64 = 15;
 /// Chance in percent that a device is soon too far behind.
 const SHORT_LAG: u64 = 12;
 /// How long everything must be at rest after the faults end.
@@ -58,6 +60,8 @@ pub(crate) struct Scenario {
     pub(crate) fanout: Option<u32>,
     /// Messages of a large group that get a pointer when they are asked for, where they are not the usual ones.
     pub(crate) pull: Option<u64>,
+    /// Whoever sends or asks much is told to wait.
+    pub(crate) slow_buckets: bool,
     /// A cursor further behind starts anew, where it is not the usual distance.
     pub(crate) max_lag: Option<u64>,
 }
@@ -103,6 +107,7 @@ impl Scenario {
             acts: p.between(MIN_ACTS, MAX_ACTS) as usize,
             fanout: p.chance(LARGE_GROUPS).then(|| p.between(1, 3) as u32),
             pull: p.chance(50).then(|| p.between(1, 12)),
+            slow_buckets: p.chance(SLOW_BUCKETS),
             max_lag: p.chance(SHORT_LAG).then(|| p.between(5, 60)),
             faults,
         }
@@ -111,7 +116,9 @@ impl Scenario {
     /// Whether what a device sends first must be stored first. The server keeps the place of a message that it told
     /// to come again for 5 s; where that word takes longer, later ones may pass.
     pub(crate) fn keeps_order(&self) -> bool {
-        let again = self.on(Fault::DiskFull) || (self.on(Fault::SlowDisk) && self.on(Fault::Deadlines));
+        let again = self.slow_buckets
+            || self.on(Fault::DiskFull)
+            || (self.on(Fault::SlowDisk) && self.on(Fault::Deadlines));
         let late = [
             Fault::Delay,
             Fault::Stall,

@@ -9,8 +9,8 @@ use ntproto_core::rng::Rng;
 use ntproto_core::time::UnixMillis;
 use ntproto_core::tx::TxBuf;
 use ntproto_core::wire::channel::Channel;
-use ntproto_hub::HubConfig;
 use ntproto_hub::store::txn::Rules;
+use ntproto_hub::{HubConfig, Rate};
 
 use crate::counted::Counted;
 use crate::crypto::Watch;
@@ -134,12 +134,17 @@ impl World {
         }
         let wires = Wires::new(seed, devices.len(), provider);
         let server = Server::new(provider, &mut rng, &wires.operator);
-        let hub_config = HubConfig {
+        let mut hub_config = HubConfig {
             open_registration: scenario.open_registration,
             ticket_lifetime: scenario.ticket_lifetime,
             max_lag: scenario.max_lag.unwrap_or(HubConfig::default().max_lag),
             ..HubConfig::default()
         };
+        if scenario.slow_buckets {
+            hub_config.device_messages = Some(Rate::per_second(20, 4));
+            hub_config.device_requests = Some(Rate::per_second(20, 4));
+            hub_config.conversation_messages = Some(Rate::per_second(10, 3));
+        }
         Self {
             seed,
             provider,

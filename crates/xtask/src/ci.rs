@@ -8,7 +8,7 @@ use crate::process::cargo;
 use crate::{book, citations, codegen, deps, embedded, files, fuzz, layers, msrv, purity, sim, tools, wasm};
 
 /// Seeds of the simulator in one run.
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 5_000;
 /// Those over real QUIC and TLS.
 const QUIC_SEEDS: u64 = 1_000;
 

@@ -171,9 +171,8 @@ impl Logs {
             }
             None => {}
         }
-        let early = append
-            .after
-            .is_some_and(|id| !matches!(self.sent.get(&(append.device, id)), Some(Sent::Stored { .. })));
+        // One that was given up is no reason to wait.
+        let early = append.after.is_some_and(|id| !self.sent.contains_key(&(append.device, id)));
         if append.resolve_only {
             against.perhaps(early, StoreError::OutOfOrder);
             return match against.judge(&what, answer)? {
