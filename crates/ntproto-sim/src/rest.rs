@@ -1,6 +1,7 @@
 //! At rest: what every device knows must be what is so.
 
 use ntproto_core::ids::{ConversationId, Uin};
+use ntproto_hub::store::verify::verify;
 
 use crate::ledger::Check;
 use crate::truth::State;
@@ -235,6 +236,11 @@ impl World {
         let truth = &self.ledger.truth;
         truth.people.pairs_agree()?;
         truth.groups.are_whole()?;
+        let verified = verify(self.server.disk.store.tables(), &mut |_| true);
+        let verified = verified.map_err(|e| format!("the server's disk can't be read: {e}"))?;
+        if let Some(fault) = verified.faults.first() {
+            return Err(format!("{} faults on the server's disk: {fault:?}", verified.faults.len()));
+        }
         for (conversation, log) in truth.logs.all() {
             for entry in log.iter().filter(|e| e.recalled != 0 && e.body.len() >= TELLING) {
                 let body = &entry.body[..TELLING];

@@ -360,7 +360,8 @@ fn marks(kv: &dyn Kv, key: &[u8], value: &[u8]) -> Check {
     ensure(marks.read_seq <= marks.delivered_seq, "was read before it was delivered")?;
     ensure(marks.delivered_seq <= head, "is beyond the end")?;
     match conversation.group() {
-        Some(group) => ensure(has(kv, Table::Members, &keys::member(group, uin))?, "is of no member"),
+        // Whoever left has read what was read.
+        Some(group) => ensure(has(kv, Table::Groups, &keys::group(group))?, "is of no group"),
         None => ensure(can_be_of(conversation, uin), "is of no member"),
     }
 }
