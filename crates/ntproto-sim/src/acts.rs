@@ -2,7 +2,7 @@
 //! what they may not.
 
 use bytes::Bytes;
-use ntproto_core::client::{Command, Failure, Misuse, SendAction, Target};
+use ntproto_core::client::{Command, Misuse, SendAction, Target};
 use ntproto_core::code::ErrorCode;
 use ntproto_core::ids::{ClientMsgId, ConversationId, GroupId, Uin};
 use ntproto_core::model::permission::Permissions;
@@ -11,6 +11,7 @@ use ntproto_core::wire::packet::PacketId;
 use ntproto_proto::v2;
 use prost::Message;
 
+use crate::answers::Question;
 use crate::deed::Deed;
 use crate::draw::Draw;
 use crate::ledger::{Check, Told};
@@ -18,35 +19,6 @@ use crate::truth::State;
 use crate::watch::Asks;
 use crate::world::{Ev, World};
 
-/// What an application asked, for when it is answered.
-#[derive(Clone, Debug)]
-pub(crate) enum Question {
-    /// Whatever the answer is: the store was right to give it.
-    Any,
-    /// It must be refused, with one of these.
-    Refused(&'static [ErrorCode]),
-    /// A presence write.
-    Presence,
-    /// To hear of these, and how often the sight of each was lost before.
-    Watch(Vec<(Uin, u64)>),
-    /// A page of a group's members.
-    Page(u64, u32),
-    /// Changes of a group.
-    Changes(u64),
-    /// All friends, for want of a part of the inbox.
-    Friends,
-    /// All groups, for the same reason.
-    Groups,
-    /// A page after a cursor that can't be.
-    FutureCursor,
-}
-
-/// What any request may be answered when much goes wrong.
-const ALWAYS: [ErrorCode; 4] =
-    [ErrorCode::RetryAfter, ErrorCode::Unavailable, ErrorCode::DeadlineExceeded, ErrorCode::Revoked];
-
-/// What nobody may be called.
-const BAD_NAMES: [&str; 6] = ["", "a\u{202E}b", "a\nb", "\u{7}bell", "x\u{2066}y", "z\u{2028}z"];
 /// What anybody may be called.
 const NAMES: [&str; 6] = ["Ada", " Zoë ", "ノア", "d'Arc", "O-1", "a b"];
 
@@ -102,7 +74,7 @@ impl World {
     }
 
     /// Some other account.
-    fn somebody(&mut self, d: usize) -> Option<Uin> {
+    pub(crate) fn somebody(&mut self, d: usize) -> Option<Uin> {
         let peers = self.peers(d);
         (!peers.is_empty()).then(|| *self.acts.pick(&peers))
     }
@@ -176,7 +148,7 @@ impl World {
     }
 
     /// A group of the account, if it has any.
-    fn some_group(&mut self, me: Uin) -> Option<u64> {
+    pub(crate) fn some_group(&mut self, me: Uin) -> Option<u64> {
         let own: Vec<u64> = self.ledger.truth.groups.with(me).map(|(id, _)| *id).collect();
         (!own.is_empty()).then(|| *self.acts.pick(&own))
     }
@@ -487,249 +459,6 @@ impl World {
                 self.ask(d, Deed::Read, PacketId::FRIENDS, &r, any)
             }
         }
-    }
-
-    /// What must be refused, and change nothing.
-    fn act_of_malice(&mut self, d: usize, me: Uin) -> Check {
-        use ErrorCode::{BadName, BadRequest, Forbidden, Gone, NotFound, UnknownPacket};
-        let deed = Deed::Hostile;
-        let nobody = 5_000_000 + self.acts.below(1_000);
-        let bad = *self.acts.pick(&BAD_NAMES);
-        let Some(other) = self.somebody(d) else { return Ok(()) };
-        let group = self.some_group(me).unwrap_or(nobody);
-        match self.acts.below(16) {
-            0 => {
-                let r = v2::FriendRequestRequest { uin: nobody, message: String::new() };
-                self.ask(d, deed, PacketId::FRIEND_REQUEST, &r, Question::Refused(&[NotFound]))
-            }
-            1 => {
-                let r = v2::ProfileSetRequest { nick: bad.into(), ..Default::default() };
-                self.ask(d, deed, PacketId::PROFILE_SET, &r, Question::Refused(&[BadName]))
-            }
-            2 => {
-                let r = v2::ProfileSetRequest { nick: "n".repeat(5_000), ..Default::default() };
-                self.ask(d, deed, PacketId::PROFILE_SET, &r, Question::Refused(&[BadName]))
-            }
-            3 => {
-                let request = Bytes::copy_from_slice(&self.acts.array::<16>());
-                let r = v2::GroupCreateRequest { name: bad.into(), request, ..Default::default() };
-                self.ask(d, deed, PacketId::GROUP_CREATE, &r, Question::Refused(&[BadName]))
-            }
-            4 => {
-                let r = v2::GroupRequest { group: nobody };
-                self.ask(d, deed, PacketId::GROUP_JOIN, &r, Question::Refused(&[NotFound]))
-            }
-            5 => {
-                // The owner can't leave; nobody else owns it.
-                let owned = self.ledger.truth.groups.with(me).find(|(_, g)| g.state.owner == me.0);
-                let Some((id, _)) = owned else { return Ok(()) };
-                let r = v2::GroupRequest { group: *id };
-                // On another device it may be handed over meanwhile: the store is judged, not the answer.
-                self.ask(d, deed, PacketId::GROUP_LEAVE, &r, Question::Any)
-            }
-            6 => {
-                let r = v2::GroupRoleRequest { group, uin: me.0, role: 2 };
-                self.ask(d, deed, PacketId::GROUP_ROLE, &r, Question::Refused(&[Forbidden, NotFound, Gone]))
-            }
-            7 => {
-                let r = v2::GroupRemoveRequest { group, uin: nobody };
-                self.ask(d, deed, PacketId::GROUP_REMOVE, &r, Question::Refused(&[Forbidden, NotFound, Gone]))
-            }
-            8 => {
-                // A conversation of others, of nobody, and of a group that is not theirs.
-                let conversation = match self.acts.below(3) {
-                    0 => ConversationId::direct(other, Uin(nobody)),
-                    1 => ConversationId::of_group(GroupId(nobody)),
-                    _ => ConversationId([0; 16]),
-                };
-                let r = v2::HistoryRequest { conversation: id(conversation), limit: 5, ..Default::default() };
-                let codes = &[Forbidden, NotFound, BadRequest];
-                self.ask(d, deed, PacketId::HISTORY, &r, Question::Refused(codes))
-            }
-            9 => {
-                let conversation = ConversationId::direct(other, Uin(nobody));
-                let r = v2::TypingRequest { conversation: id(conversation), active: true };
-                self.ask(d, deed, PacketId::TYPING, &r, Question::Refused(&[Forbidden, NotFound]))
-            }
-            10 => {
-                let r = v2::PresenceSubscribeRequest { add: vec![nobody], remove: vec![] };
-                self.ask(d, deed, PacketId::PRESENCE_SUBSCRIBE, &r, Question::Refused(&[Forbidden, NotFound]))
-            }
-            11 => {
-                // A version that is not the record's; one from the future is as stale.
-                self.stats.deeds.count(deed);
-                self.devices[d].presence_version = self.acts.below(1_000_000);
-                self.set_presence(d, 1)
-            }
-            12 => {
-                let r = v2::AdminRevokeRequest { uin: other.0, device_id: Bytes::from_static(&[1; 16]) };
-                self.ask(d, deed, PacketId::ADMIN_REVOKE, &r, Question::Refused(&[Forbidden]))
-            }
-            13 => {
-                self.stats.deeds.count(deed);
-                let packet =
-                    if self.acts.chance(50) { PacketId::FRIEND_REQUEST } else { PacketId::GROUP_UPDATE };
-                let body = Bytes::from_static(&[0xFF, 0xFF, 0xFF]);
-                self.ask_bytes(d, packet, body, Question::Refused(&[BadRequest]))
-            }
-            14 => {
-                self.stats.deeds.count(deed);
-                let question = Question::Refused(&[UnknownPacket]);
-                self.ask_bytes(d, PacketId(0x0799), Bytes::new(), question)
-            }
-            _ if self.scenario.fanout.is_none() => {
-                let epoch = self.saved(d).epoch.map_or(Bytes::new(), |e| Bytes::copy_from_slice(&e));
-                if epoch.is_empty() {
-                    return Ok(());
-                }
-                let r = v2::SyncRequest { epoch, cursor: u64::MAX / 2, limit: 10 };
-                self.ask(d, deed, PacketId::SYNC, &r, Question::FutureCursor)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// A question was answered.
-    pub(crate) fn answered(&mut self, d: usize, question: Question, result: Result<Bytes, Failure>) -> Check {
-        let told = match &result {
-            Err(Failure::Refused(Some(code), _)) => Some(*code),
-            _ => None,
-        };
-        match (question, result) {
-            (Question::Refused(codes), Err(Failure::Refused(..))) => {
-                let right = told.is_some_and(|code| codes.contains(&code) || ALWAYS.contains(&code));
-                if right {
-                    Ok(())
-                } else {
-                    Err(format!("device {d} was refused with {told:?} instead of {codes:?}"))
-                }
-            }
-            (Question::Refused(codes), Ok(_)) => Err(format!("device {d} was not refused with {codes:?}")),
-            (Question::FutureCursor, Ok(body)) => {
-                let page = v2::SyncResponse::decode(body).map_err(|e| e.to_string())?;
-                if page.too_long && page.next == 0 && page.deltas.is_empty() {
-                    return Ok(());
-                }
-                Err(format!("device {d} came from the future and was answered {page:?}"))
-            }
-            (Question::Presence, Ok(body)) => self.presence_answered(d, body),
-            (Question::Watch(whom), Ok(body)) => {
-                let told = v2::PresenceSubscribeResponse::decode(body).map_err(|e| e.to_string())?;
-                if let Some(process) = &mut self.devices[d].process {
-                    process.watching.extend(whom);
-                }
-                self.presence_told(d, told.states)
-            }
-            (Question::Page(group, page), Ok(body)) => {
-                let told = v2::GroupMembersResponse::decode(body).map_err(|e| e.to_string())?;
-                let asks = self.watched(d, group).map(|w| w.page(page, told)).unwrap_or_default();
-                self.ask_all(d, group, asks)
-            }
-            (Question::Changes(group), Ok(body)) => {
-                let told = v2::GroupChangesResponse::decode(body).map_err(|e| e.to_string())?;
-                let asks = self.watched(d, group).map(|w| w.changes(&told)).transpose()?.unwrap_or_default();
-                self.ask_all(d, group, asks)
-            }
-            (Question::Page(group, _) | Question::Changes(group), Err(_)) => {
-                let over = [ErrorCode::Forbidden, ErrorCode::Gone, ErrorCode::NotFound];
-                let Some(process) = &mut self.devices[d].process else { return Ok(()) };
-                let boot = process.boot;
-                if told.is_some_and(|code| over.contains(&code)) {
-                    process.watched.take_if(|w| w.group == group);
-                } else {
-                    let at = self.schedule.now().plus_ms(700);
-                    self.schedule.at(at, Ev::WatchAgain { d, boot });
-                }
-                Ok(())
-            }
-            (Question::Friends, Ok(body)) => {
-                let told = v2::FriendsResponse::decode(body).map_err(|e| e.to_string())?;
-                self.devices[d].disk.view.listed_friends(told.friends);
-                Ok(())
-            }
-            (Question::Groups, Ok(body)) => {
-                let told = v2::GroupsResponse::decode(body).map_err(|e| e.to_string())?;
-                self.devices[d].disk.view.listed_groups(told.groups);
-                Ok(())
-            }
-            // The application asked well: it is told so, whatever else is wrong.
-            (Question::Any | Question::Watch(_), Err(why))
-                if matches!(
-                    told,
-                    Some(ErrorCode::BadRequest | ErrorCode::UnknownPacket | ErrorCode::Internal)
-                ) =>
-            {
-                Err(format!("device {d} asked well and was refused: {why}"))
-            }
-            // What could not be had is asked for again, or the device would not know it.
-            (Question::Friends | Question::Groups, Err(_)) => self.list_again(d),
-            _ => Ok(()),
-        }
-    }
-
-    fn watched(&mut self, d: usize, group: u64) -> Option<&mut crate::watch::Watched> {
-        self.devices[d].process.as_mut()?.watched.as_mut().filter(|w| w.group == group)
-    }
-
-    /// It asks anew for what its watched group is.
-    pub(crate) fn watch_again(&mut self, d: usize, boot: u32) -> Check {
-        let Some(process) = self.devices[d].running(boot).filter(|p| p.online && p.caught_up) else {
-            return Ok(());
-        };
-        let Some(watched) = &mut process.watched else { return Ok(()) };
-        let (group, asks) = (watched.group, watched.again());
-        self.ask_all(d, group, asks)
-    }
-
-    /// Friends and groups are listed: part of the inbox was skipped.
-    pub(crate) fn list_again(&mut self, d: usize) -> Check {
-        self.devices[d].disk.view.must_list = true;
-        let at = self.schedule.now().plus_ms(900);
-        self.schedule.at(at, Ev::ListAgain { d });
-        Ok(())
-    }
-
-    pub(crate) fn list(&mut self, d: usize) -> Check {
-        let ready = self.devices[d].process.as_ref().is_some_and(|p| p.online && p.caught_up && !p.stopped);
-        if self.devices[d].dead || !self.devices[d].disk.view.must_list {
-            return Ok(());
-        }
-        if !ready {
-            return self.list_again(d);
-        }
-        let r = v2::FriendsRequest { after: 0, limit: 100 };
-        self.ask(d, Deed::Read, PacketId::FRIENDS, &r, Question::Friends)?;
-        let r = v2::GroupsRequest { after: 0, limit: 100 };
-        self.ask(d, Deed::Read, PacketId::GROUPS, &r, Question::Groups)
-    }
-
-    /// A presence write was answered: who was told that it won did, and who lost knows.
-    fn presence_answered(&mut self, d: usize, body: Bytes) -> Check {
-        let told = v2::PresenceSetResponse::decode(body).map_err(|e| e.to_string())?;
-        let record = told.record.ok_or("no presence record")?;
-        let Some((_, device)) = self.devices[d].identity else { return Ok(()) };
-        self.devices[d].presence_version = record.version;
-        if told.stale {
-            self.stats.deeds.count(Deed::Lost);
-            // It tries again with what it was told, or leaves it.
-            return if self.acts.chance(60) { self.set_presence(d, 1) } else { Ok(()) };
-        }
-        if self.ledger.truth.presence.won(device, record.version) {
-            return Ok(());
-        }
-        Err(format!("device {d} was told that it is in version {}, and is not", record.version))
-    }
-
-    /// Others appear otherwise.
-    pub(crate) fn presence_told(&mut self, d: usize, states: Vec<v2::Presence>) -> Check {
-        let Some(process) = &mut self.devices[d].process else { return Ok(()) };
-        for state in states {
-            let known = process.appear.entry(Uin(state.uin)).or_default();
-            if state.version >= known.1 {
-                *known = (state.status, state.version);
-            }
-        }
-        Ok(())
     }
 
     /// The end of the faults: everybody does once more what can be looked at then.

@@ -25,13 +25,15 @@
 //! | `machine`, `counted` | what runs on a device; that each connection ends once |
 //! | `ledger`, `rest` | what really happened, and what follows from it |
 //! | `truth` | the rules of the specification once more: what must come of each transaction |
-//! | `acts`, `deed`, `watch`, `view` | what users do, and what their devices know |
+//! | `acts`, `hostile`, `sending`, `answers`, `deed` | what users do, what they are answered, how often |
+//! | `watch`, `view` | what their devices know |
 //! | `crypto` | fast primitives, and the watch over keys and nonces |
 //! | `plant` | (feature `planted`) bugs that the simulator must find |
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
 mod acts;
+mod answers;
 mod app;
 mod counted;
 mod crypto;
@@ -41,6 +43,7 @@ mod disk;
 mod draw;
 mod fault;
 mod heal;
+mod hostile;
 mod ledger;
 mod machine;
 mod net;
@@ -54,6 +57,7 @@ mod rest;
 mod run;
 mod scenario;
 mod schedule;
+mod sending;
 mod serve;
 mod server;
 mod stats;

@@ -129,7 +129,8 @@ impl World {
                 && known.state == record.state as i32
                 && known.blocked == record.blocked
                 && known.remark == record.remark;
-            if !same && !(view.skipped && record.state == State::Nothing) {
+            let passed_over = view.skipped && record.state == State::Nothing;
+            if !same && !passed_over {
                 return Some(format!("knows {other} as {known:?}, not as {record:?}"));
             }
         }

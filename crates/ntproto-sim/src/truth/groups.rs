@@ -45,9 +45,9 @@ impl Group {
 
     /// Whether a member may write, but for a mute of their own that has an end.
     pub(crate) fn may_send(&self, uin: Uin) -> bool {
-        let plain = self.rank(uin) == MEMBER;
+        let hushed = self.state.muted && self.rank(uin) == MEMBER;
         let muted = self.members.get(&uin).is_none_or(|m| m.muted_until_ms > 0);
-        self.may(uin, Permissions::SEND) && !(self.state.muted && plain) && !muted && !self.state.dissolved
+        self.may(uin, Permissions::SEND) && !hushed && !muted && !self.state.dissolved
     }
 
     fn rank(&self, uin: Uin) -> i32 {
@@ -231,7 +231,7 @@ impl Groups {
         }
         let standing = |uin: &Uin| before.members.get(uin) != after.members.get(uin);
         let small = after.members.len().max(before.members.len()) <= self.fanout && !after.was_large;
-        for uin in either.iter().filter(|uin| (standing(uin) && small) || (profile && small)) {
+        for uin in either.iter().filter(|uin| small && (profile || standing(uin))) {
             if hear.binary_search(uin).is_err() {
                 return Err(format!("{uin} does not hear of a change of their group"));
             }
