@@ -7,6 +7,7 @@
 //! | [`packets`] | packets and the plaintext of a frame |
 //! | [`frames`] | frames, whole and damaged |
 //! | [`cuts`] | a stream in pieces of any size |
+//! | [`entities`] | people and groups, as they stand on the wire |
 //! | [`client`] | inputs, commands, transactions and events of the core's client |
 //!
 //! Every strategy shrinks towards the small and the usual. The guide `docs/property-testing.md` shows an embedding that
@@ -30,6 +31,7 @@
 
 pub mod client;
 pub mod cuts;
+pub mod entities;
 pub mod frames;
 pub mod ids;
 pub mod packets;
