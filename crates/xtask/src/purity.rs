@@ -25,6 +25,8 @@ const PURE: [(&str, &[&str]); 6] = [
             "prost",
             "rand_chacha",
             "rand_core",
+            "serde",
+            "serde_json",
             "sha2",
             "subtle",
             "x25519-dalek",

@@ -282,6 +282,7 @@ impl Action {
 ///
 /// # Errors
 /// Why not. Nothing about the target is told to who lacks the permission.
+//= spec: groups-2
 pub fn allowed(
     policy: &Policy,
     actor: Option<&Standing>,

@@ -84,6 +84,7 @@ impl Field {
         let text = text.trim();
         let mut chars = 0;
         let mut visible = false;
+        //= spec: people-1
         for c in text.chars() {
             chars += 1;
             check(c, limits.lines)?;

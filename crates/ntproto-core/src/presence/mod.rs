@@ -194,6 +194,7 @@ impl Record {
         expect: u64,
         lease: Duration,
     ) -> Result<Change, Refused> {
+        //= spec: presence-1
         if expect != self.version {
             return Err(Refused::Stale);
         }
@@ -211,6 +212,7 @@ impl Record {
         let before = self.announced();
         let mut edges = Vec::new();
         self.settle(now, &mut edges);
+        //= spec: presence-2
         if want == State::Online {
             let former = self.devices.iter().find(|(id, e)| **id != device && e.state == State::Online);
             if let Some((&former, &Entry { lease_until, .. })) = former {

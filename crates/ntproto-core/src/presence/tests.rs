@@ -28,6 +28,7 @@ const STIMULI: [Stimulus; 7] = [
     ("lease over, set Online", |r| r.set(NOW + LEASE, PHONE, State::Online, r.version(), LEASE)),
 ];
 
+//= proof: presence-1, presence-2
 #[test]
 fn the_table_and_the_graph() {
     let mut table = String::new();

@@ -37,6 +37,7 @@ fn number64(raw: Raw<'_>, field: &'static str) -> Result<u64, JsonError> {
     let Some(raw) = raw else { return Ok(0) };
     let (digits, quoted) = digits(raw, field)?;
     let bad = |why| JsonError::Number { field, why };
+    //= spec: people-5
     match digits.parse() {
         Ok(n) if quoted || n <= MAX_EXACT => Ok(n),
         Err(_) if quoted => Err(bad(BadNumber::TooLarge)),
@@ -65,6 +66,7 @@ fn name<E: Named>(raw: Raw<'_>, field: &'static str) -> Result<i32, JsonError> {
 fn json(raw: Raw<'_>) -> Result<String, JsonError> {
     let Some(raw) = raw else { return Ok(String::new()) };
     bounded(raw.get())?;
+    //= spec: people-6
     Ok(raw.get().to_owned())
 }
 

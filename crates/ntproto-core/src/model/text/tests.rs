@@ -13,6 +13,7 @@ fn names_of_all_kinds_of_people() {
     assert_eq!(Field::Nick.clean("\u{3000}李雷\t\n"), Ok("李雷"));
 }
 
+//= proof: people-1
 #[test]
 fn what_changes_the_text_around_it_is_refused() {
     for c in

@@ -167,6 +167,7 @@ fn later(now: Instant, ms: u64) -> Instant {
 
 proptest! {
     /// However the group changes and its answers come, what is read is what was true at the version it says.
+    //= proof: groups-4
     #[test]
     fn what_is_read_is_true(members in 0..60u64, keeps in 10..200usize, size in 1..8u32, ops in prop::collection::vec(op(), 0..250)) {
         let mut server = Server::new(members, keeps);
@@ -220,6 +221,7 @@ proptest! {
     }
 
     /// Whatever is lost, a listener ends with the list of the last version it heard of; and what it told leads there.
+    //= proof: groups-3
     #[test]
     fn a_listener_catches_up(members in 0..30u64, keeps in 3..100usize, size in 1..8u32, ops in prop::collection::vec(op(), 0..200)) {
         let mut server = Server::new(members, keeps);
