@@ -141,6 +141,7 @@ fn reads(packet: &SyncPacket) -> bool {
         EventType::Group => is::<v2::GroupState>(&packet.payload),
         EventType::Gap => is::<v2::Gap>(&packet.payload),
         EventType::Profile => is::<v2::User>(&packet.payload),
+        _ => panic!("{kind:?} is new: what does it hold?"),
     })
 }
 

@@ -138,9 +138,9 @@ impl World {
             return store == Store::TellsNobody;
         }
         self.store.version = new.version;
-        for n in 0..DEVICES {
-            if old.rows[n] != new.rows[n] {
-                self.store.rows[n] = new.rows[n];
+        for (n, (was, is)) in old.rows.iter().zip(&new.rows).enumerate() {
+            if was != is {
+                self.store.rows[n] = *is;
                 // Whoever believes otherwise has lost, and does not know yet.
                 self.unheard[n] |= by != Some(n) && matches!(self.devices[n], Device::Online(_));
             }

@@ -163,6 +163,8 @@ fn unknown_fields_are_ignored_and_known_ones_stand_once() {
     ] {
         assert!(matches!(user(text), Err(JsonError::Syntax { line: 0..=1, .. })), "{text}");
     }
+    let deep = format!("{{\"uin\":1,\"zodiac\":{}{}}}", "[".repeat(1_000_000), "]".repeat(1_000_000));
+    assert_eq!(user(&deep).unwrap().uin, 1, "what is ignored is not followed");
     assert_eq!(user(&" ".repeat(MAX_JSON + 1)), Err(JsonError::TooLarge));
     let friends = "{},".repeat(MAX_FRIENDS + 1);
     let crowd = format!("{{\"friends\":[{}]}}", friends.trim_end_matches(','));
