@@ -6,8 +6,8 @@ use std::path::Path;
 use crate::process::cargo;
 
 /// The benchmarks of the package `tests`, the quick ones first.
-const BENCHES: [&str; 10] =
-    ["ratios", "routing", "bus", "local", "idle", "quic", "load", "store", "members", "core"];
+const BENCHES: [&str; 11] =
+    ["ratios", "routing", "difference", "bus", "local", "idle", "quic", "load", "store", "members", "core"];
 
 /// Runs them one after the other: two at a time would measure each other.
 pub(crate) fn run(root: &Path) -> Result<(), String> {
