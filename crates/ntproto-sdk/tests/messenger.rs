@@ -207,6 +207,39 @@ fn what_is_read_on_one_device_is_read_on_all_and_the_sender_knows() {
 }
 
 #[test]
+fn what_was_done_offline_is_done_once_after_a_crash() {
+    let (mut world, [a]) = people(13);
+    let store = MemoryStore::new();
+    let (no, b) = world.add_handle(INVITED, Box::new(store.clone()));
+    world.block_on(b.online()).unwrap();
+    let talk = ConversationId::direct(uin(&a), uin(&b));
+    world.block_on(a.send(uin(&b), "are you there?")).unwrap();
+    until(&mut world, || async { !b.conversations().await.unwrap().is_empty() });
+    world.up = false;
+    let id = world.block_on(b.enqueue(talk, "yse")).unwrap();
+    let edit = SendAction::Edit(Target::Id(id));
+    world.block_on(b.enqueue_action(talk, edit, "yes")).unwrap();
+    world.block_on(b.mark_read(talk, 1)).unwrap();
+    until(&mut world, || async { b.unread(talk).await.unwrap().messages == 0 });
+    // The process dies.
+    world.kill(no);
+    drop(b);
+    world.up = true;
+    let b = world.start_handle(no, Box::new(store));
+    let mut theirs = a.events().unwrap();
+    let told: Vec<_> = (0..2).map(|_| world.block_on(message(&mut theirs))).collect();
+    let actions: Vec<_> = told.iter().map(|m| (m.stored.conv_seq, m.action)).collect();
+    assert_eq!(actions, [(2, MessageAction::New), (3, MessageAction::Edit { target: 2 })]);
+    until(&mut world, || async {
+        a.marks(talk).await.unwrap().iter().any(|mark| mark.member == uin(&b) && mark.read_seq == 1)
+    });
+    let shown = world.block_on(a.history(talk, None, 10)).unwrap();
+    let shown: Vec<_> = shown.iter().map(|m| &m.body[..]).collect();
+    assert_eq!(shown, [&b"yes"[..], b"are you there?"]);
+    assert_eq!(world.block_on(b.outbox()), Ok(vec![]));
+}
+
+#[test]
 fn typing_is_told_and_forgotten() {
     let (mut world, [a, b]) = people(5);
     let mut theirs = b.events().unwrap();
@@ -216,6 +249,9 @@ fn typing_is_told_and_forgotten() {
         _ => None,
     }));
     assert_eq!(told, (uin(&a), true));
+    // Too soon: it is not kept for later.
+    let refused = (0..20).find_map(|_| world.block_on(a.typing(uin(&b), true)).err());
+    assert_eq!(refused.as_ref().and_then(code), Some(ErrorCode::RetryAfter));
 }
 
 #[test]

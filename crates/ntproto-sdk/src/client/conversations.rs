@@ -1,5 +1,7 @@
 //! What can be done with messages that are there: edit, recall, read, look back; and what became of one's own.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use ntproto_core::client::{self as core, DEFAULT_DEADLINE, Failure, SendAction, SendOutcome, Target};
 use ntproto_core::ids::{ClientMsgId, ConversationId};
@@ -15,6 +17,9 @@ use crate::store::{ClientStore, Fetched, Gap, Stored};
 const MAX_PAGE: u32 = 200;
 /// Members whose watermarks are read at once.
 const MARKS_PAGE: u32 = 200;
+
+/// That somebody is writing is no news after this: told to come again later, it does not.
+const TYPING_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Where a message of this device is on its way, as the local disk knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,15 +117,16 @@ impl Client {
         self.order(core::Command::Read { conversation, seq: up_to }).await
     }
 
-    /// Tells the others that this user is writing, or has stopped. Nothing is tried again: it is of no use later.
-    /// Once in a few seconds is enough.
+    /// Tells the others that this user is writing, or has stopped. It is not tried again later, when it is of no use.
+    /// The server takes one in 2 seconds for a conversation.
     ///
     /// # Errors
     /// See [`RequestError`].
     pub async fn typing(&self, to: impl Into<Recipient>, active: bool) -> Result<(), RequestError> {
         let conversation = self.conversation_of(to.into()).ok_or(RequestError::NotEnrolled)?;
         let request = v2::TypingRequest { conversation: Bytes::copy_from_slice(&conversation.0), active };
-        let _: v2::TypingResponse = self.request_typed(PacketId::TYPING, &request).await?;
+        let _: v2::TypingResponse =
+            self.request_typed_within(PacketId::TYPING, &request, TYPING_DEADLINE).await?;
         Ok(())
     }
 
