@@ -228,6 +228,7 @@ impl GroupWatch {
     /// Asks the server whether there is something new. Needed in groups of more than 500 members only, of which
     /// nothing is pushed.
     pub fn look(&mut self) {
+        self.connected = true;
         self.listener.hear(self.listener.version().saturating_add(1));
     }
 
@@ -249,7 +250,6 @@ impl GroupWatch {
             }
             // Pushes may have been missed.
             Event::Online { .. } => {
-                self.connected = true;
                 self.look();
             }
             Event::Offline { .. } => self.disconnected(),
@@ -312,7 +312,6 @@ impl Stream for GroupWatch {
                 }
                 Poll::Ready(Some(Delivery::Lagged(_))) => {
                     // Which events those were is not known: an Online may have been among them.
-                    this.connected = true;
                     this.look();
                     continue;
                 }
