@@ -361,7 +361,6 @@ fn an_edit_shows_in_the_place_of_its_message(disk: &mut Disk<'_>) {
     assert_eq!(shown(&mut *disk(), other), [(4, Bytes::from_static(b"number 9"), Some(9), None)]);
 }
 
-//= proof: messages-20
 fn a_recall_erases_what_was_said(disk: &mut Disk<'_>) {
     let mut store = enrolled(disk);
     let talk = conversation(OTHER.0);

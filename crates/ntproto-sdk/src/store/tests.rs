@@ -42,6 +42,7 @@ fn the_memory_store_conforms() {
     });
 }
 
+//= proof: messages-20
 #[test]
 fn the_redb_store_conforms() {
     conformance::run(|| {
