@@ -628,7 +628,7 @@ mod tests {
 
     #[test]
     fn the_page_for_operators_lists_every_setting() {
-        let page = include_str!("../../../docs/operating.md");
+        let page = include_str!("../../../../docs/operating.md");
         let rows: Vec<&str> =
             page.lines().filter_map(|l| l.strip_prefix("| `")?.split_once('`')).map(|r| r.0).collect();
         let listed: Vec<&str> = rows.into_iter().filter(|name| !name.contains('.')).collect();
