@@ -175,9 +175,17 @@ enum Step {
     Marks(Vec<Watermark>),
     Sync { cursor: u64, place: bool },
     Presence(bool, bool),
-    Rules(bool),
+    Rules(Rules),
     Revoke,
     Restored,
+}
+
+/// Mostly groups are large with three members, and two messages are what a member pulls.
+fn rules() -> impl Strategy<Value = Rules> {
+    prop_oneof![
+        3 => Just(Rules { fanout: 2, pull_group: 2, ..Rules::default() }),
+        1 => Just(Rules::default()),
+    ]
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -206,7 +214,7 @@ fn step() -> impl Strategy<Value = Step> {
         15 => prop::collection::vec(mark, 0..3).prop_map(Step::Marks),
         10 => (0..9_u64, any::<bool>()).prop_map(|(cursor, place)| Step::Sync { cursor, place }),
         5 => (any::<bool>(), any::<bool>()).prop_map(|(renew, left)| Step::Presence(renew, left)),
-        1 => any::<bool>().prop_map(Step::Rules),
+        1 => (any::<bool>(), rules()).prop_map(|(friends_only, rules)| Step::Rules(Rules { friends_only, ..rules })),
         1 => Just(Step::Revoke),
         1 => Just(Step::Restored),
     ]
@@ -244,7 +252,7 @@ fn txn(step: &Step, n: u64, now: UnixMillis) -> Txn {
             expire: vec![Uin(FIRST)],
             now,
         },
-        Step::Rules(friends_only) => Txn::SetRules(Rules { friends_only: *friends_only, ..Rules::default() }),
+        Step::Rules(rules) => Txn::SetRules(*rules),
         Step::Revoke => {
             Txn::RevokeDevice { uin: Uin(FIRST + PEOPLE - 1), device_id: device_of(PEOPLE - 1), now }
         }
@@ -378,7 +386,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn records_fit_each_other_whatever_people_do(steps in steps(120)) {
+    fn records_fit_each_other_whatever_people_do(steps in steps(120), rules in rules()) {
         let mut tables = store(PEOPLE);
         // Two groups to start with: most of what is drawn is about groups.
         let group = |request: u8, members: &[u64], join| {
@@ -388,7 +396,7 @@ proptest! {
         };
         let open = group(50, &[FIRST + 1, FIRST + 2], 1);
         let closed = group(51, &[FIRST, FIRST + 3], 0);
-        play(&mut tables, &[(open, 0), (closed, 1)], true)?;
+        play(&mut tables, &[(open, 0), (closed, 1), (Step::Rules(rules), 0)], true)?;
         play(&mut tables, &steps, true)?;
         nobody_misses_anything(&mut tables)?;
     }

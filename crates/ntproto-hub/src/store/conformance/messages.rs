@@ -380,6 +380,20 @@ pub(super) fn read_marks(bench: &mut Bench) {
     assert_eq!(answer.marks.iter().map(of).collect::<Vec<_>>(), [(a.uin.0, 4, 2), (b.uin.0, 4, 4)]);
     let c = bench.account(3);
     bench.no(&c, marks, StoreError::Forbidden);
+    // Of a group, those of its members.
+    let group = bench.group(&[&a, &b, &c]);
+    let talk = ConversationId::of_group(GroupId(group));
+    bench.ok(Txn::Append(message(&c, talk, 9, b"x")));
+    for uin in [a.uin, b.uin] {
+        bench.ok(Txn::Delivered { uin, watermarks: vec![mark(talk, 1)] });
+    }
+    bench.act(&b, Act::GroupLeave(v2::GroupRequest { group }));
+    let conversation_of_all = Bytes::copy_from_slice(&talk.0);
+    let marks =
+        Act::Marks(v2::MarksRequest { conversation: conversation_of_all, limit: 10, ..Default::default() });
+    let (answer, _) = bench.ask::<v2::MarksResponse>(&c, marks.clone());
+    assert_eq!(answer.marks.iter().map(of).collect::<Vec<_>>(), [(a.uin.0, 1, 0)]);
+    bench.no(&b, marks, StoreError::Forbidden);
     // A watermark of a group that one is not in says nothing, and spoils nothing.
     let group = bench.group(&[&c]);
     let mine = Watermark { conversation, delivered: 4, read: 3 };

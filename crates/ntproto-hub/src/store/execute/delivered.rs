@@ -80,6 +80,12 @@ pub(super) fn marks(kv: &dyn Kv, by: &Actor, request: &v2::MarksRequest) -> Resu
     let to = keys::marks(conversation, Uin(u64::MAX));
     let (marks, has_more) = pages::rows(kv, Table::Marks, (&after, &to), request.limit, |key, value| {
         let member = Uin(keys::trailing_u64(key).ok_or(StoreError::Corrupt)?);
+        // Those of who left are kept, and nobody's business.
+        if let Some(group) = conversation.group()
+            && roster::member(kv, group, member)?.is_none()
+        {
+            return Ok(None);
+        }
         Ok(Some(packets::receipt(conversation, member, decode(value)?)))
     })?;
     Ok(acts::answered(&v2::MarksResponse { marks, has_more }))
