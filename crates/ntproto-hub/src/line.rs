@@ -289,9 +289,7 @@ mod tests {
                     }
                 }
             }
-            for lane in 0..3 {
-                prop_assert!(stored[lane].is_sorted());
-            }
+            prop_assert!(stored.iter().all(|lane| lane.is_sorted()));
         }
     }
 }
