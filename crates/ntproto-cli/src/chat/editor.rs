@@ -53,6 +53,11 @@ impl Editor {
         self.text.is_empty()
     }
 
+    /// Whether it is a line for this program, not for others.
+    pub(super) fn is_command(&self) -> bool {
+        self.text.starts_with('/') && !self.text.starts_with("//")
+    }
+
     /// Adds text at the cursor, at most up to `limit` bytes in all. Returns whether all of it fitted.
     pub(super) fn insert(&mut self, text: &str, limit: usize) -> bool {
         let clean: String = text

@@ -1,88 +1,95 @@
 //! The state of a chat.
 
-use std::collections::BTreeMap;
-
 use jiff::tz::TimeZone;
-use ntproto_core::ids::{ClientMsgId, Uin};
+use ntproto_core::ids::{ClientMsgId, ConversationId, Uin};
 use ntproto_core::rng::Rng;
+use ntproto_proto::v2;
 
+use super::account::{Account, Link, Talk};
 use super::editor::Editor;
 use super::layout;
-use super::log::Log;
 
 /// Rows the input may take before it scrolls within itself.
 pub(super) const MAX_INPUT_ROWS: usize = 5;
 
-/// The connection.
+/// Columns of the side pane with its border.
+pub(super) const PANE: u16 = 26;
+/// A screen this wide has it beside the messages.
+pub(super) const PANE_FROM: u16 = 80;
+
+/// A message that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Link {
-    /// The first attempt is under way.
-    Connecting,
-    /// Authenticated.
-    Online {
-        /// The inbox has been read to its end.
-        caught_up: bool,
+pub(crate) struct Hit {
+    /// Where it stands.
+    pub(crate) conversation: ConversationId,
+    /// Its number there.
+    pub(crate) seq: u64,
+    /// Who wrote it.
+    pub(crate) from: Uin,
+    /// How it begins, harmless.
+    pub(crate) text: String,
+    /// When it was stored, in milliseconds since 1970.
+    pub(crate) at_ms: u64,
+}
+
+/// What stands above everything else.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Overlay {
+    /// Keys and commands.
+    Help,
+    /// What was found.
+    Found {
+        words: String,
+        hits: Vec<Hit>,
+        selected: usize,
     },
-    /// Waiting to try again.
-    Offline {
-        /// Why.
-        why: String,
-        /// When, in milliseconds since 1970.
-        retry_at_ms: u64,
+    /// The members of the group on the screen.
+    Members {
+        title: String,
+        members: Vec<v2::Member>,
+        scroll: usize,
     },
-    /// Over for good.
-    Stopped(String),
+    /// The side pane, where there is no room for it beside the messages.
+    Pane,
 }
 
 /// All there is to show.
 pub(crate) struct Model {
-    pub(super) me: Uin,
-    pub(super) peer: Uin,
+    pub(super) accounts: Vec<Account>,
+    pub(super) current: usize,
     pub(super) zone: TimeZone,
-    pub(super) log: Log,
     pub(super) editor: Editor,
-    pub(super) link: Link,
+    /// When the others were told last that one is writing.
+    pub(super) typing_told_ms: Option<u64>,
     /// Now, in milliseconds since 1970: set before every update.
     pub(super) now_ms: u64,
     /// Columns and rows of the screen.
     pub(super) size: (u16, u16),
-    /// Rows the end of the log is below the screen's.
-    pub(super) scroll: usize,
-    /// Messages that came while scrolled up.
-    pub(super) unseen: usize,
-    /// Everything there is on this disk is loaded.
-    pub(super) complete: bool,
-    /// A page of history is being loaded.
-    pub(super) loading: bool,
-    /// Messages of others than the peer that came meanwhile.
-    pub(super) elsewhere: BTreeMap<Uin, usize>,
     /// Something to be told, until the given time.
     pub(super) notice: Option<(String, u64)>,
-    pub(super) help: bool,
+    pub(super) overlay: Option<Overlay>,
+    /// Messages are shown with their numbers.
+    pub(super) numbers: bool,
     pub(super) colours: bool,
     pub(super) focused: bool,
     pub(super) ids: Rng,
 }
 
 impl Model {
-    /// A chat of `me` with `peer`. `seed` makes the ids of messages.
-    pub(crate) fn new(me: Uin, peer: Uin, zone: TimeZone, seed: [u8; 32], size: (u16, u16)) -> Self {
+    /// A chat of these accounts, at least one. `seed` makes the ids of messages.
+    pub(crate) fn new(accounts: Vec<Account>, zone: TimeZone, seed: [u8; 32], size: (u16, u16)) -> Self {
+        assert!(!accounts.is_empty(), "a chat is somebody's");
         Self {
-            me,
-            peer,
+            accounts,
+            current: 0,
             zone,
-            log: Log::default(),
             editor: Editor::default(),
-            link: Link::Connecting,
+            typing_told_ms: None,
             now_ms: 0,
             size,
-            scroll: 0,
-            unseen: 0,
-            complete: false,
-            loading: false,
-            elsewhere: BTreeMap::new(),
             notice: None,
-            help: false,
+            overlay: None,
+            numbers: false,
             colours: true,
             focused: true,
             ids: Rng::new(seed),
@@ -95,19 +102,41 @@ impl Model {
         self
     }
 
-    /// Who one is.
-    pub(crate) const fn me(&self) -> Uin {
-        self.me
+    /// The account on the screen.
+    pub(super) fn account(&self) -> &Account {
+        &self.accounts[self.current]
     }
 
-    /// Messages of one's own that wait.
-    pub(crate) fn waiting(&self) -> Vec<ClientMsgId> {
-        self.log.waiting().collect()
+    pub(super) fn account_mut(&mut self) -> &mut Account {
+        &mut self.accounts[self.current]
     }
 
-    /// When the screen changes by itself: a countdown ticks, a notice ends.
+    /// The conversation on the screen.
+    pub(super) fn talk(&self) -> Option<&Talk> {
+        self.account().talk().map(|(_, talk)| talk)
+    }
+
+    /// Who an account is.
+    pub(crate) fn me(&self, account: usize) -> Uin {
+        self.accounts[account].me
+    }
+
+    /// The conversations of an account that are in memory.
+    pub(crate) fn conversations(&self, account: usize) -> Vec<ConversationId> {
+        self.accounts[account].talks.keys().copied().collect()
+    }
+
+    /// Messages of one's own that wait, of all conversations of an account, edits and recalls included.
+    pub(crate) fn waiting(&self, account: usize) -> Vec<(ConversationId, ClientMsgId)> {
+        let talks = self.accounts[account].talks.iter();
+        talks
+            .flat_map(|(id, talk)| talk.log.waiting().chain(talk.pending.keys().copied()).map(|w| (*id, w)))
+            .collect()
+    }
+
+    /// When the screen changes by itself: a countdown ticks, a notice ends, somebody stops writing.
     pub(crate) fn next_tick_ms(&self) -> Option<u64> {
-        let countdown = match &self.link {
+        let countdown = match &self.account().link {
             Link::Offline { retry_at_ms, .. } if *retry_at_ms > self.now_ms => {
                 // To the next full second that is left.
                 let left = *retry_at_ms - self.now_ms;
@@ -116,15 +145,30 @@ impl Model {
             _ => None,
         };
         let notice = self.notice.as_ref().map(|(_, until)| *until);
-        [countdown, notice].into_iter().flatten().min()
+        let typing = self.talk().and_then(|talk| talk.typing.values().min().copied());
+        [countdown, notice, typing].into_iter().flatten().min()
     }
 
     /// What the terminal's title says.
     pub(crate) fn title(&self) -> String {
-        match self.unseen {
-            0 => format!("ntp: {}", self.peer),
-            n => format!("({n}) ntp: {}", self.peer),
+        let account = self.account();
+        let name = account.open.map_or_else(|| account.me.to_string(), |id| account.title(id));
+        let elsewhere: u64 = self.accounts.iter().map(Account::unread).sum();
+        let seen = self.talk().map_or(0, |talk| talk.unread);
+        match self.talk().map_or(0, |talk| talk.unseen as u64) + elsewhere - seen {
+            0 => format!("ntp: {name}"),
+            n => format!("({n}) ntp: {name}"),
         }
+    }
+
+    /// Columns of the side pane; none where there is no room for it.
+    pub(super) const fn pane_width(&self) -> u16 {
+        if self.size.0 >= PANE_FROM { PANE } else { 0 }
+    }
+
+    /// Columns left for messages.
+    pub(super) fn log_width(&self) -> usize {
+        (self.size.0 - self.pane_width()).into()
     }
 
     /// Columns of the screen.

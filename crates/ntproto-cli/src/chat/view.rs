@@ -1,44 +1,40 @@
 //! The model on the screen.
 
+use ntproto_proto::v2;
 use ratatui::Frame;
 use ratatui::layout::{Position, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Clear, Paragraph};
+use ratatui::widgets::Paragraph;
 
-use super::layout::{self, Row, TextRow};
+use super::account::Link;
+use super::layout::{self, Kind, Row, TextRow};
 use super::log::Tick;
-use super::model::{Link, Model};
-use super::wrap::columns;
+use super::model::Model;
+use super::wrap::{clip, columns};
+use super::{overlay, pane};
 
 /// Below this nothing can be shown that helps.
 const MIN_SIZE: (u16, u16) = (24, 7);
 
 /// From here on there is room for what is nice to know.
 const WIDE: u16 = 60;
+/// Columns of a title.
+const TITLE: usize = 30;
+/// Names of those who are writing; more are counted.
+const MAX_WRITING: usize = 2;
 
-const KEYS: &str = "Enter send · Alt-Enter new line · PgUp/PgDn scroll · F1 help · Ctrl-C quit";
-const HELP: &[(&str, &str)] = &[
-    ("Enter", "send"),
-    ("Alt-Enter, Ctrl-J", "new line"),
-    ("PgUp, PgDn, wheel", "scroll; Esc: back to the end"),
-    ("Ctrl-Home, Ctrl-End", "oldest, newest"),
-    ("Up, Down", "what was typed before"),
-    ("Ctrl-W, -U, -K, -Y", "delete word, to start, to end; put back"),
-    ("Ctrl-R", "reconnect now"),
-    ("Ctrl-C", "clear the line, then quit"),
-    ("·  ✓  ✓✓", "waiting, stored, delivered"),
-];
+const KEYS: &str = "Enter send · Ctrl-N next · PgUp/PgDn scroll · F1 help · Ctrl-C quit";
 
 /// Styles, all plain where colours are not wanted.
-struct Theme(bool);
+pub(super) struct Theme(bool);
 
 impl Theme {
-    fn colour(&self, colour: Color) -> Style {
+    pub(super) fn colour(&self, colour: Color) -> Style {
         if self.0 { Style::new().fg(colour) } else { Style::new() }
     }
 
-    const fn dim(&self) -> Style {
+    pub(super) const fn dim(&self) -> Style {
         Style::new().add_modifier(Modifier::DIM)
     }
 }
@@ -55,7 +51,11 @@ pub(crate) fn view(model: &Model, frame: &mut Frame<'_>) {
     let row = |y: u16, height: u16| Rect { x: 0, y, width: area.width, height };
     let log_height = area.height - input - layout::FRAME_ROWS as u16;
     title(model, &theme, frame, row(0, 1));
-    log(model, &theme, frame, row(1, log_height));
+    let side = model.pane_width().min(area.width);
+    if side > 0 {
+        pane::draw(model, &theme, frame, Rect { x: 0, y: 1, width: side, height: log_height });
+    }
+    log(model, &theme, frame, Rect { x: side, y: 1, width: area.width - side, height: log_height });
     status(model, &theme, frame, row(1 + log_height, 1));
     frame.render_widget(
         Paragraph::new("─".repeat(area.width.into())).style(theme.dim()),
@@ -63,28 +63,54 @@ pub(crate) fn view(model: &Model, frame: &mut Frame<'_>) {
     );
     editor(model, &theme, frame, row(3 + log_height, input));
     frame.render_widget(Paragraph::new(KEYS).style(theme.dim()), row(3 + log_height + input, 1));
-    if model.help {
-        help(&theme, frame, area);
+    if let Some(above) = &model.overlay {
+        overlay::draw(model, above, &theme, frame, row(1, area.height - 2));
     }
 }
 
 fn title(model: &Model, theme: &Theme, frame: &mut Frame<'_>, area: Rect) {
     let bold = Style::new().add_modifier(Modifier::BOLD);
-    let mut spans = vec![
-        Span::styled(" ntp  ", theme.colour(Color::Cyan).patch(bold)),
-        Span::styled(model.peer.to_string(), bold),
-    ];
+    let account = model.account();
+    let mut spans = vec![Span::styled(" ntp  ", theme.colour(Color::Cyan).patch(bold))];
+    if let Some(id) = account.open {
+        let name = account.title(id);
+        let more = match (account.peer(id), account.people.group_of(id).and_then(|g| g.group.as_ref())) {
+            (Some(peer), _) if name != peer.to_string() => format!(" ({peer})"),
+            (None, Some(group)) => format!(" (#{}, {} members)", group.group, group.members),
+            _ => String::new(),
+        };
+        spans.push(Span::styled(clip(&name, TITLE), bold));
+        if area.width >= WIDE {
+            spans.push(Span::raw(more));
+            spans.extend(presence(model, theme));
+        }
+    }
     if area.width >= WIDE {
-        spans.push(Span::styled(format!("  you are {}", model.me), theme.dim()));
+        spans.push(Span::styled(format!("  you are {}", account.me), theme.dim()));
     }
     frame.render_widget(Paragraph::new(Line::from(spans)), area);
-    let (text, colour) = match &model.link {
-        Link::Connecting => ("◌ connecting", Color::Yellow),
-        Link::Online { .. } => ("● online", Color::Green),
-        Link::Offline { .. } => ("○ offline", Color::Red),
-        Link::Stopped(_) => ("✗ ended", Color::Red),
+    let (dot, colour) = pane::link_dot(&account.link);
+    let word = match (&account.link, account.status) {
+        (Link::Connecting, _) => "connecting",
+        (Link::Online { .. }, v2::OnlineStatus::Online) => "online",
+        (Link::Online { .. }, v2::OnlineStatus::Away) => "away",
+        (Link::Online { .. }, v2::OnlineStatus::Offline) => "hidden",
+        (Link::Offline { .. }, _) => "offline",
+        (Link::Stopped(_), _) => "ended",
     };
-    right(frame, area, Span::styled(format!("{text} "), theme.colour(colour)));
+    right(frame, area, Span::styled(format!(" {dot} {word} "), theme.colour(colour)));
+}
+
+/// Whether the friend on the screen is there.
+fn presence(model: &Model, theme: &Theme) -> Option<Span<'static>> {
+    let account = model.account();
+    let peer = account.open.and_then(|id| account.peer(id))?;
+    let status = account.people.status(peer).filter(|_| account.people.is_friend(peer))?;
+    Some(match status {
+        v2::OnlineStatus::Online => Span::styled("  ● online", theme.colour(Color::Green)),
+        v2::OnlineStatus::Away => Span::styled("  ◐ away", theme.colour(Color::Yellow)),
+        v2::OnlineStatus::Offline => Span::styled("  ○ offline", theme.dim()),
+    })
 }
 
 /// Writes at the right end of a row.
@@ -95,7 +121,8 @@ fn right(frame: &mut Frame<'_>, area: Rect, span: Span<'_>) {
 }
 
 fn log(model: &Model, theme: &Theme, frame: &mut Frame<'_>, area: Rect) {
-    let shown = layout::rows(model, model.scroll, area.height.into());
+    let scroll = model.talk().map_or(0, |talk| talk.scroll);
+    let shown = layout::rows(model, scroll, area.height.into());
     // A short log stands at the bottom, where the input is.
     let top = area.height - (shown.rows.len() as u16).min(area.height);
     for (y, row) in (area.y + top..area.y + area.height).zip(&shown.rows) {
@@ -105,11 +132,16 @@ fn log(model: &Model, theme: &Theme, frame: &mut Frame<'_>, area: Rect) {
         };
         frame.render_widget(Paragraph::new(line), Rect { y, height: 1, ..area });
     }
-    if shown.rows.is_empty() && model.complete {
-        let text = format!("Nothing yet. Say hello to {}.", model.peer);
-        let middle = Rect { y: area.y + area.height / 2, height: 1, ..area };
-        frame.render_widget(Paragraph::new(text).centered().style(theme.dim()), middle);
-    }
+    let account = model.account();
+    let hint = match (account.open, model.talk()) {
+        (Some(id), Some(talk)) if talk.complete && shown.rows.is_empty() => {
+            format!("Nothing yet. Say hello to {}.", account.title(id))
+        }
+        (None, _) => "Ctrl-N opens a conversation, /open WHO a new one.".into(),
+        _ => return,
+    };
+    let middle = Rect { y: area.y + area.height / 2, height: 1, ..area };
+    frame.render_widget(Paragraph::new(hint).centered().style(theme.dim()), middle);
 }
 
 fn day_line<'a>(day: &str, theme: &Theme, width: usize) -> Line<'a> {
@@ -122,36 +154,78 @@ fn text_line<'a>(model: &Model, row: &'a TextRow, theme: &Theme) -> Line<'a> {
     let name = if row.mine { theme.colour(Color::Green) } else { theme.colour(Color::Cyan) };
     let mut spans = vec![
         Span::styled(format!(" {:<w$}", row.time, w = layout::time_width() - 1), theme.dim()),
-        Span::styled(format!("{:>w$}", row.name, w = layout::name_width(model)), name),
+        Span::styled(" ".repeat(layout::name_width(model).saturating_sub(columns(&row.name))), name),
+        Span::styled(row.name.as_str(), name),
         Span::styled(layout::rule(), theme.dim()),
-        Span::raw(row.text.as_str()),
     ];
+    match row.kind {
+        Kind::Said => spans.extend(with_calls(&row.text, &row.calls, theme)),
+        Kind::Quote | Kind::Note => spans.push(Span::styled(row.text.as_str(), theme.dim())),
+        Kind::Reactions => spans.push(Span::styled(row.text.as_str(), theme.colour(Color::Magenta))),
+    }
+    let mut used = columns(&row.text);
+    if row.edited {
+        spans.push(Span::styled(layout::EDITED, theme.dim()));
+        used += columns(layout::EDITED);
+    }
     if let Some(tick) = &row.tick {
-        let (text, style) = match tick {
-            Tick::Queued => ("·", theme.dim()),
-            Tick::Stored => ("✓", theme.dim()),
-            Tick::Delivered => ("✓✓", theme.colour(Color::Green)),
-            Tick::Read => ("✓✓", theme.colour(Color::Blue).add_modifier(Modifier::BOLD)),
-            Tick::Failed(_) => ("✗", theme.colour(Color::Red)),
+        let style = match tick {
+            Tick::Queued | Tick::Stored => theme.dim(),
+            Tick::Delivered => theme.colour(Color::Green),
+            Tick::Read(..) => theme.colour(Color::Blue).add_modifier(Modifier::BOLD),
+            Tick::Failed(_) => theme.colour(Color::Red),
         };
-        let gap = layout::text_width(model).saturating_sub(columns(&row.text));
+        let gap = layout::text_width(model).saturating_sub(used);
         spans.push(Span::raw(" ".repeat(gap + 1)));
-        spans.push(Span::styled(text, style));
+        spans.push(Span::styled(layout::tick_text(model, tick), style));
     }
     Line::from(spans)
 }
 
+/// A text with the words that call somebody set off.
+fn with_calls<'a>(text: &'a str, calls: &[(String, bool)], theme: &Theme) -> Vec<Span<'a>> {
+    let mut spans = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let next = calls.iter().filter_map(|(word, me)| Some((rest.find(word.as_str())?, word.len(), *me))).min();
+        let Some((at, length, me)) = next else { break };
+        let (before, from) = rest.split_at(at);
+        let (word, after) = from.split_at(length);
+        let style = theme.colour(if me { Color::Yellow } else { Color::Cyan });
+        spans.push(Span::raw(before));
+        spans.push(Span::styled(word, if me { style.add_modifier(Modifier::BOLD) } else { style }));
+        rest = after;
+    }
+    spans.push(Span::raw(rest));
+    spans
+}
+
+/// Who is writing.
+fn writing(model: &Model) -> Option<String> {
+    let mut names = model.account().writing();
+    let more = names.len().saturating_sub(MAX_WRITING);
+    names.truncate(MAX_WRITING);
+    match (&names[..], more) {
+        ([], _) => None,
+        ([one], _) => Some(format!(" {one} is writing …")),
+        (some, 0) => Some(format!(" {} are writing …", some.join(" and "))),
+        (some, n) => Some(format!(" {} and {n} more are writing …", some.join(", "))),
+    }
+}
+
 fn status(model: &Model, theme: &Theme, frame: &mut Frame<'_>, area: Rect) {
-    let waiting = match model.log.waiting().count() {
+    let waiting = match model.talk().map_or(0, |talk| talk.log.waiting().count() + talk.pending.len()) {
         0 => String::new(),
         1 => " 1 message waits;".into(),
         n => format!(" {n} messages wait;"),
     };
-    let (text, style) = match (&model.notice, &model.link) {
+    let (text, style) = match (&model.notice, &model.account().link) {
         (Some((text, _)), _) => (format!(" {text}"), theme.colour(Color::Yellow)),
         (None, Link::Connecting) => (" connecting …".into(), theme.colour(Color::Yellow)),
         (None, Link::Online { caught_up: false }) => (" reading what came meanwhile …".into(), theme.dim()),
-        (None, Link::Online { caught_up: true }) => (waiting.replace(';', "."), theme.dim()),
+        (None, Link::Online { caught_up: true }) => {
+            (writing(model).unwrap_or_else(|| waiting.replace(';', ".")), theme.dim())
+        }
         (None, Link::Offline { why, retry_at_ms }) => {
             let left = retry_at_ms.saturating_sub(model.now_ms).div_ceil(1000);
             let when = match left {
@@ -166,12 +240,18 @@ fn status(model: &Model, theme: &Theme, frame: &mut Frame<'_>, area: Rect) {
     };
     frame.render_widget(Paragraph::new(text).style(style), area);
     let mut hints = Vec::new();
-    if let Some((from, _)) = model.elsewhere.first_key_value() {
-        let count: usize = model.elsewhere.values().sum();
-        let more = if model.elsewhere.len() > 1 { " and others" } else { "" };
-        hints.push(format!("✉ {count} from {from}{more}"));
+    let wanting = model.account().people.wanting().next();
+    if let Some((uin, words)) = wanting {
+        let words = crate::text::harmless(words);
+        let said = if words.is_empty() { String::new() } else { format!(" “{}”", clip(&words, TITLE)) };
+        hints.push(format!("? {uin}{said} /accept"));
     }
-    match (model.scroll, model.unseen) {
+    let open = model.talk().map_or(0, |talk| talk.unread);
+    let elsewhere = model.accounts.iter().map(super::account::Account::unread).sum::<u64>() - open;
+    if elsewhere > 0 && model.pane_width() == 0 {
+        hints.push(format!("✉ {elsewhere} elsewhere (F2)"));
+    }
+    match model.talk().map_or((0, 0), |talk| (talk.scroll, talk.unseen)) {
         (0, _) => {}
         (_, 0) => hints.push("↓ Esc: to the end".into()),
         (_, n) => hints.push(format!("↓ {n} new")),
@@ -191,26 +271,8 @@ fn editor(model: &Model, theme: &Theme, frame: &mut Frame<'_>, area: Rect) {
         let line = Line::from(vec![Span::styled(prompt, theme.colour(Color::Cyan)), Span::raw(row.as_str())]);
         frame.render_widget(Paragraph::new(line), Rect { y, height: 1, ..area });
     }
-    if !model.help {
+    if model.overlay.is_none() {
         let x = (area.x + 2 + rows.cursor.1 as u16).min(area.width - 1);
         frame.set_cursor_position(Position::new(x, area.y + (rows.cursor.0 - first) as u16));
     }
-}
-
-fn help(theme: &Theme, frame: &mut Frame<'_>, area: Rect) {
-    let lines: Vec<Line<'_>> = HELP
-        .iter()
-        .map(|(keys, what)| {
-            Line::from(vec![
-                Span::styled(format!(" {keys:<20}"), theme.colour(Color::Cyan)),
-                Span::raw(*what),
-            ])
-        })
-        .collect();
-    let width = 62.min(area.width);
-    let height = (lines.len() as u16 + 2).min(area.height);
-    let area = Rect { x: (area.width - width) / 2, y: (area.height - height) / 2, width, height };
-    frame.render_widget(Clear, area);
-    let block = Block::bordered().title(" Keys ");
-    frame.render_widget(Paragraph::new(lines).block(block), area);
 }

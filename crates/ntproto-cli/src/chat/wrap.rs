@@ -13,6 +13,24 @@ pub(super) fn joined(row: &str, used: usize, text: &str) -> usize {
     if text.is_ascii() { used + text.len() } else { columns(&[row, text].concat()) }
 }
 
+/// The text, or its beginning and an ellipsis when it takes more columns.
+pub(super) fn clip(text: &str, width: usize) -> String {
+    if columns(text) <= width {
+        return text.to_owned();
+    }
+    let mut out = String::new();
+    for character in text.graphemes(true) {
+        if joined(&out, columns(&out), character) + 1 > width {
+            break;
+        }
+        out.push_str(character);
+    }
+    if width > 0 {
+        out.push('…');
+    }
+    out
+}
+
 /// Breaks one line into rows of at most `width` columns. At least one row, and always progress: a
 /// character wider than the row stands alone in it.
 pub(super) fn wrap(line: &str, width: usize) -> Vec<String> {
@@ -75,6 +93,14 @@ mod tests {
         assert_eq!(wrap("日本語テキスト", 6), ["日本語", "テキス", "ト"]);
         assert_eq!(wrap("👩\u{200d}👩\u{200d}👧👋🏽", 2), ["👩\u{200d}👩\u{200d}👧", "👋🏽"]);
         assert_eq!(wrap("日", 1), ["日"]);
+    }
+
+    #[test]
+    fn what_is_too_long_is_clipped_at_a_character() {
+        assert_eq!(clip("short", 5), "short");
+        assert_eq!(clip("longer", 5), "long…");
+        assert_eq!(clip("日本語", 5), "日本…");
+        assert_eq!((clip("日本", 1).as_str(), clip("日本", 0).as_str()), ("…", ""));
     }
 
     proptest! {
