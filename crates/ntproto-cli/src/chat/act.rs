@@ -221,7 +221,9 @@ fn edit(model: &mut Model, number: Option<u64>, text: &str) -> Done {
     let account = model.account();
     let me = account.me;
     let target = match account.target(number, true) {
-        Some((_, Some(entry))) if entry.from != me => return Err("only one's own messages can be changed".into()),
+        Some((_, Some(entry))) if entry.from != me => {
+            return Err("only one's own messages can be changed".into());
+        }
         Some((_, Some(entry))) if entry.recalled => return Err("that message was taken back".into()),
         Some((target, entry)) => {
             // What it answers it answers still.

@@ -116,14 +116,20 @@ impl Command {
                 (number, text) => Self::React { number, text: text.into(), remove: name == "unreact" },
             },
             "group" | "g" => Self::Group(Group::parse(rest)?),
-            other => return Err(format!("there is no /{}; /help shows what there is", crate::text::harmless(other))),
+            other => {
+                return Err(format!(
+                    "there is no /{}; /help shows what there is",
+                    crate::text::harmless(other)
+                ));
+            }
         })
     }
 }
 
 impl Group {
     fn parse(line: &str) -> Result<Self, String> {
-        const USAGE: &str = "/group new, invite, leave, members, role, mute, remove, join, name, notice or dissolve";
+        const USAGE: &str =
+            "/group new, invite, leave, members, role, mute, remove, join, name, notice or dissolve";
         let (name, rest) = word(line);
         let names = || rest.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         Ok(match name {
@@ -196,7 +202,10 @@ mod tests {
         assert_eq!(parse("friend  10002 it's me, really"), Ok(friend));
         assert_eq!(parse("recall"), Ok(Command::Recall(None)));
         assert_eq!(parse("recall #12"), Ok(Command::Recall(Some(12))));
-        assert_eq!(parse("edit #3 two  words"), Ok(Command::Edit { number: Some(3), text: "two  words".into() }));
+        assert_eq!(
+            parse("edit #3 two  words"),
+            Ok(Command::Edit { number: Some(3), text: "two  words".into() })
+        );
         let text = "#hash is no number".to_owned();
         assert_eq!(parse("edit #hash is no number"), Ok(Command::Edit { number: None, text }));
         let new = Group::New { name: "tea with milk".into(), members: vec!["10002".into(), "@bo".into()] };
@@ -208,9 +217,23 @@ mod tests {
 
     #[test]
     fn what_is_wrong_says_how_it_is_written() {
-        for line in ["friend", "accept", "accept a b", "edit", "edit #3", "recall x", "react", "group", "group new",
-            "group mute a b", "group role a", "nonsense", "", "search", "open"]
-        {
+        for line in [
+            "friend",
+            "accept",
+            "accept a b",
+            "edit",
+            "edit #3",
+            "recall x",
+            "react",
+            "group",
+            "group new",
+            "group mute a b",
+            "group role a",
+            "nonsense",
+            "",
+            "search",
+            "open",
+        ] {
             let said = Command::parse(line).unwrap_err();
             assert!(said.contains('/'), "{line}: {said}");
         }

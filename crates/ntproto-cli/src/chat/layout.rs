@@ -177,7 +177,10 @@ fn text_rows(model: &Model, entry: &Entry, tick: Option<Tick>, reactions: &[(Str
         texts.push((Kind::Note, "(taken back)".into()));
     }
     let mut lines = entry.said.lines.iter().flat_map(|line| wrap(line, width)).collect::<Vec<_>>();
-    if entry.edited && !entry.recalled && lines.last().is_some_and(|last| columns(last) + columns(EDITED) > width) {
+    if entry.edited
+        && !entry.recalled
+        && lines.last().is_some_and(|last| columns(last) + columns(EDITED) > width)
+    {
         lines.push(String::new());
     }
     texts.extend(lines.into_iter().filter(|_| !entry.recalled).map(|line| (Kind::Said, line)));

@@ -122,11 +122,11 @@ impl Log {
         waiting.map(|w| w.failed = Some(crate::text::harmless(why))).is_some()
     }
 
-    /// Something happened to a message. One that is not loaded has it on the disk.
-    pub(super) fn change(&mut self, seq: u64, change: &Change) {
+    /// Somebody did something to a message. One that is not loaded has it on the disk.
+    pub(super) fn change(&mut self, seq: u64, by: Uin, change: &Change) {
         let Some(entry) = self.stored.get_mut(&seq) else { return };
         match change {
-            Change::Edit(said) if !entry.recalled => {
+            Change::Edit(said) if !entry.recalled && entry.from == by => {
                 (entry.said, entry.edited) = (said.clone(), true);
             }
             Change::Edit(_) => {}
@@ -257,10 +257,13 @@ mod tests {
         let mut log = Log::default();
         let said = |text: &str| Said::draft(&Draft { text: text.into(), ..Draft::default() });
         log.insert(1, Entry::new(ClientMsgId([1; 16]), Uin(1), said("one"), 0));
-        log.change(1, &Change::Edit(said("two")));
-        assert_eq!(log.get(1).map(|e| (e.said.lines.clone(), e.edited)), Some((vec!["two".to_owned()], true)));
-        log.change(1, &Change::Recall);
-        log.change(1, &Change::Edit(said("three")));
+        log.change(1, Uin(1), &Change::Edit(said("two")));
+        assert_eq!(
+            log.get(1).map(|e| (e.said.lines.clone(), e.edited)),
+            Some((vec!["two".to_owned()], true))
+        );
+        log.change(1, Uin(1), &Change::Recall);
+        log.change(1, Uin(1), &Change::Edit(said("three")));
         assert_eq!(log.get(1).map(|e| (e.said.lines.is_empty(), e.recalled)), Some((true, true)));
         assert!(log.last(|_| true).is_none());
     }

@@ -38,17 +38,9 @@ pub(super) enum Overlay {
     /// Keys and commands.
     Help,
     /// What was found.
-    Found {
-        words: String,
-        hits: Vec<Hit>,
-        selected: usize,
-    },
+    Found { words: String, hits: Vec<Hit>, selected: usize },
     /// The members of the group on the screen.
-    Members {
-        title: String,
-        members: Vec<v2::Member>,
-        scroll: usize,
-    },
+    Members { title: String, members: Vec<v2::Member>, scroll: usize },
     /// The side pane, where there is no room for it beside the messages.
     Pane,
 }

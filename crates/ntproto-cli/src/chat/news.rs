@@ -25,8 +25,8 @@ pub(crate) enum News {
     Pending(ConversationId, ClientMsgId, Target, Change),
     /// A message came.
     Message(ConversationId, u64, Entry),
-    /// A message says something else now, or was taken back.
-    Changed(ConversationId, u64, Change),
+    /// A message says something else now, or was taken back; and by whom.
+    Changed(ConversationId, u64, Uin, Change),
     /// The server stored what waited here: its number there, and when.
     Stored(ConversationId, ClientMsgId, u64, u64),
     /// What waited here was not sent.
@@ -140,8 +140,9 @@ fn about(model: &mut Model, at: usize, news: News) -> Option<Effect> {
         News::Pending(id, key, target, change) => {
             account.talk_of(id)?.pending.insert(key, (target, change));
         }
-        News::Changed(id, seq, change) => account.talk_of(id)?.log.change(seq, &change),
+        News::Changed(id, seq, by, change) => account.talk_of(id)?.log.change(seq, by, &change),
         News::Stored(id, key, seq, at_ms) => {
+            let me = account.me;
             let talk = account.talk_of(id)?;
             match talk.pending.remove(&key) {
                 Some((target, change)) => {
@@ -149,7 +150,7 @@ fn about(model: &mut Model, at: usize, news: News) -> Option<Effect> {
                         Target::Number(number) => Some(number),
                         Target::Id(id) => talk.log.number(id),
                     };
-                    talk.log.change(number?, &change);
+                    talk.log.change(number?, me, &change);
                 }
                 None => talk.log.stored(key, seq, at_ms),
             }

@@ -50,12 +50,8 @@ pub(super) fn draw(model: &Model, overlay: &Overlay, theme: &Theme, frame: &mut 
 fn boxed(title: &str, lines: Vec<Line<'_>>, width: u16, frame: &mut Frame<'_>, area: Rect) {
     let width = width.min(area.width);
     let height = (lines.len() as u16 + 2).min(area.height);
-    let area = Rect {
-        x: area.x + (area.width - width) / 2,
-        y: area.y + (area.height - height) / 2,
-        width,
-        height,
-    };
+    let area =
+        Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 2, width, height };
     frame.render_widget(Clear, area);
     frame.render_widget(Paragraph::new(lines).block(Block::bordered().title(title.to_owned())), area);
 }
@@ -93,7 +89,11 @@ fn found(
             false => account.people.name(hit.from, hit.conversation.group()),
         };
         let place = clip(&account.title(hit.conversation), 16);
-        let head = format!("{} {} {place} · {from}: ", if at == selected { "›" } else { " " }, when.unwrap_or_default());
+        let head = format!(
+            "{} {} {place} · {from}: ",
+            if at == selected { "›" } else { " " },
+            when.unwrap_or_default()
+        );
         let text = clip(&hit.text, width.saturating_sub(columns(&head)));
         let style = if at == selected { Style::new().add_modifier(Modifier::BOLD) } else { Style::new() };
         lines.push(Line::from(vec![Span::styled(head, theme.dim()), Span::styled(text, style)]));

@@ -53,7 +53,12 @@ impl People {
     pub(super) fn group(&mut self, state: v2::GroupState) {
         let Some(group) = &state.group else { return };
         let id = GroupId(group.group);
-        if self.groups.get(&id).and_then(|known| known.group.as_ref()).is_some_and(|k| k.version > group.version) {
+        if self
+            .groups
+            .get(&id)
+            .and_then(|known| known.group.as_ref())
+            .is_some_and(|k| k.version > group.version)
+        {
             return;
         }
         if state.me.is_none() || group.dissolved {
@@ -179,11 +184,19 @@ mod tests {
         let state = v2::FriendState::Friend.into();
         people.friend(v2::Friend { uin: 2, state, version: 1, ..v2::Friend::default() });
         assert_eq!(people.name(Uin(2), None), "Bo");
-        people.friend(v2::Friend { uin: 2, state, remark: "Bob".into(), version: 2, ..v2::Friend::default() });
+        people.friend(v2::Friend {
+            uin: 2,
+            state,
+            remark: "Bob".into(),
+            version: 2,
+            ..v2::Friend::default()
+        });
         assert_eq!(people.name(Uin(2), None), "Bob");
         // What is older changes nothing.
         people.friend(v2::Friend { uin: 2, state, version: 1, ..v2::Friend::default() });
-        assert_eq!((people.find("@bob", None), people.find("17", None), people.find("x", None)),
-            (Some(Uin(2)), Some(Uin(17)), None));
+        assert_eq!(
+            (people.find("@bob", None), people.find("17", None), people.find("x", None)),
+            (Some(Uin(2)), Some(Uin(17)), None)
+        );
     }
 }

@@ -178,11 +178,12 @@ fn on_key(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
         return in_overlay(model, key);
     }
     let empty = model.editor.is_empty();
+    let scrolled = model.talk().is_some_and(|talk| talk.scroll > 0);
     let editor = &mut model.editor;
     match key.code {
         KeyCode::F(1) => model.overlay = Some(Overlay::Help),
         KeyCode::F(2) => model.overlay = Some(Overlay::Pane),
-        KeyCode::Esc if model.talk().is_some_and(|talk| talk.scroll > 0) => return to_end(model),
+        KeyCode::Esc if scrolled => return to_end(model),
         KeyCode::Enter if alt || shift || ctrl => return insert(model, "\n"),
         KeyCode::Char('j') if ctrl => return insert(model, "\n"),
         KeyCode::Enter => return act::enter(model),

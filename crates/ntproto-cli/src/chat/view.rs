@@ -187,7 +187,8 @@ fn with_calls<'a>(text: &'a str, calls: &[(String, bool)], theme: &Theme) -> Vec
     let mut spans = Vec::new();
     let mut rest = text;
     while !rest.is_empty() {
-        let next = calls.iter().filter_map(|(word, me)| Some((rest.find(word.as_str())?, word.len(), *me))).min();
+        let next =
+            calls.iter().filter_map(|(word, me)| Some((rest.find(word.as_str())?, word.len(), *me))).min();
         let Some((at, length, me)) = next else { break };
         let (before, from) = rest.split_at(at);
         let (word, after) = from.split_at(length);
@@ -240,12 +241,6 @@ fn status(model: &Model, theme: &Theme, frame: &mut Frame<'_>, area: Rect) {
     };
     frame.render_widget(Paragraph::new(text).style(style), area);
     let mut hints = Vec::new();
-    let wanting = model.account().people.wanting().next();
-    if let Some((uin, words)) = wanting {
-        let words = crate::text::harmless(words);
-        let said = if words.is_empty() { String::new() } else { format!(" “{}”", clip(&words, TITLE)) };
-        hints.push(format!("? {uin}{said} /accept"));
-    }
     let open = model.talk().map_or(0, |talk| talk.unread);
     let elsewhere = model.accounts.iter().map(super::account::Account::unread).sum::<u64>() - open;
     if elsewhere > 0 && model.pane_width() == 0 {
@@ -255,6 +250,12 @@ fn status(model: &Model, theme: &Theme, frame: &mut Frame<'_>, area: Rect) {
         (0, _) => {}
         (_, 0) => hints.push("↓ Esc: to the end".into()),
         (_, n) => hints.push(format!("↓ {n} new")),
+    }
+    let wanting = model.account().people.wanting().next();
+    if let Some((uin, words)) = wanting {
+        let words = crate::text::harmless(words);
+        let said = if words.is_empty() { String::new() } else { format!(" “{}”", clip(&words, TITLE)) };
+        hints.push(format!("? {uin}{said} /accept"));
     }
     if !hints.is_empty() {
         right(frame, area, Span::styled(format!(" {} ", hints.join("  ")), theme.colour(Color::Yellow)));
