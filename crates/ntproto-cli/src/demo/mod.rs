@@ -25,6 +25,7 @@
 //! | [`worker`] | a client process |
 //! | [`proxy`] | the network between, where UDP can be cut |
 //! | [`run`] | the parent: processes, kills, progress |
+//! | [`team`] | the other scenario: people, groups, presence |
 
 pub(crate) mod back;
 pub(crate) mod ledger;
@@ -33,4 +34,5 @@ pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod report;
 pub(crate) mod run;
+pub(crate) mod team;
 pub(crate) mod worker;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ntproto_sdk::ConnectString;
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::exit::Failure;
@@ -75,6 +75,15 @@ impl Process {
         self.child.try_wait().ok().flatten()
     }
 
+    /// Says a line to it.
+    pub(crate) async fn say(&mut self, line: &str) -> Result<(), Failure> {
+        let gone = |e| Failure::failed(format!("a process hears nothing: {e}"));
+        match &mut self.stdin {
+            Some(stdin) => stdin.write_all(format!("{line}\n").as_bytes()).await.map_err(gone),
+            None => Ok(()),
+        }
+    }
+
     /// Asks it to end, and kills it when it does not.
     pub(crate) async fn finish(&mut self, patience: Duration) {
         self.stdin = None;
@@ -103,6 +112,8 @@ pub(crate) struct OwnServer {
     address: SocketAddr,
     data: PathBuf,
     runtime: Runtime,
+    /// Settings of its own.
+    more: Vec<String>,
     /// What clients find it by.
     pub(crate) connect: String,
     /// The first invitation.
@@ -112,11 +123,21 @@ pub(crate) struct OwnServer {
 impl OwnServer {
     /// Starts one on loopback, with its data in `dir`.
     pub(crate) async fn start(dir: &Path, runtime: Runtime) -> Result<Self, Failure> {
-        let data = dir.join("server");
-        Self::launch(SocketAddr::from(([127, 0, 0, 1], 0)), data, runtime).await
+        Self::start_with(dir, runtime, &[]).await
     }
 
-    async fn launch(listen: SocketAddr, data: PathBuf, runtime: Runtime) -> Result<Self, Failure> {
+    /// The same with settings of its own.
+    pub(crate) async fn start_with(dir: &Path, runtime: Runtime, more: &[&str]) -> Result<Self, Failure> {
+        let more = more.iter().map(|&arg| arg.to_owned()).collect();
+        Self::launch(SocketAddr::from(([127, 0, 0, 1], 0)), dir.join("server"), runtime, more).await
+    }
+
+    async fn launch(
+        listen: SocketAddr,
+        data: PathBuf,
+        runtime: Runtime,
+        more: Vec<String>,
+    ) -> Result<Self, Failure> {
         let (listen, folder) = (listen.to_string(), data.display().to_string());
         let mut args = vec!["serve", "--json", "--end-with-stdin", "--runtime", runtime.name()];
         args.extend(["--listen", &listen, "--data-dir", &folder]);
@@ -131,7 +152,7 @@ impl OwnServer {
         let text = |name: &str| ready[name].as_str().map(str::to_owned);
         match (text("listening").and_then(|a| a.parse().ok()), text("connect")) {
             (Some(address), Some(connect)) => {
-                Ok(Self { process, address, data, runtime, connect, invitation: text("invitation") })
+                Ok(Self { process, address, data, runtime, more, connect, invitation: text("invitation") })
             }
             _ => Err(Failure::failed(format!("the server said {line:?} instead of where it is"))),
         }
@@ -151,7 +172,7 @@ impl OwnServer {
 
     /// Starts it again on the same port with the same data.
     pub(crate) async fn restart(&mut self) -> Result<(), Failure> {
-        *self = Self::launch(self.address, self.data.clone(), self.runtime).await?;
+        *self = Self::launch(self.address, self.data.clone(), self.runtime, self.more.clone()).await?;
         Ok(())
     }
 

@@ -18,15 +18,15 @@ use crate::exit::Failure;
 use crate::session::{self, LinkArgs, Transport};
 
 /// How long a killed process stays away, so that the others notice.
-const AWAY: Duration = Duration::from_millis(250);
+pub(super) const AWAY: Duration = Duration::from_millis(250);
 /// How long duplicates may still come when all is delivered.
 const SETTLE: Duration = Duration::from_millis(500);
 /// How long a worker may take to say goodbye.
-const GOODBYE: Duration = Duration::from_secs(5);
+pub(super) const GOODBYE: Duration = Duration::from_secs(5);
 /// How long UDP is cut: QUIC notices, and the clients change over.
 const CUT: Duration = Duration::from_secs(8);
 /// How often the children are looked at.
-const LOOK: Duration = Duration::from_millis(100);
+pub(super) const LOOK: Duration = Duration::from_millis(100);
 /// Progress lines that may wait; a worker that finds it full waits.
 const MAX_LINES: usize = 256;
 
@@ -368,13 +368,13 @@ async fn enrol(connect: String, home: PathBuf, invitation: String, link: LinkArg
     answer["uin"].as_u64().ok_or_else(|| Failure::failed("`ntp register` printed no account"))
 }
 
-fn style() -> ProgressStyle {
+pub(super) fn style() -> ProgressStyle {
     ProgressStyle::with_template("{spinner} {wide_bar} {human_pos}/{human_len} acknowledged {msg}")
         .unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 /// Says something above the bar; nothing where there is no terminal.
-fn tell(bar: &ProgressBar, text: &str) {
+pub(super) fn tell(bar: &ProgressBar, text: &str) {
     bar.println(format!("  {text}"));
 }
 
