@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use serde::Serialize;
+use unicode_width::UnicodeWidthStr as _;
 
 /// Whether colours are used.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +85,57 @@ pub(crate) fn utc(unix_ms: u64) -> Option<String> {
     Some(at.strftime("%Y-%m-%d %H:%M:%S%.fZ").to_string())
 }
 
+/// The day of milliseconds since 1970, in UTC; nothing beyond the calendar.
+pub(crate) fn day(unix_ms: u64) -> String {
+    utc(unix_ms).map_or_else(String::new, |text| text.chars().take("2025-11-22".len()).collect())
+}
+
+/// Rows in columns as wide as they need. Cells that are numbers stand at the right.
+pub(crate) struct Table {
+    head: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table with these headings; without any if all are empty.
+    pub(crate) fn new(head: &[&str]) -> Self {
+        Self { head: head.iter().map(|&h| h.to_owned()).collect(), rows: Vec::new() }
+    }
+
+    /// Adds a row, of texts that are harmless.
+    pub(crate) fn row(&mut self, cells: &[&str]) {
+        self.rows.push(cells.iter().map(|&c| c.to_owned()).collect());
+    }
+
+    /// As it is printed.
+    pub(crate) fn show(&self, style: Style) -> String {
+        let width = |at: usize| {
+            let cells = self.rows.iter().chain([&self.head]).filter_map(|row| row.get(at));
+            cells.map(|cell| cell.width()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..self.head.len()).map(width).collect();
+        let mut out = String::new();
+        let number = |cell: &str| !cell.is_empty() && cell.chars().all(|c| c.is_ascii_digit() || c == ',');
+        let numeric = |at: usize| self.rows.iter().all(|row| row.get(at).is_some_and(|cell| number(cell)));
+        let mut write = |row: &[String], head: bool| {
+            let mut line = String::new();
+            for (at, (cell, width)) in row.iter().zip(&widths).enumerate() {
+                let gap = " ".repeat(width - cell.width());
+                let parts = if numeric(at) { [&gap, cell] } else { [cell, &gap] };
+                line.extend([parts[0], parts[1], "  "]);
+            }
+            let line = line.trim_end();
+            out.push_str(&if head { style.dim(line) } else { line.to_owned() });
+            out.push('\n');
+        };
+        if self.head.iter().any(|cell| !cell.is_empty()) {
+            write(&self.head, true);
+        }
+        self.rows.iter().for_each(|row| write(row, false));
+        out
+    }
+}
+
 /// Writes a line to standard output at once.
 pub(crate) fn line(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
@@ -126,6 +178,16 @@ mod tests {
         let out = json(&text);
         assert_eq!(out, r#""a\u009b31m\u202eb\u007f\udb40\udc41\n""#);
         assert_eq!(serde_json::from_str::<String>(&out).ok().as_deref(), Some(text));
+    }
+
+    #[test]
+    fn tables_line_up_whatever_is_in_them() {
+        let mut table = Table::new(&["UIN", "NICK", ""]);
+        table.row(&["10001", "日本", "x"]);
+        table.row(&["9", "somebody", ""]);
+        let lines = ["  UIN  NICK", "10001  日本      x", "    9  somebody"];
+        assert_eq!(table.show(Style::PLAIN).lines().collect::<Vec<_>>(), lines);
+        assert_eq!(Table::new(&["", ""]).show(Style::PLAIN), "");
     }
 
     #[test]

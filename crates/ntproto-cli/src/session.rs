@@ -102,6 +102,11 @@ impl ProfileArgs {
         Self { profile: name.to_owned(), home: Some(home), link }
     }
 
+    /// A profile by its name.
+    pub(crate) fn named(name: &str, home: Option<PathBuf>, link: LinkArgs) -> Self {
+        Self { profile: name.to_owned(), home, link }
+    }
+
     /// How it reaches its server.
     pub(crate) const fn link(&self) -> LinkArgs {
         self.link

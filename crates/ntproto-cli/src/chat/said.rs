@@ -1,6 +1,9 @@
 //! What a body says, as the screen needs it.
 
+use bytes::Bytes;
 use ntproto_core::ids::Uin;
+use ntproto_core::model::content::{self, Body};
+use ntproto_proto::v2;
 
 /// A message being written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,6 +40,31 @@ pub(crate) struct Reaction {
     pub(crate) remove: bool,
 }
 
+impl Draft {
+    /// As it travels: plain text where that is all.
+    pub(crate) fn body(&self) -> Result<Bytes, String> {
+        if self.mentions.is_empty() && self.reply.is_none() && self.reaction.is_none() {
+            return Ok(Bytes::copy_from_slice(self.text.as_bytes()));
+        }
+        let mention = |(uin, start, length): &(Uin, u32, u32)| v2::Mention { uin: uin.0, start: *start, length: *length };
+        let content = v2::Content {
+            text: self.text.clone(),
+            mentions: self.mentions.iter().map(mention).collect(),
+            reply: self.reply.as_ref().map(|quote| v2::Reply {
+                conv_seq: quote.seq,
+                sender: quote.from,
+                excerpt: quote.text.clone(),
+            }),
+            reaction: self.reaction.as_ref().map(|reaction| v2::Reaction {
+                conv_seq: reaction.seq,
+                text: reaction.text.clone(),
+                remove: reaction.remove,
+            }),
+        };
+        content::encode(&content).map_err(|e| e.to_string())
+    }
+}
+
 /// What a message says, harmless.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Said {
@@ -70,8 +98,23 @@ impl Said {
         }
     }
 
+    /// What a body says. One that can't be read is one that can't be shown.
+    pub(crate) fn read(body: &[u8]) -> Self {
+        match content::decode(body) {
+            Body::Text(text) => Self::draft(&Draft { text: text.to_owned(), ..Draft::default() }),
+            Body::Content(content) => {
+                let mentions = content.mentions.iter().map(|m| (Uin(m.uin), m.start, m.length)).collect();
+                let reply = content.reply.map(|r| Quote { seq: r.conv_seq, from: r.sender, text: r.excerpt });
+                let reaction = content.reaction;
+                let reaction = reaction.map(|r| Reaction { seq: r.conv_seq, text: r.text, remove: r.remove });
+                Self::draft(&Draft { text: content.text, mentions, reply, reaction })
+            }
+            _ => Self::unreadable(body.len()),
+        }
+    }
+
     /// What can't be shown.
-    pub(crate) fn unreadable(bytes: usize) -> Self {
+    fn unreadable(bytes: usize) -> Self {
         Self { lines: vec![format!("({bytes} bytes that are no text)")], ..Self::default() }
     }
 
@@ -81,11 +124,32 @@ impl Said {
     }
 
     /// How it begins, on one line.
-    pub(super) fn beginning(&self) -> String {
+    pub(crate) fn beginning(&self) -> String {
         self.lines.iter().find(|line| !line.trim().is_empty()).cloned().unwrap_or_default()
     }
 }
 
 fn word(text: &str) -> String {
     crate::text::harmless(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_as_it_will_be_shown() {
+        let plain = Draft { text: "hello @Bo".into(), ..Draft::default() };
+        assert_eq!(plain.body().as_deref(), Ok(&b"hello @Bo"[..]));
+        let called = Draft { mentions: vec![(Uin(10002), 6, 3)], ..plain.clone() };
+        let reply = Some(Quote { seq: 4, from: 10002, text: "how?".into() });
+        let reaction = Some(Reaction { seq: 4, text: "👍".into(), remove: true });
+        for draft in [plain.clone(), called, Draft { reply, ..plain }, Draft { reaction, ..Draft::default() }] {
+            let body = draft.body().unwrap_or_default();
+            assert_eq!(Said::read(&body), Said::draft(&draft));
+        }
+        let said = Said::read(&[0xc1, 0xff]);
+        assert_eq!(said.lines, ["(2 bytes that are no text)"]);
+        assert!(Draft { reaction: Some(Reaction::default()), ..Draft::default() }.body().is_err());
+    }
 }

@@ -1,5 +1,6 @@
 //! One file a command: its flags, its help, and what it does.
 
+pub(crate) mod admin;
 pub(crate) mod bench;
 pub(crate) mod chat;
 pub(crate) mod completions;

@@ -142,7 +142,8 @@ impl OwnServer {
         let mut args = vec!["serve", "--json", "--end-with-stdin", "--runtime", runtime.name()];
         args.extend(["--listen", &listen, "--data-dir", &folder]);
         // All of the clients of a restart come from one network at once.
-        args.extend(["--tcp-burst", "100000"]);
+        args.extend(["--tcp-burst", "100000", "--auth-rate", "0"]);
+        args.extend(more.iter().map(String::as_str));
         let (process, mut lines) = Process::start(&args, &data.with_extension("log"))?;
         let line = tokio::time::timeout(READY, lines.next_line()).await;
         let Ok(Ok(Some(line))) = line else {
