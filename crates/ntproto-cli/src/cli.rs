@@ -37,7 +37,7 @@ Exit codes:
     2  wrong usage or configuration
     3  refused by the server
     4  the server could not be reached in time
-    5  messages were lost, doubled or out of order (demo, bench)
+    5  a promise was broken, or a store has faults (demo, bench, admin verify)
     6  the deadline passed before the message was stored (send)
   130  interrupted";
 
@@ -54,12 +54,15 @@ enum Command {
     Revoke(commands::revoke::Args),
     Invite(commands::invite::Args),
     Keys(commands::keys::Args),
+    Admin(Box<commands::admin::Args>),
     Demo(commands::demo::Args),
     Bench(commands::bench::Args),
     Inspect(commands::inspect::Args),
     Completions(commands::completions::Args),
     #[command(hide = true)]
     DemoWorker(crate::demo::worker::Args),
+    #[command(hide = true)]
+    DemoTeam(crate::demo::team::worker::Args),
 }
 
 impl Cli {
@@ -77,9 +80,11 @@ impl Cli {
             Command::Revoke(args) => commands::revoke::run(&args),
             Command::Invite(args) => commands::invite::run(&args),
             Command::Keys(args) => commands::keys::run(&args),
+            Command::Admin(args) => commands::admin::run(&args),
             Command::Demo(args) => commands::demo::run(&args),
             Command::Bench(args) => commands::bench::run(&args),
             Command::DemoWorker(args) => crate::demo::worker::run(&args),
+            Command::DemoTeam(args) => crate::demo::team::worker::run(&args),
             Command::Inspect(args) => commands::inspect::run(&args),
             Command::Completions(args) => commands::completions::run(&args),
         }

@@ -18,7 +18,7 @@ pub(crate) enum Code {
     Refused = 3,
     /// The server could not be reached.
     Unreachable = 4,
-    /// A promise about messages was broken.
+    /// A promise was broken, or a store has faults.
     Broken = 5,
     /// A deadline passed.
     Expired = 6,

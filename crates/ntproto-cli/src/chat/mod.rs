@@ -43,6 +43,8 @@ pub(crate) use account::{Account, Link, Target};
 pub(crate) use log::{Change, Entry};
 pub(crate) use model::{Hit, Model};
 pub(crate) use news::News;
-pub(crate) use said::{Draft, Quote, Reaction, Said};
+pub(crate) use said::Said;
+#[cfg(test)]
+pub(crate) use said::{Draft, Quote, Reaction};
 pub(crate) use update::{Ask, Deed, Effect, Msg, update};
 pub(crate) use view::view;

@@ -1,7 +1,7 @@
 //! The state of a chat.
 
 use jiff::tz::TimeZone;
-use ntproto_core::ids::{ClientMsgId, ConversationId, Uin};
+use ntproto_core::ids::{ConversationId, Uin};
 use ntproto_core::rng::Rng;
 use ntproto_proto::v2;
 
@@ -106,24 +106,6 @@ impl Model {
     /// The conversation on the screen.
     pub(super) fn talk(&self) -> Option<&Talk> {
         self.account().talk().map(|(_, talk)| talk)
-    }
-
-    /// Who an account is.
-    pub(crate) fn me(&self, account: usize) -> Uin {
-        self.accounts[account].me
-    }
-
-    /// The conversations of an account that are in memory.
-    pub(crate) fn conversations(&self, account: usize) -> Vec<ConversationId> {
-        self.accounts[account].talks.keys().copied().collect()
-    }
-
-    /// Messages of one's own that wait, of all conversations of an account, edits and recalls included.
-    pub(crate) fn waiting(&self, account: usize) -> Vec<(ConversationId, ClientMsgId)> {
-        let talks = self.accounts[account].talks.iter();
-        talks
-            .flat_map(|(id, talk)| talk.log.waiting().chain(talk.pending.keys().copied()).map(|w| (*id, w)))
-            .collect()
     }
 
     /// When the screen changes by itself: a countdown ticks, a notice ends, somebody stops writing.

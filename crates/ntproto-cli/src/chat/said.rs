@@ -46,7 +46,11 @@ impl Draft {
         if self.mentions.is_empty() && self.reply.is_none() && self.reaction.is_none() {
             return Ok(Bytes::copy_from_slice(self.text.as_bytes()));
         }
-        let mention = |(uin, start, length): &(Uin, u32, u32)| v2::Mention { uin: uin.0, start: *start, length: *length };
+        let mention = |(uin, start, length): &(Uin, u32, u32)| v2::Mention {
+            uin: uin.0,
+            start: *start,
+            length: *length,
+        };
         let content = v2::Content {
             text: self.text.clone(),
             mentions: self.mentions.iter().map(mention).collect(),
@@ -144,7 +148,8 @@ mod tests {
         let called = Draft { mentions: vec![(Uin(10002), 6, 3)], ..plain.clone() };
         let reply = Some(Quote { seq: 4, from: 10002, text: "how?".into() });
         let reaction = Some(Reaction { seq: 4, text: "👍".into(), remove: true });
-        for draft in [plain.clone(), called, Draft { reply, ..plain }, Draft { reaction, ..Draft::default() }] {
+        for draft in [plain.clone(), called, Draft { reply, ..plain }, Draft { reaction, ..Draft::default() }]
+        {
             let body = draft.body().unwrap_or_default();
             assert_eq!(Said::read(&body), Said::draft(&draft));
         }

@@ -170,7 +170,11 @@ fn wide_text_and_hostile_text() {
     chat.receive(2, "👩\u{200d}👩\u{200d}👧\u{200d}👦 family, e\u{301}, שלום");
     chat.receive(3, "\x1b[2J\x1b]0;owned\x07 \u{9b}31m \u{202e}desrever\u{202c}");
     chat.receive(4, &format!("zalgo{}", "\u{301}".repeat(300)));
-    chat.news(News::Message(talk(), 5, Entry::new(ClientMsgId([9; 16]), PEER, Said::read(&[0xff, 0xfe]), T0)));
+    chat.news(News::Message(
+        talk(),
+        5,
+        Entry::new(ClientMsgId([9; 16]), PEER, Said::read(&[0xff, 0xfe]), T0),
+    ));
     insta::assert_snapshot!(chat.screen());
 }
 
@@ -512,7 +516,7 @@ fn two_accounts() {
     chat.effects.clear();
     chat.type_text("/account work");
     chat.key(KeyCode::Enter);
-    assert_eq!(chat.model.me(chat.model.current), ME);
+    assert_eq!(chat.model.account().me, ME);
 }
 
 #[test]

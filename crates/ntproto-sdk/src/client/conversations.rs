@@ -100,7 +100,21 @@ impl Client {
         action: SendAction,
         body: impl Into<Bytes>,
     ) -> Result<ClientMsgId, SendError> {
-        match self.submit_as(to.into(), body.into(), SendOptions::default(), action, Want::Queued).await? {
+        self.enqueue_action_with(to, action, body, SendOptions::default()).await
+    }
+
+    /// [`enqueue_action`](Self::enqueue_action) with a deadline and a key of one's own.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub async fn enqueue_action_with(
+        &self,
+        to: impl Into<Recipient>,
+        action: SendAction,
+        body: impl Into<Bytes>,
+        options: SendOptions,
+    ) -> Result<ClientMsgId, SendError> {
+        match self.submit_as(to.into(), body.into(), options, action, Want::Queued).await? {
             Reply::Queued(id) => Ok(id),
             other => Err(send_error(other)),
         }

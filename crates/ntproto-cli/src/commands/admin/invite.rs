@@ -61,6 +61,7 @@ async fn invite(session: &Session, args: &Args) -> Result<(EnrolCode, u64, Strin
         uin: args.recover.map_or(0, |uin| uin.0),
     };
     let answer: v2::InviteResponse = ask(session, PacketId::ADMIN_INVITE, &request).await?;
-    let code = answer.code[..].try_into().map_err(|_| Failure::failed("the server's answer can't be read"))?;
+    let code =
+        answer.code[..].try_into().map_err(|_| Failure::failed("the server's answer can't be read"))?;
     Ok((EnrolCode::Invitation(code), answer.expires_ms, session.profile.connect().to_string()))
 }

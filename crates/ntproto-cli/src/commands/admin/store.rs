@@ -57,7 +57,8 @@ pub(super) fn backup(args: &BackupArgs) -> Outcome {
 /// Verifies it.
 pub(super) fn verify(args: &VerifyArgs) -> Outcome {
     let answer: v2::AdminVerifyResponse = with(&args.common, async |session| {
-        ask_long(session, PacketId::ADMIN_VERIFY, &v2::AdminVerifyRequest {}, "the server reads its store").await
+        ask_long(session, PacketId::ADMIN_VERIFY, &v2::AdminVerifyRequest {}, "the server reads its store")
+            .await
     })?;
     tell(answer.records, &answer.faults, args.common.json)
 }

@@ -1,11 +1,13 @@
 //! What a command asks the server for.
 
+use std::error::Error;
+
 use ntproto_core::ids::GroupId;
 use ntproto_core::model::permission::Role;
 use ntproto_core::presence::State as Status;
 use ntproto_core::time::UnixMillis;
 use ntproto_proto::v2;
-use ntproto_sdk::{ConversationId, GroupUpdate, NewGroup, NewProfile, RequestError, Uin};
+use ntproto_sdk::{ConversationId, GroupUpdate, NewGroup, NewProfile, Uin};
 
 use super::host::Voice;
 use crate::chat::{Ask, News};
@@ -18,7 +20,7 @@ const PAGE: u32 = 200;
 const MAX_PAGES: usize = 5;
 
 /// Asks, and tells what came of it. What changes comes by the inbox as well.
-pub(super) async fn ask(voice: &Voice, ask: Ask) -> Result<(), RequestError> {
+pub(super) async fn ask(voice: &Voice, ask: Ask) -> Result<(), Box<dyn Error + Send + Sync>> {
     let client = &voice.client;
     let (friends, groups) = (client.friends(), client.groups());
     let news = match ask {
@@ -126,9 +128,10 @@ pub(super) async fn members(voice: &Voice, group: u64, shown: bool) {
     let _ = members_of(voice, GroupId(group), shown).await;
 }
 
-async fn members_of(voice: &Voice, id: GroupId, shown: bool) -> Result<(), RequestError> {
-    let members = voice.client.group(id).members().await?;
-    let unknown: Vec<Uin> = members.iter().map(|member| Uin(member.uin)).filter(|uin| *uin != voice.me).collect();
+async fn members_of(voice: &Voice, id: GroupId, shown: bool) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let members = voice.client.group(id).members().await?.members;
+    let unknown: Vec<Uin> =
+        members.iter().map(|member| Uin(member.uin)).filter(|uin| *uin != voice.me).collect();
     voice.say(News::Members(id, members, shown)).await;
     let users = voice.client.profiles(&unknown).await?;
     voice.say(News::Profiles(users)).await;

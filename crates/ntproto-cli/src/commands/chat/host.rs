@@ -42,7 +42,12 @@ impl Drop for Host {
 
 impl Host {
     /// Begins to listen, and to tell.
-    pub(super) fn start(at: usize, me: Uin, client: Client, tell: mpsc::Sender<Msg>) -> Result<Self, Failure> {
+    pub(super) fn start(
+        at: usize,
+        me: Uin,
+        client: Client,
+        tell: mpsc::Sender<Msg>,
+    ) -> Result<Self, Failure> {
         let events = client.events().map_err(|e| Failure::failed(e.to_string()))?;
         let voice = Voice { at, me, client, tell };
         let (deeds, mut ordered) = mpsc::channel(MAX_DEEDS);
@@ -65,7 +70,9 @@ impl Host {
                 if let Err(refused) = self.deeds.try_send(deed) {
                     let text = "too much waits for the disk; try again".to_owned();
                     let news = match refused.into_inner() {
-                        Deed::Send(_, id, _) | Deed::Edit(_, id, ..) | Deed::Recall(_, id, _) => News::Failed(id, text),
+                        Deed::Send(_, id, _) | Deed::Edit(_, id, ..) | Deed::Recall(_, id, _) => {
+                            News::Failed(id, text)
+                        }
                         _ => News::Told(text),
                     };
                     tokio::spawn(async move { voice.say(news).await });
@@ -343,7 +350,9 @@ impl Ear {
                 tokio::spawn(async move { asks::fill(&voice, conversation).await });
                 return;
             }
-            Event::Skipped => News::Told("you were away for long: older messages are read as you look".into()),
+            Event::Skipped => {
+                News::Told("you were away for long: older messages are read as you look".into())
+            }
             Event::Lagged => return self.catch_up().await,
             _ => return,
         };

@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::time::Duration;
 
 use crossterm::event::{Event as Input, EventStream, KeyEventKind, MouseEventKind};
@@ -48,7 +47,14 @@ pub(crate) struct Args {
     #[arg(value_name = "UIN", value_parser = crate::commands::send::uin)]
     with: Option<Uin>,
     /// The profiles, one for each account; UIN is the first one's.
-    #[arg(long = "profile", short, value_name = "NAME", default_value = "default", env = "NTP_PROFILE", value_delimiter = ',')]
+    #[arg(
+        long = "profile",
+        short,
+        value_name = "NAME",
+        default_value = "default",
+        env = "NTP_PROFILE",
+        value_delimiter = ','
+    )]
     profiles: Vec<String>,
     /// Where profiles are kept [default: ~/.local/share/ntproto].
     #[arg(long, value_name = "DIR", env = "NTP_HOME")]

@@ -136,7 +136,9 @@ impl World<'_> {
             let of = |target: u64| device.sent.iter().find(|s| s.acked.is_some_and(|(seq, _)| seq == target));
             for (_, target, act) in changes {
                 let (Act::Edit(step, _) | Act::Recall(step)) = act else { continue };
-                let Some(sent) = device.sent.iter().find(|s| s.step == step).or_else(|| of(target)) else { continue };
+                let Some(sent) = device.sent.iter().find(|s| s.step == step).or_else(|| of(target)) else {
+                    continue;
+                };
                 let message = logs.get_mut(&sent.conversation).and_then(|log| log.messages.get_mut(&target));
                 match (message, act) {
                     (Some(message), Act::Edit(_, fingerprint)) if !message.recalled => {
@@ -158,7 +160,8 @@ impl World<'_> {
             let group = self.plan.groups().swap_remove(n);
             return (group.members.clone(), Some((self.groups[n], group)));
         }
-        let bytes = (0..16).map(|at| u8::from_str_radix(conversation.get(2 * at..2 * at + 2).unwrap_or(""), 16));
+        let bytes =
+            (0..16).map(|at| u8::from_str_radix(conversation.get(2 * at..2 * at + 2).unwrap_or(""), 16));
         let bytes: Option<Vec<u8>> = bytes.map(Result::ok).collect();
         let members = bytes.and_then(|b| ConversationId::from_slice(&b)).and_then(ConversationId::members);
         let user = |uin: Uin| self.uins.iter().position(|u| *u == uin.0);
@@ -172,10 +175,12 @@ impl World<'_> {
 
     fn messages(&self, logs: &BTreeMap<String, Log>) -> Vec<Promise> {
         let mut acked = Promise::new("acknowledged", "entries handed over, and durable at the server");
-        let mut lost = Promise::new("delivered", "acknowledged messages on each device that should have them");
+        let mut lost =
+            Promise::new("delivered", "acknowledged messages on each device that should have them");
         let mut doubled = Promise::new("once", "entries told to devices, and told once");
         let mut order = Promise::new("in order", "entries told to devices, by their conversation's order");
-        let mut alike = Promise::new("edits, recalls", "messages on devices, as their last edit or recall leaves them");
+        let mut alike =
+            Promise::new("edits, recalls", "messages on devices, as their last edit or recall leaves them");
         for device in self.devices {
             let name = format!("device {} of user {}", device.index, device.user);
             for sent in &device.sent {
@@ -193,7 +198,9 @@ impl World<'_> {
                     head = head.max(*seq);
                 }
                 let ids: BTreeSet<&str> = talk.messages.iter().map(|kept| kept.id.as_str()).collect();
-                doubled.look(ids.len() == talk.messages.len(), || format!("{name}: a key twice in {conversation}"));
+                doubled.look(ids.len() == talk.messages.len(), || {
+                    format!("{name}: a key twice in {conversation}")
+                });
             }
         }
         for (conversation, log) in logs {
@@ -207,9 +214,11 @@ impl World<'_> {
                     };
                     let empty = Talk::default();
                     let talk = device.talks.get(conversation).unwrap_or(&empty);
-                    let kept: BTreeMap<u64, &Kept> = talk.messages.iter().map(|kept| (kept.seq, kept)).collect();
+                    let kept: BTreeMap<u64, &Kept> =
+                        talk.messages.iter().map(|kept| (kept.seq, kept)).collect();
                     for (seq, truth) in log.messages.range(from..) {
-                        let name = || format!("device {} of user {user}: {seq} in {conversation}", device.index);
+                        let name =
+                            || format!("device {} of user {user}: {seq} in {conversation}", device.index);
                         let found = kept.get(seq).filter(|k| k.id == truth.id && k.sender == truth.sender);
                         lost.look(found.is_some(), name);
                         let Some(found) = found else { continue };
@@ -231,7 +240,8 @@ impl World<'_> {
 
     fn receipts(&self, logs: &BTreeMap<String, Log>) -> [Promise; 2] {
         let mut rise = Promise::new("receipts rise", "receipts that came, none behind an earlier one");
-        let mut end = Promise::new("receipts end", "watermarks on devices, as the reader's own devices have them");
+        let mut end =
+            Promise::new("receipts end", "watermarks on devices, as the reader's own devices have them");
         for device in self.devices {
             rise.checked += device.receipts.0;
             rise.broken += device.receipts.1;
@@ -244,12 +254,20 @@ impl World<'_> {
                 // All of what others wrote is delivered in the end.
                 let theirs = log.last_by.iter().filter(|(who, _)| **who != uin).map(|(_, seq)| *seq).max();
                 let read = |device: &Device| {
-                    device.talks.get(conversation).and_then(|talk| talk.marks.get(&uin)).map_or(0, |mark| mark.1)
+                    device
+                        .talks
+                        .get(conversation)
+                        .and_then(|talk| talk.marks.get(&uin))
+                        .map_or(0, |mark| mark.1)
                 };
                 let own = self.of_user(reader).map(read).max().unwrap_or(0);
                 for device in self.of_user(reader) {
                     end.look(read(device) == own, || {
-                        format!("user {reader} has read {own} of {conversation}, device {} says {}", device.index, read(device))
+                        format!(
+                            "user {reader} has read {own} of {conversation}, device {} says {}",
+                            device.index,
+                            read(device)
+                        )
                     });
                 }
                 for other in members.iter().copied().filter(|other| *other != reader) {
@@ -259,7 +277,9 @@ impl World<'_> {
                         let large = members.len() + usize::from(gone.is_some()) > RECEIPT_FANOUT;
                         let Some(mark) = (if large { asked } else { local }).copied() else {
                             let silent = large || (theirs.is_none() && own == 0);
-                            end.look(silent, || format!("user {other} knows nothing of user {reader} in {conversation}"));
+                            end.look(silent, || {
+                                format!("user {other} knows nothing of user {reader} in {conversation}")
+                            });
                             continue;
                         };
                         let right = mark.1 == own && mark.0 >= theirs.unwrap_or(0);
@@ -274,17 +294,22 @@ impl World<'_> {
     }
 
     fn unread(&self, logs: &BTreeMap<String, Log>) -> Promise {
-        let mut promise = Promise::new("unread", "unread counts, alike on all devices and as the messages are");
+        let mut promise =
+            Promise::new("unread", "unread counts, alike on all devices and as the messages are");
         for (conversation, log) in logs {
             for user in self.members(conversation).0 {
                 let uin = self.uins[user];
                 for device in self.of_user(user) {
                     let Some(talk) = device.talks.get(conversation) else { continue };
                     let read = talk.marks.get(&uin).map_or(0, |mark| mark.1);
-                    let theirs = log.messages.range(read + 1..).filter(|(_, m)| m.sender != uin && !m.recalled);
+                    let theirs =
+                        log.messages.range(read + 1..).filter(|(_, m)| m.sender != uin && !m.recalled);
                     let truly = theirs.count() as u64;
                     promise.look(talk.unread == truly, || {
-                        format!("device {} of user {user}: {} of {truly} in {conversation}", device.index, talk.unread)
+                        format!(
+                            "device {} of user {user}: {} of {truly} in {conversation}",
+                            device.index, talk.unread
+                        )
                     });
                 }
             }
@@ -303,7 +328,9 @@ impl World<'_> {
             for b in a + 1..self.plan.users {
                 let sides = (lists[a].contains(&self.uins[b]), lists[b].contains(&self.uins[a]));
                 let wanted = planned.contains(&b);
-                friends.look(sides == (wanted, wanted), || format!("users {a} and {b}: {sides:?}, not {wanted}"));
+                friends.look(sides == (wanted, wanted), || {
+                    format!("users {a} and {b}: {sides:?}, not {wanted}")
+                });
             }
         }
         for device in self.devices {
@@ -312,7 +339,8 @@ impl World<'_> {
                 format!("device {} of user {} knows other friends than the others", device.index, device.user)
             });
         }
-        let mut members = Promise::new("group members", "lists of members and roles on devices, equal everywhere");
+        let mut members =
+            Promise::new("group members", "lists of members and roles on devices, equal everywhere");
         for (n, group) in self.plan.groups().iter().enumerate() {
             let role = |user: usize| match user {
                 user if user == group.owner => ROLE_OWNER,
@@ -339,7 +367,8 @@ impl World<'_> {
     }
 
     fn presence(&self) -> [Promise; 2] {
-        let mut one = Promise::new("one online", "records of presence that came, at most one device online in each");
+        let mut one =
+            Promise::new("one online", "records of presence that came, at most one device online in each");
         let mut seen = Promise::new("presence", "friends on devices, shown as they are in the end");
         for device in self.devices {
             one.checked += device.records.0;
@@ -353,7 +382,10 @@ impl World<'_> {
                 let shown = device.presence.get(&self.uins[friend]).copied();
                 // Who never said anything was never told of.
                 seen.look(shown.unwrap_or(0) == wanted, || {
-                    format!("device {} of user {} sees user {friend} as {shown:?}, not {wanted}", device.index, device.user)
+                    format!(
+                        "device {} of user {} sees user {friend} as {shown:?}, not {wanted}",
+                        device.index, device.user
+                    )
                 });
             }
         }
@@ -362,8 +394,10 @@ impl World<'_> {
 
     /// Nobody holds what they were no member for.
     fn privacy(&self, logs: &BTreeMap<String, Log>) -> [Promise; 2] {
-        let mut alien = Promise::new("members only", "messages on devices, none where the user was no member");
-        let mut typing = Promise::new("typing", "times somebody was seen writing, in one's own conversations");
+        let mut alien =
+            Promise::new("members only", "messages on devices, none where the user was no member");
+        let mut typing =
+            Promise::new("typing", "times somebody was seen writing, in one's own conversations");
         for device in self.devices {
             typing.checked += device.typing.0;
             typing.broken += device.typing.1;
@@ -372,9 +406,14 @@ impl World<'_> {
                 let log = logs.get(conversation);
                 for kept in &talk.messages {
                     let holds = members.contains(&device.user)
-                        || group.as_ref().is_some_and(|(id, group)| self.was_in(device, *id, group, log, kept));
+                        || group
+                            .as_ref()
+                            .is_some_and(|(id, group)| self.was_in(device, *id, group, log, kept));
                     alien.look(holds, || {
-                        format!("device {} of user {} has {} of {conversation}", device.index, device.user, kept.seq)
+                        format!(
+                            "device {} of user {} has {} of {conversation}",
+                            device.index, device.user, kept.seq
+                        )
                     });
                 }
             }

@@ -19,7 +19,9 @@ fn groups() -> Vec<u64> {
 fn clean() -> Vec<Device> {
     let (uins, ids) = (uins(), groups());
     let mut devices: Vec<Device> = (0..PLAN.users)
-        .flat_map(|user| (0..PLAN.devices_of(user)).map(move |index| Device { user, index, ..Device::default() }))
+        .flat_map(|user| {
+            (0..PLAN.devices_of(user)).map(move |index| Device { user, index, ..Device::default() })
+        })
         .collect();
     // (conversation, users who see it, entries): what everybody gets.
     let mut heads: BTreeMap<String, u64> = BTreeMap::new();
@@ -51,7 +53,13 @@ fn clean() -> Vec<Device> {
             };
             let mut sent = |step, act, seq| {
                 let conversation = conversation.clone();
-                devices[at].sent.push(Sent { step, conversation, act, started_us: 10 * seq, acked: Some((seq, 10 * seq + 5)) });
+                devices[at].sent.push(Sent {
+                    step,
+                    conversation,
+                    act,
+                    started_us: 10 * seq,
+                    acked: Some((seq, 10 * seq + 5)),
+                });
             };
             sent(step, Act::Say(body), seq);
             if user % 2 == 0 {
@@ -98,7 +106,8 @@ fn clean() -> Vec<Device> {
     for device in &mut devices {
         let group = PLAN.groups().swap_remove(1);
         if Some(device.user) == group.joiner
-            && let Some(member) = device.groups.get_mut(&ids[1]).and_then(|g| g.members.get_mut(&uins[device.user]))
+            && let Some(member) =
+                device.groups.get_mut(&ids[1]).and_then(|g| g.members.get_mut(&uins[device.user]))
         {
             member.1 = 1_000;
         }
@@ -150,7 +159,8 @@ fn each_broken_promise_is_found_and_no_other() {
                 let own = 10_001 + d.user as u64;
                 d.talks.values_mut().map(move |t| (own, t))
             });
-            let (_, talk) = other.into_iter().find(|(own, t)| *own != uin && t.marks.contains_key(&uin)).unwrap();
+            let (_, talk) =
+                other.into_iter().find(|(own, t)| *own != uin && t.marks.contains_key(&uin)).unwrap();
             talk.marks.insert(uin, (0, 0));
         }),
         (&["unread"], |d| talk(d).unread += 1),
@@ -167,7 +177,8 @@ fn each_broken_promise_is_found_and_no_other() {
         }),
         (&["typing"], |d| d[7].typing.1 = 1),
         (&["members only"], |d| {
-            let (conversation, talk) = d[0].talks.first_key_value().map(|(c, t)| (c.clone(), t.clone())).unwrap();
+            let (conversation, talk) =
+                d[0].talks.first_key_value().map(|(c, t)| (c.clone(), t.clone())).unwrap();
             let stranger = d.iter_mut().find(|d| !d.talks.contains_key(&conversation)).unwrap();
             stranger.talks.insert(conversation, Talk { messages: talk.messages, ..Talk::default() });
         }),

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use ntproto_core::wire::packet::PacketId;
 use ntproto_proto::v2;
 use ntproto_sdk::{
-    Client, ClientMsgId, ConversationId, Event, Events, Message, Misuse, SendError, SendOptions, SendOutcome,
-    Uin,
+    Client, ClientMsgId, ConversationId, Event, Events, Message, Misuse, SendAction, SendError, SendOptions,
+    SendOutcome, Target, Uin,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
@@ -231,7 +232,7 @@ impl Live {
         if number % TYPING_EVERY == 1 {
             let (Step::Say(place) | Step::Edit(place, _) | Step::Recall(place, _)) = step;
             let request = v2::TypingRequest {
-                conversation: bytes::Bytes::copy_from_slice(&self.conversation(place).0),
+                conversation: Bytes::copy_from_slice(&self.conversation(place).0),
                 active: true,
             };
             let client = self.client()?;
@@ -266,15 +267,27 @@ impl Live {
         let (id, started_us) = (Plan::id(user, index, number), session::now_us());
         self.steps.insert(number, self.seen.sent.len());
         let conversation_hex = hex(&conversation.0);
-        self.seen.sent.push(Sent { step: number, conversation: conversation_hex, act, started_us, acked: None });
+        self.seen.sent.push(Sent {
+            step: number,
+            conversation: conversation_hex,
+            act,
+            started_us,
+            acked: None,
+        });
         self.in_flight.insert(id, number);
         let options = SendOptions { deadline: None, client_msg_id: Some(id) };
         let client = self.client()?;
-        let target = |of| Plan::id(user, index, of);
+        let target = |of| Target::Id(Plan::id(user, index, of));
         let queued = match step {
             Step::Say(_) => client.enqueue_with(conversation, body, options).await,
-            Step::Edit(_, of) => client.enqueue_edit(conversation, target(of), body, options).await,
-            Step::Recall(_, of) => client.enqueue_recall(conversation, target(of), options).await,
+            Step::Edit(_, of) => {
+                let action = SendAction::Edit(target(of));
+                client.enqueue_action_with(conversation, action, body, options).await
+            }
+            Step::Recall(_, of) => {
+                let action = SendAction::Recall(target(of));
+                client.enqueue_action_with(conversation, action, Bytes::new(), options).await
+            }
         };
         match queued {
             Ok(_) | Err(SendError::Misuse(Misuse::DuplicateId)) => Ok(()),
@@ -315,7 +328,9 @@ impl Live {
     pub(super) fn conversation(&self, place: Place) -> ConversationId {
         match place {
             Place::Direct(user) => ConversationId::direct(self.me(), Uin(self.names.uins[user])),
-            Place::Group(group) => ConversationId::of_group(ntproto_core::ids::GroupId(self.names.groups[group])),
+            Place::Group(group) => {
+                ConversationId::of_group(ntproto_core::ids::GroupId(self.names.groups[group]))
+            }
         }
     }
 
@@ -360,6 +375,7 @@ impl Live {
                 self.seen.typing.0 += 1;
                 self.seen.typing.1 += u64::from(!self.is_in(conversation) || uin == self.me());
             }
+            Event::OwnPresence(record) => self.record(&record),
             Event::Presence(states) => self.hear(Heard::Presence(states))?,
             Event::Lagged => self.settle_late().await?,
             Event::Ended(why) => return Err(why.into()),
@@ -499,4 +515,3 @@ async fn next(events: &mut Option<Events>) -> Option<Event> {
         }
     }
 }
-

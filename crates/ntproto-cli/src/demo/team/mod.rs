@@ -17,6 +17,7 @@
 //! | [`state`] | what a device says at the end, and what travels between the processes |
 //! | [`asks`] | requests that are asked until they are answered |
 //! | [`device`] | one device: its client, its part, what it saw |
+//! | [`parts`] | what it does beside talking |
 //! | [`worker`] | a process of many devices |
 //! | [`check`] | the comparison |
 //! | [`report`] | the table |
@@ -25,6 +26,7 @@
 pub(crate) mod asks;
 pub(crate) mod check;
 pub(crate) mod device;
+mod parts;
 pub(crate) mod plan;
 pub(crate) mod report;
 pub(crate) mod run;

@@ -34,7 +34,8 @@ pub(super) async fn meet(live: &mut Live) -> Result<Answer, Failure> {
     }
     if let Some((_, whom)) = plan.block().filter(|(by, _)| *by == user) {
         let uin = live.names.uins[whom];
-        let request = v2::FriendUpdateRequest { uin, blocked: Some(true), ..v2::FriendUpdateRequest::default() };
+        let request =
+            v2::FriendUpdateRequest { uin, blocked: Some(true), ..v2::FriendUpdateRequest::default() };
         let _: v2::FriendResponse = must(&client, PacketId::FRIEND_UPDATE, &request).await?;
     }
     for (n, group) in plan.groups().into_iter().enumerate().filter(|(_, group)| group.owner == user) {

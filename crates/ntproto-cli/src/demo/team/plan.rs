@@ -98,13 +98,8 @@ impl Plan {
     /// The groups: everybody, and small ones. That of everybody is above the server's limit for a copy in every inbox,
     /// which the demo lowers.
     pub(crate) fn groups(&self) -> Vec<Group> {
-        let everybody = Group {
-            owner: 0,
-            members: (0..self.users).collect(),
-            admin: 1,
-            leaver: None,
-            joiner: None,
-        };
+        let everybody =
+            Group { owner: 0, members: (0..self.users).collect(), admin: 1, leaver: None, joiner: None };
         let size = GROUP.min(self.users.saturating_sub(2)).max(2);
         let small = (0..(self.users / 4).max(1)).map(|n| {
             let at = |k: usize| (n * 4 + k) % self.users;
@@ -228,7 +223,9 @@ mod tests {
 
     #[test]
     fn devices_friends_and_groups_add_up() {
-        for plan in [TEAM, Plan { users: 8, devices: 15, entries: 120 }, Plan { users: 4, devices: 4, entries: 8 }] {
+        for plan in
+            [TEAM, Plan { users: 8, devices: 15, entries: 120 }, Plan { users: 4, devices: 4, entries: 8 }]
+        {
             assert_eq!((0..plan.users).map(|u| plan.devices_of(u)).sum::<usize>(), plan.devices);
             for (a, b) in plan.friends() {
                 assert!(a != b && plan.friends_of(a).contains(&b) && plan.friends_of(b).contains(&a));

@@ -74,8 +74,16 @@ impl Report {
             n => format!("killed {n} times, with SIGKILL"),
         };
         row("server", "1", &kills);
-        row("users", &number(self.users), &format!("on {} devices in {} processes", self.devices, self.processes));
-        row("groups", &number(self.groups), &format!("one of them above {} members, where members pull", self.fanout));
+        row(
+            "users",
+            &number(self.users),
+            &format!("on {} devices in {} processes", self.devices, self.processes),
+        );
+        row(
+            "groups",
+            &number(self.groups),
+            &format!("one of them above {} members, where members pull", self.fanout),
+        );
         let sessions = format!("{} times a device went offline by itself", grouped(self.offline));
         row("sessions", &grouped(self.sessions), &sessions);
         let changes = format!("{} edits and {} recalls beside", grouped(self.edits), grouped(self.recalls));
@@ -110,7 +118,8 @@ mod tests {
             what: "things that were looked at",
             first: first.map(str::to_owned),
         };
-        let promises = vec![promise("delivered", 0, None), promise("unread", 2, Some("user 3 counts 4 of 5"))];
+        let promises =
+            vec![promise("delivered", 0, None), promise("unread", 2, Some("user 3 counts 4 of 5"))];
         let report = Report {
             users: 50,
             devices: 120,

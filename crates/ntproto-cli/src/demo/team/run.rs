@@ -204,7 +204,8 @@ impl Team {
             self.shown.clear();
             self.order(&Order::Show, "everybody says what they hold", 0).await?;
             // The store is verified afterwards.
-            let held = self.world(Some((0, 0)), |world| world.check().iter().all(|promise| promise.broken == 0))?;
+            let held =
+                self.world(Some((0, 0)), |world| world.check().iter().all(|promise| promise.broken == 0))?;
             if held || Instant::now() >= until {
                 return Ok(());
             }
@@ -244,9 +245,10 @@ impl Team {
         let link = ["--transport", link.transport.name(), "--runtime", link.runtime.name()];
         let answer = ask(&[&args[..], &link].concat()).await?;
         let faults = answer["faults"].as_array().map_or(0, |faults| faults.len() as u64);
-        answer["records"].as_u64().map(|records| (records, faults)).ok_or_else(|| {
-            Failure::failed("`ntp admin verify` printed no number of records")
-        })
+        answer["records"]
+            .as_u64()
+            .map(|records| (records, faults))
+            .ok_or_else(|| Failure::failed("`ntp admin verify` printed no number of records"))
     }
 
     /// Looks at what all devices say.

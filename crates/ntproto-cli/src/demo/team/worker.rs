@@ -175,7 +175,8 @@ impl Worker<'_> {
 
     /// Makes the accounts of this worker's users, and their devices.
     async fn enrol(&mut self, invitation: &str) -> Result<Vec<(usize, u64)>, Failure> {
-        let code: EnrolCode = invitation.parse().map_err(|e| Failure::failed(format!("the invitation: {e}")))?;
+        let code: EnrolCode =
+            invitation.parse().map_err(|e| Failure::failed(format!("the invitation: {e}")))?;
         let mine: Vec<usize> =
             (0..self.plan.users).filter(|user| user % self.args.workers == self.args.worker).collect();
         let mut users = Vec::new();
