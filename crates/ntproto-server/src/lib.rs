@@ -7,6 +7,7 @@
 //! | [`store`] | redb under the hub, and group commit |
 //! | [`keys`] | the server's keys, made at the first start |
 //! | [`config`] | settings and where they come from |
+//! | [`offline`] | what is done to its data while it is stopped |
 //! | [`bucket`] | how often something may come, as a setting |
 //!
 //! All but [`node`] is behind the feature `runtime`, which is on by default.
@@ -20,6 +21,8 @@ pub mod config;
 #[cfg(feature = "runtime")]
 pub mod keys;
 pub mod node;
+#[cfg(feature = "runtime")]
+pub mod offline;
 #[cfg(feature = "runtime")]
 pub mod run;
 #[cfg(feature = "runtime")]

@@ -196,8 +196,10 @@ fn text_rows(model: &Model, entry: &Entry, tick: Option<Tick>, reactions: &[(Str
         texts.push((Kind::Said, String::new()));
     }
     let last = texts.len() - 1;
-    let calls = entry.said.mentions.iter().map(|(who, word)| (word.clone(), *who == me || *who == Uin(0)));
-    let calls: Vec<_> = calls.collect();
+    let group = model.account().open.and_then(ntproto_core::ids::ConversationId::group);
+    let all = model.account().people.may_call_all(group, entry.from);
+    let calls = entry.said.mentions.iter().filter(|(who, _)| *who != Uin(0) || all);
+    let calls: Vec<_> = calls.map(|(who, word)| (word.clone(), *who == me || *who == Uin(0))).collect();
     let rows = texts.into_iter().enumerate().map(|(at, (kind, text))| {
         Row::Text(TextRow {
             time: String::new(),

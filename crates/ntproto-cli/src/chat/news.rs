@@ -100,8 +100,9 @@ fn message(model: &mut Model, at: usize, id: ConversationId, seq: u64, entry: En
     let (on_screen, focused) = (at == model.current && model.account().open == Some(id), model.focused);
     let account = &mut model.accounts[at];
     let me = account.me;
-    let (theirs, shown, called) = (entry.from != me, entry.is_shown(), entry.said.mentions(me));
-    let from = entry.from;
+    let (from, shown) = (entry.from, entry.is_shown());
+    let called = entry.said.mentions(me, account.people.may_call_all(id.group(), from));
+    let theirs = from != me;
     let Some(talk) = account.talk_of(id) else { return Vec::new() };
     talk.typing.remove(&from);
     if !talk.log.insert(seq, entry) || !theirs || seq <= talk.read {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use ntproto_core::ids::{ConversationId, GroupId, Uin};
+use ntproto_core::model::permission::{Action, Permissions, Policy, Role, Standing, allowed};
+use ntproto_core::time::UnixMillis;
 use ntproto_proto::v2;
 
 use super::wrap::clip;
@@ -117,6 +119,22 @@ impl People {
         let mut all: Vec<_> = self.groups.keys().map(|id| (*id, self.group_name(*id))).collect();
         all.sort_by_key(|(id, name)| (name.to_lowercase(), *id));
         all
+    }
+
+    /// Whether somebody may call everybody in a group: no server can check it, so every reader does.
+    pub(super) fn may_call_all(&self, group: Option<GroupId>, who: Uin) -> bool {
+        let Some((id, state)) = group.and_then(|id| Some((id, self.groups.get(&id)?))) else { return false };
+        let Some(group) = &state.group else { return false };
+        let policy = Policy {
+            members: Permissions::from_wire(group.permissions),
+            all_muted: group.muted,
+            open: group.join() == v2::JoinPolicy::Open,
+        };
+        let member = self.members.get(&id).and_then(|members| members.get(&who));
+        let role =
+            member.and_then(|m| u32::try_from(m.role).ok()).and_then(Role::from_wire).unwrap_or_default();
+        let role = if group.owner == who.0 { Role::Owner } else { role };
+        allowed(&policy, Some(&Standing::new(role)), Action::MentionAll, None, UnixMillis(0)).is_ok()
     }
 
     /// What a group is called.

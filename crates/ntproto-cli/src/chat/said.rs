@@ -122,9 +122,9 @@ impl Said {
         Self { lines: vec![format!("({bytes} bytes that are no text)")], ..Self::default() }
     }
 
-    /// Whether it calls this account. Everybody is called by who may.
-    pub(super) fn mentions(&self, uin: Uin) -> bool {
-        self.mentions.iter().any(|(who, _)| *who == uin || *who == Uin(0))
+    /// Whether it calls this account, by name or, if its sender may, with everybody.
+    pub(super) fn mentions(&self, uin: Uin, may_call_all: bool) -> bool {
+        self.mentions.iter().any(|(who, _)| *who == uin || (*who == Uin(0) && may_call_all))
     }
 
     /// How it begins, on one line.

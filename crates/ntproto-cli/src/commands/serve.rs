@@ -86,6 +86,8 @@ settings! {
     friends_only: "BOOL",
     /// Members of a group.
     max_group_members: "N",
+    /// Members above which a group is a large one, whose messages wait in the log until they are asked for.
+    group_fanout: "N",
     /// What is logged: a level, or a filter such as info,ntproto_server=debug.
     log_level: "FILTER",
     /// How it is logged: text or json.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use ntproto_core::client::MAX_BODY;
 use ntproto_core::liveness::{LONGEST_INTERVAL, SHORTEST_INTERVAL};
 use ntproto_hub::HubConfig;
-use ntproto_hub::store::execute::MAX_GROUP_MEMBERS;
+use ntproto_hub::store::execute::{FANOUT, MAX_GROUP_MEMBERS};
 use ntproto_hub::store::txn::Rules;
 
 use crate::bucket::Bucket;
@@ -190,6 +190,11 @@ const SETTINGS: &[Setting] = &[
         key: "max_group_members",
         read: |c, v| set(&mut c.rules.max_group_members, number(v, 1, MAX_GROUP_MEMBERS)),
         expected: "a number from 1 to 100000",
+    },
+    Setting {
+        key: "group_fanout",
+        read: |c, v| set(&mut c.rules.fanout, number(v, 1, FANOUT)),
+        expected: "a number from 1 to 500",
     },
     Setting {
         key: "log_level",

@@ -226,6 +226,14 @@ fn operator_path(dir: &Path) -> PathBuf {
     dir.join("operator.key")
 }
 
+/// Makes another key for tickets: all that were given out are void.
+///
+/// # Errors
+/// The file can't be written.
+pub(crate) fn void_tickets(dir: &Path, rng: &mut Rng, now: UnixMillis) -> Result<(), KeyError> {
+    tickets::make(dir, rng, now).map(drop)
+}
+
 /// Makes an operator's key in a file of its own, for a machine away from the server. Returns the public key.
 ///
 /// # Errors

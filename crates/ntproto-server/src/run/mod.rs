@@ -59,7 +59,7 @@ use report::Counters;
 pub use report::Stats;
 
 /// The store's file in the data directory.
-const STORE_FILE: &str = "store.redb";
+pub(crate) const STORE_FILE: &str = "store.redb";
 /// A certificate that ends within this is worth a word at the start: nobody here can renew it.
 const WARN_BEFORE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How long the store's thread may take to end once everybody was sent away.

@@ -4,6 +4,7 @@ mod audit;
 mod devices;
 mod groups;
 mod invite;
+mod restore;
 
 mod revoke;
 mod stats;
@@ -63,6 +64,7 @@ enum Command {
     Stats(stats::Args),
     Backup(store::BackupArgs),
     Verify(store::VerifyArgs),
+    Restore(restore::Args),
 
     Audit(audit::Args),
 }
@@ -90,6 +92,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         Command::Stats(args) => stats::run(args),
         Command::Backup(args) => store::backup(args),
         Command::Verify(args) => store::verify(args),
+        Command::Restore(args) => restore::run(args),
 
         Command::Audit(args) => audit::run(args),
     }
