@@ -58,8 +58,8 @@ pub(crate) struct World<'a> {
     pub(crate) devices: &'a [Device],
     /// What was tried that is not allowed, and refused.
     pub(crate) tried: (u64, u64),
-    /// Records of the store that were read, and faults found; `None`: the store was not verified.
-    pub(crate) store: Option<(u64, u64)>,
+    /// Records of the store that were read, and faults found; or why it was not verified.
+    pub(crate) store: &'a Result<(u64, u64), String>,
 }
 
 /// A message as it must stand.
@@ -96,8 +96,8 @@ impl World<'_> {
         promises.push(refused);
         let mut store = Promise::new("store", "records of the server's store read and compared");
         match self.store {
-            Some((records, faults)) => (store.checked, store.broken) = (records, faults),
-            None => store.look(false, || "the store was not verified".into()),
+            Ok((records, faults)) => (store.checked, store.broken) = (*records, *faults),
+            Err(why) => store.look(false, || why.clone()),
         }
         promises.push(store);
         promises

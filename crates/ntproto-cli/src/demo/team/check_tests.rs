@@ -118,7 +118,7 @@ fn clean() -> Vec<Device> {
 fn check(devices: &[Device]) -> Vec<Promise> {
     let (uins, groups) = (uins(), groups());
     let world =
-        World { plan: &PLAN, uins: &uins, groups: &groups, devices, tried: (4, 4), store: Some((100, 0)) };
+        World { plan: &PLAN, uins: &uins, groups: &groups, devices, tried: (4, 4), store: &Ok((100, 0)) };
     world.check()
 }
 

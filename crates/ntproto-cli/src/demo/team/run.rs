@@ -64,6 +64,9 @@ impl Team {
     /// Runs it all in `dir`. On `Err` the children are gone, too.
     pub(crate) async fn run(setup: Setup, dir: &Path, bar: ProgressBar) -> Result<Report, Failure> {
         let fanout = setup.plan.fanout().to_string();
+        let data = dir.join("server").display().to_string();
+        let invitation = ask(&["invite", "--admin", "--may-invite", "--data-dir", &data, "--json"]).await?;
+        let invitation = invitation["invitation"].as_str().unwrap_or_default().to_owned();
         let server = OwnServer::start_with(dir, setup.link.runtime, &["--group-fanout", &fanout]).await?;
         tell(&bar, &format!("server on {} (process {})", server.address(), server.id()));
         let mut team = Self {
@@ -82,19 +85,19 @@ impl Team {
         for at in 0..setup.workers {
             team.start(at)?;
         }
-        let played = tokio::time::timeout(setup.timeout, team.play()).await;
+        let played = tokio::time::timeout(setup.timeout, team.play(&invitation)).await;
         let played = played.unwrap_or_else(|_| Err(Failure::failed("the time is over; see --timeout")));
         for worker in &mut team.workers {
             worker.process.finish(GOODBYE).await;
         }
         let store = match &played {
-            Ok(()) => Some(team.verify().await),
-            Err(_) => None,
+            Ok(()) => team.verify().await,
+            Err(_) => Err(String::new()),
         };
         team.server.kill().await;
         team.bar.finish_and_clear();
         played?;
-        team.report(store.transpose()?)
+        team.report(&store)
     }
 
     fn start(&mut self, at: usize) -> Result<(), Failure> {
@@ -184,10 +187,10 @@ impl Team {
         Ok(())
     }
 
-    async fn play(&mut self) -> Result<(), Failure> {
+    async fn play(&mut self, invitation: &str) -> Result<(), Failure> {
         self.bar.set_length(self.setup.plan.steps() * self.setup.plan.devices as u64);
         self.bar.set_style(style());
-        let invitation = self.enrol().await?;
+        let invitation = self.enrol(invitation).await?;
         let Setup { plan, .. } = self.setup;
         let name = format!("{} users get in on {} devices", plan.users, plan.devices);
         self.order(&Order::Enrol { invitation }, &name, 0).await?;
@@ -205,7 +208,7 @@ impl Team {
             self.order(&Order::Show, "everybody says what they hold", 0).await?;
             // The store is verified afterwards.
             let held =
-                self.world(Some((0, 0)), |world| world.check().iter().all(|promise| promise.broken == 0))?;
+                self.world(&Ok((0, 0)), |world| world.check().iter().all(|promise| promise.broken == 0))?;
             if held || Instant::now() >= until {
                 return Ok(());
             }
@@ -216,15 +219,12 @@ impl Team {
 
 impl Team {
     /// The operator's own account, an administrator's and no part of the team: it lets the others in.
-    async fn enrol(&self) -> Result<String, Failure> {
-        let home = self.operator();
-        let home = home.display().to_string();
-        let invitation = self.server.invitation.clone();
-        let invitation = invitation.ok_or_else(|| Failure::failed("the new server printed no invitation"))?;
+    async fn enrol(&self, invitation: &str) -> Result<String, Failure> {
+        let home = self.operator().display().to_string();
         let link = self.setup.link;
         let link = ["--transport", link.transport.name(), "--runtime", link.runtime.name()];
         let at = ["--home", &home, "--profile", PROFILE, "--json", "--timeout", "30"];
-        let how = ["register", "--connect", &self.server.connect, "--invitation", &invitation];
+        let how = ["register", "--connect", &self.server.connect, "--invitation", invitation];
         ask(&[&how[..], &at, &link].concat()).await?;
         let users = self.setup.plan.users.to_string();
         let answer = ask(&[&["invite", "--uses", &users][..], &at, &link].concat()).await?;
@@ -236,23 +236,25 @@ impl Team {
         self.dir.join("operator")
     }
 
-    /// Records of the server's store that were read, and faults found.
-    async fn verify(&self) -> Result<(u64, u64), Failure> {
+    /// Records of the server's store that were read, and faults found; or why they were not read.
+    async fn verify(&self) -> Result<(u64, u64), String> {
         tell(&self.bar, "the store is verified");
         let home = self.operator().display().to_string();
         let link = self.setup.link;
         let args = ["admin", "verify", "--home", &home, "--profile", PROFILE, "--json", "--timeout", "30"];
         let link = ["--transport", link.transport.name(), "--runtime", link.runtime.name()];
-        let answer = ask(&[&args[..], &link].concat()).await?;
+        let answer = ask(&[&args[..], &link].concat()).await.map_err(|e| e.to_string())?;
         let faults = answer["faults"].as_array().map_or(0, |faults| faults.len() as u64);
-        answer["records"]
-            .as_u64()
-            .map(|records| (records, faults))
-            .ok_or_else(|| Failure::failed("`ntp admin verify` printed no number of records"))
+        let records = answer["records"].as_u64();
+        records.map(|records| (records, faults)).ok_or_else(|| "`ntp admin verify` printed no records".into())
     }
 
     /// Looks at what all devices say.
-    fn world<T>(&self, store: Option<(u64, u64)>, look: impl FnOnce(&World<'_>) -> T) -> Result<T, Failure> {
+    fn world<T>(
+        &self,
+        store: &Result<(u64, u64), String>,
+        look: impl FnOnce(&World<'_>) -> T,
+    ) -> Result<T, Failure> {
         let mut devices: Vec<Device> = Vec::new();
         for file in &self.shown {
             let failed = |e: &dyn std::fmt::Display| Failure::failed(format!("{}: {e}", file.display()));
@@ -264,7 +266,7 @@ impl Team {
         Ok(look(&World { plan, uins, groups, devices: &devices, tried, store }))
     }
 
-    fn report(&self, store: Option<(u64, u64)>) -> Result<Report, Failure> {
+    fn report(&self, store: &Result<(u64, u64), String>) -> Result<Report, Failure> {
         let report = self.world(store, |world| Report::of(world.devices, world.check()))?;
         let Setup { plan, workers, .. } = self.setup;
         Ok(Report {
