@@ -91,6 +91,26 @@ fn udp_is_cut_in_the_middle_and_tcp_carries_on() {
     assert!(report["sessions"]["tcp"].as_u64() >= Some(3), "{report}");
 }
 
+/// People on several devices, with the server killed in the middle: everything that is promised was looked at and held.
+#[test]
+fn a_small_team_keeps_every_promise() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = ["demo", "--scenario", "team", "--json", "--users", "8", "--devices", "15", "--clients", "2"];
+    let report = json(dir.path(), &[&small[..], &["--messages", "120", "--server-kills", "1"]].concat());
+    assert_eq!(
+        (report["held"].as_bool(), report["server_kills"].as_u64()),
+        (Some(true), Some(1)),
+        "{report}"
+    );
+    assert_eq!((report["users"].as_u64(), report["devices"].as_u64()), (Some(8), Some(15)));
+    let promises = report["promises"].as_array().unwrap();
+    assert_eq!(promises.len(), 14, "{report}");
+    for promise in promises {
+        assert!(promise["checked"].as_u64() > Some(0), "{promise}");
+        assert_eq!(promise["broken"].as_u64(), Some(0), "{promise}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupted_demo_leaves_nothing_behind() {

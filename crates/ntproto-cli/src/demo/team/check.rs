@@ -28,6 +28,9 @@ pub(crate) struct Promise {
     pub(crate) broken: u64,
     /// What was counted.
     pub(crate) what: &'static str,
+    /// Whether it can still come right when everybody has heard everything.
+    #[serde(skip)]
+    pub(crate) settles: bool,
     /// The first that was not so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) first: Option<String>,
@@ -35,7 +38,12 @@ pub(crate) struct Promise {
 
 impl Promise {
     fn new(name: &'static str, what: &'static str) -> Self {
-        Self { name, what, ..Self::default() }
+        Self { name, what, settles: true, ..Self::default() }
+    }
+
+    /// What happened once has happened.
+    fn at_once(name: &'static str, what: &'static str) -> Self {
+        Self { settles: false, ..Self::new(name, what) }
     }
 
     /// Counts one look at it.
@@ -91,7 +99,7 @@ impl World<'_> {
         promises.extend(self.people());
         promises.extend(self.presence());
         promises.extend(self.privacy(&logs));
-        let mut refused = Promise::new("forbidden", "things tried by who may not, and refused");
+        let mut refused = Promise::at_once("forbidden", "things tried by who may not, and refused");
         (refused.checked, refused.broken) = (self.tried.0, self.tried.0 - self.tried.1);
         promises.push(refused);
         let mut store = Promise::new("store", "records of the server's store read and compared");
@@ -177,8 +185,9 @@ impl World<'_> {
         let mut acked = Promise::new("acknowledged", "entries handed over, and durable at the server");
         let mut lost =
             Promise::new("delivered", "acknowledged messages on each device that should have them");
-        let mut doubled = Promise::new("once", "entries told to devices, and told once");
-        let mut order = Promise::new("in order", "entries told to devices, by their conversation's order");
+        let mut doubled = Promise::at_once("once", "entries told to devices, and told once");
+        let mut order =
+            Promise::at_once("in order", "entries told to devices, by their conversation's order");
         let mut alike =
             Promise::new("edits, recalls", "messages on devices, as their last edit or recall leaves them");
         for device in self.devices {
@@ -239,12 +248,17 @@ impl World<'_> {
     }
 
     fn receipts(&self, logs: &BTreeMap<String, Log>) -> [Promise; 2] {
-        let mut rise = Promise::new("receipts rise", "receipts that came, none behind an earlier one");
+        let mut rise = Promise::at_once("receipts rise", "receipts that came, none behind an earlier one");
         let mut end =
             Promise::new("receipts end", "watermarks on devices, as the reader's own devices have them");
         for device in self.devices {
-            rise.checked += device.receipts.0;
-            rise.broken += device.receipts.1;
+            rise.checked += device.receipts;
+            rise.broken += device.fallen.len() as u64;
+            if let Some(first) = device.fallen.first() {
+                rise.first.get_or_insert_with(|| {
+                    format!("device {} of user {}: {first}", device.index, device.user)
+                });
+            }
         }
         for (conversation, log) in logs {
             let (members, group) = self.members(conversation);
@@ -367,8 +381,10 @@ impl World<'_> {
     }
 
     fn presence(&self) -> [Promise; 2] {
-        let mut one =
-            Promise::new("one online", "records of presence that came, at most one device online in each");
+        let mut one = Promise::at_once(
+            "one online",
+            "records of presence that came, at most one device online in each",
+        );
         let mut seen = Promise::new("presence", "friends on devices, shown as they are in the end");
         for device in self.devices {
             one.checked += device.records.0;
@@ -395,9 +411,9 @@ impl World<'_> {
     /// Nobody holds what they were no member for.
     fn privacy(&self, logs: &BTreeMap<String, Log>) -> [Promise; 2] {
         let mut alien =
-            Promise::new("members only", "messages on devices, none where the user was no member");
+            Promise::at_once("members only", "messages on devices, none where the user was no member");
         let mut typing =
-            Promise::new("typing", "times somebody was seen writing, in one's own conversations");
+            Promise::at_once("typing", "times somebody was seen writing, in one's own conversations");
         for device in self.devices {
             typing.checked += device.typing.0;
             typing.broken += device.typing.1;

@@ -100,7 +100,7 @@ fn clean() -> Vec<Device> {
             let status = [1, 2, 0][friend % 3];
             device.presence.insert(uins[friend], status);
         }
-        (device.receipts, device.records, device.typing) = ((5, 0), (3, 0), (2, 0));
+        (device.receipts, device.records, device.typing) = (5, (3, 0), (2, 0));
     }
     // The late one of the first small group saw none of it.
     for device in &mut devices {
@@ -152,7 +152,7 @@ fn each_broken_promise_is_found_and_no_other() {
             let recalled = d.iter_mut().flat_map(|d| d.talks.values_mut()).flat_map(|t| &mut t.messages);
             recalled.into_iter().find(|m| m.recalled).unwrap().recalled = false;
         }),
-        (&["receipts rise"], |d| d[2].receipts.1 = 1),
+        (&["receipts rise"], |d| d[2].fallen.push("something".into())),
         (&["receipts end"], |d| {
             let uin = 10_001 + d[0].user as u64;
             let other = d[1..].iter_mut().flat_map(|d| {

@@ -367,9 +367,12 @@ impl Live {
             Event::Receipt { conversation, mark } => {
                 let (delivered, read) = (mark.delivered_seq, mark.read_seq);
                 let known = self.receipts.entry((conversation, mark.member)).or_default();
-                self.seen.receipts.0 += 1;
-                self.seen.receipts.1 += u64::from(delivered < known.0 || read < known.1);
-                *known = (delivered, read);
+                self.seen.receipts += 1;
+                if delivered < known.0 || read < known.1 {
+                    let (who, now) = (mark.member, (delivered, read));
+                    self.seen.fallen.push(format!("{who} had {known:?} of {conversation}, then {now:?}"));
+                }
+                *known = (delivered.max(known.0), read.max(known.1));
             }
             Event::Typing { conversation, uin, .. } => {
                 self.seen.typing.0 += 1;

@@ -206,10 +206,11 @@ impl Team {
         loop {
             self.shown.clear();
             self.order(&Order::Show, "everybody says what they hold", 0).await?;
-            // The store is verified afterwards.
-            let held =
-                self.world(&Ok((0, 0)), |world| world.check().iter().all(|promise| promise.broken == 0))?;
-            if held || Instant::now() >= until {
+            // The store is verified afterwards; what is broken for good is not waited for.
+            let settled = self.world(&Ok((0, 0)), |world| {
+                world.check().iter().all(|promise| promise.broken == 0 || !promise.settles)
+            })?;
+            if settled || Instant::now() >= until {
                 return Ok(());
             }
             tokio::time::sleep(AGAIN).await;

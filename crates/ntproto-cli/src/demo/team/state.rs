@@ -139,8 +139,10 @@ pub(crate) struct Device {
     pub(crate) presence: BTreeMap<u64, i32>,
     /// Entries told a second time.
     pub(crate) doubled: u64,
-    /// Receipts that came, and those that fell behind an earlier one.
-    pub(crate) receipts: (u64, u64),
+    /// Receipts that came.
+    pub(crate) receipts: u64,
+    /// Those of them that fell behind an earlier one: what it was about.
+    pub(crate) fallen: Vec<String>,
     /// Records of one's own presence that came, and those with two devices online.
     pub(crate) records: (u64, u64),
     /// Times somebody was seen writing, and those where they were no member.
