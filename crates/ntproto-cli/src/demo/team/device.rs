@@ -368,7 +368,9 @@ impl Live {
                 let (delivered, read) = (mark.delivered_seq, mark.read_seq);
                 let known = self.receipts.entry((conversation, mark.member)).or_default();
                 self.seen.receipts += 1;
-                if delivered < known.0 || read < known.1 {
+                // Of a member who has left nothing is known any more, which says nothing about what was.
+                let gone = delivered == 0 && read == 0;
+                if !gone && (delivered < known.0 || read < known.1) {
                     let (who, now) = (mark.member, (delivered, read));
                     self.seen.fallen.push(format!("{who} had {known:?} of {conversation}, then {now:?}"));
                 }
