@@ -5,7 +5,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{Server, fails, json, lines, ok};
+use common::{Server, fails, json, lines, ok, run, text};
 
 /// A server with an administrator of profile `root`, who is 10001.
 fn server(home: &Path) -> Server {
@@ -107,7 +107,9 @@ fn others_are_refused_with_a_clear_word() {
     let data = home.join("server");
     let line = fails(home, &["invite", "--admin", "--data-dir", data.to_str().unwrap()], 1);
     assert!(line.contains("in use"), "{line}");
-    assert!(fails(home, &["admin", "backup", "a/b", "--profile", "root"], 2).contains("letters, digits"));
+    let wrong = run(home, &["admin", "backup", "a/b", "--profile", "root"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(text(&wrong.stderr).contains("letters, digits"));
 }
 
 #[cfg(unix)]

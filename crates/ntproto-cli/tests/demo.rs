@@ -104,7 +104,7 @@ fn a_small_team_keeps_every_promise() {
     );
     assert_eq!((report["users"].as_u64(), report["devices"].as_u64()), (Some(8), Some(15)));
     let promises = report["promises"].as_array().unwrap();
-    assert_eq!(promises.len(), 14, "{report}");
+    assert_eq!(promises.len(), 16, "{report}");
     for promise in promises {
         assert!(promise["checked"].as_u64() > Some(0), "{promise}");
         assert_eq!(promise["broken"].as_u64(), Some(0), "{promise}");

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use ntproto_core::wire::packet::PacketId;
 use ntproto_proto::v2;
 use ntproto_sdk::{
-    Client, ClientMsgId, ConversationId, Event, Events, Message, Misuse, SendAction, SendError, SendOptions,
-    SendOutcome, Target, Uin,
+    Client, ClientMsgId, ConversationId, Event, Events, Message, Misuse, RequestError, SendAction, SendError,
+    SendOptions, SendOutcome, Target, Uin,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
@@ -435,9 +435,15 @@ impl Live {
         let request = v2::PresenceSubscribeRequest { add, remove: Vec::new() };
         let (client, heard) = (self.client()?, self.heard.0.clone());
         tokio::spawn(async move {
-            let answer = asks::must(&client, PacketId::PRESENCE_SUBSCRIBE, &request).await;
-            let answer = answer.map(|answer: v2::PresenceSubscribeResponse| Heard::Presence(answer.states));
-            let _ = heard.send(answer.unwrap_or_else(Heard::Failed)).await;
+            let answer: Result<v2::PresenceSubscribeResponse, _> =
+                asks::ask(&client, PacketId::PRESENCE_SUBSCRIBE, &request).await;
+            let answer = match answer {
+                Ok(answer) => Heard::Presence(answer.states),
+                // It went offline by itself meanwhile, and asks when it is back.
+                Err(RequestError::Ended(_)) => return,
+                Err(e) => Heard::Failed(Failure::failed(format!("PRESENCE_SUBSCRIBE: {e}"))),
+            };
+            let _ = heard.send(answer).await;
         });
         Ok(())
     }

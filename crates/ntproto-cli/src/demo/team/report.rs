@@ -116,6 +116,7 @@ mod tests {
             checked: 12_345,
             broken,
             what: "things that were looked at",
+            settles: true,
             first: first.map(str::to_owned),
         };
         let promises =
