@@ -56,7 +56,10 @@ async fn watch(args: &Args, session: &Session) -> Outcome {
         }
         output::line(table.show(Style::of_stdout()).trim_end())?;
     }
-    while args.follow {
+    if !args.follow {
+        return Ok(Code::Ok);
+    }
+    loop {
         match events.next().await {
             Some(Event::Presence(states)) => {
                 states.into_iter().try_for_each(|state| tell(args, &state.into()))?;
@@ -70,7 +73,6 @@ async fn watch(args: &Args, session: &Session) -> Outcome {
             None => return Err(Failure::failed("the client ended")),
         }
     }
-    Ok(Code::Ok)
 }
 
 async fn subscribe(session: &Session) -> Result<Vec<Appearance>, Failure> {

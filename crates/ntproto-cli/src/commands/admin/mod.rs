@@ -45,7 +45,7 @@ Examples:
   ntp admin revoke 10002 3f2a               a device, by the beginning of its id
   ntp admin backup before-update            a copy of the store while the server goes on
   ntp admin verify
-  ntp admin restore backups/before-update.redb --data /srv/ntp     with the server stopped
+  ntp admin restore backup-before-update.redb --data /srv/ntp     with the server stopped
   ntp admin audit --json | jq -r .act
 
 Exit code 3: this device is no administrator's. 5: the store has faults (verify, restore).")]

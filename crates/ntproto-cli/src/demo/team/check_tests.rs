@@ -25,9 +25,10 @@ fn clean() -> Vec<Device> {
         .collect();
     // (conversation, users who see it, entries): what everybody gets.
     let mut heads: BTreeMap<String, u64> = BTreeMap::new();
-    let mut told: Vec<(String, Vec<usize>, u64, u64, Option<Kept>)> = Vec::new();
-    for at in 0..devices.len() {
-        let (user, index) = (devices[at].user, devices[at].index);
+    type Told = (String, Vec<usize>, u64, u64, Option<Kept>);
+    let mut told: Vec<Told> = Vec::new();
+    for device in &mut devices {
+        let (user, index) = (device.user, device.index);
         let friend = PLAN.friends_of(user)[0];
         let direct = ConversationId::direct(Uin(uins[user]), Uin(uins[friend]));
         let group = PLAN.groups().swap_remove(1);
@@ -53,7 +54,7 @@ fn clean() -> Vec<Device> {
             };
             let mut sent = |step, act, seq| {
                 let conversation = conversation.clone();
-                devices[at].sent.push(Sent {
+                device.sent.push(Sent {
                     step,
                     conversation,
                     act,
@@ -166,7 +167,7 @@ fn each_broken_promise_is_found_and_no_other() {
         (&["unread"], |d| talk(d).unread += 1),
         (&["friends"], |d| {
             let lonely = d[9].user;
-            d.iter_mut().filter(|d| d.user == lonely).for_each(|d| drop(d.friends.pop()));
+            d.iter_mut().filter(|d| d.user == lonely).for_each(|d| d.friends.truncate(1));
         }),
         (&["group members"], |d| {
             d[4].groups.values_mut().next().unwrap().members.pop_last();

@@ -45,13 +45,17 @@ struct Worker {
     done: bool,
 }
 
+/// A line, and which worker's.
+type Said = (usize, Line);
+
 /// The run.
 pub(crate) struct Team {
     setup: Setup,
     dir: PathBuf,
     server: OwnServer,
     workers: Vec<Worker>,
-    lines: (mpsc::Sender<(usize, Line)>, mpsc::Receiver<(usize, Line)>),
+    /// Each with its worker.
+    lines: (mpsc::Sender<Said>, mpsc::Receiver<Said>),
     bar: ProgressBar,
     kills: usize,
     uins: Vec<u64>,
