@@ -6,7 +6,7 @@ use ntproto_core::ids::ConversationId;
 use ntproto_core::wire::event::EventType;
 
 use super::report::{Mark, Report};
-use super::schema::{Field, Kind, MESSAGE, RECEIPT, Schema};
+use super::schema::{FRIEND, Field, GAP, GROUP_STATE, Kind, MESSAGE, RECEIPT, Schema, USER};
 use crate::output;
 
 /// Messages inside messages that are followed; ours nest four deep.
@@ -101,8 +101,12 @@ fn bytes_field(
     let nested = match field.kind {
         Kind::Message(schema) => Some(schema),
         Kind::EventPayload => match u32::try_from(event_type).ok().and_then(EventType::from_wire) {
-            Some(EventType::Message) => Some(&MESSAGE),
+            Some(EventType::Message | EventType::Edit | EventType::Recall) => Some(&MESSAGE),
             Some(EventType::Receipt) => Some(&RECEIPT),
+            Some(EventType::Friend) => Some(&FRIEND),
+            Some(EventType::Group) => Some(&GROUP_STATE),
+            Some(EventType::Gap) => Some(&GAP),
+            Some(EventType::Profile) => Some(&USER),
             _ => None,
         },
         _ => None,

@@ -179,7 +179,7 @@ fn each_broken_promise_is_found_and_no_other() {
         (&["typing"], |d| d[7].typing.1 = 1),
         (&["members only"], |d| {
             let (conversation, talk) =
-                d[0].talks.first_key_value().map(|(c, t)| (c.clone(), t.clone())).unwrap();
+                d[0].talks.last_key_value().map(|(c, t)| (c.clone(), t.clone())).unwrap();
             let stranger = d.iter_mut().find(|d| !d.talks.contains_key(&conversation)).unwrap();
             stranger.talks.insert(conversation, Talk { messages: talk.messages, ..Talk::default() });
         }),

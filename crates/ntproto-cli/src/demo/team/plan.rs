@@ -100,7 +100,7 @@ impl Plan {
     pub(crate) fn groups(&self) -> Vec<Group> {
         let everybody =
             Group { owner: 0, members: (0..self.users).collect(), admin: 1, leaver: None, joiner: None };
-        let size = GROUP.min(self.users.saturating_sub(2)).max(2);
+        let size = GROUP.min(self.users.saturating_sub(2)).max(3);
         let small = (0..(self.users / 4).max(1)).map(|n| {
             let at = |k: usize| (n * 4 + k) % self.users;
             let room = self.users > size;
