@@ -121,7 +121,7 @@ fn id(n: usize) -> DeviceId {
 
 /// How a device leaves: two look elsewhere, two are switched off.
 fn leaves_to(n: usize) -> State {
-    if n % 2 == 0 { State::Away } else { State::Offline }
+    if n.is_multiple_of(2) { State::Away } else { State::Offline }
 }
 
 impl World {
