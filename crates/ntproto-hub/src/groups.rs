@@ -35,6 +35,8 @@ pub(crate) struct Groups {
     /// Groups with a walk, each once, served in turn.
     walking: VecDeque<GroupId>,
     next_round: Option<Instant>,
+    /// Syncs in the store that place something.
+    pub(crate) placing: usize,
 }
 
 /// A group with connected members.
@@ -251,6 +253,10 @@ impl Hub {
             let unknown = core::mem::take(&mut self.groups.unknown);
             unknown.into_iter().for_each(|uin| self.hear_groups(now, uin));
         }
+        if self.groups.next_round.is_some_and(|at| at <= now.mono) && self.groups.placing >= DIRTY_BATCH {
+            // The store is at what the last ones brought: whoever else waits for it comes first.
+            self.groups.next_round = Some(now.mono + DIRTY_PACE);
+        }
         if self.groups.next_round.is_some_and(|at| at <= now.mono) {
             for uin in self.groups.round(now.mono) {
                 let conns: Vec<ConnId> = self.online.of(uin).iter().map(|(_, conn)| *conn).collect();
@@ -305,7 +311,7 @@ mod tests {
 
     #[test]
     fn every_member_is_visited_once_so_many_a_round() {
-        let members = 3 * DIRTY_BATCH as u64 + 5;
+        let members = 3 * DIRTY_BATCH as u64 + 1;
         let mut groups = with(members);
         groups.walk(at(0), GroupId(7), Uin(0));
         let mut visited = Vec::new();

@@ -33,6 +33,8 @@ const WAVE: usize = 16;
 const HEARTBEAT: Duration = Duration::from_secs(30);
 const BUFFER: usize = 64 * 1024;
 const BODY: usize = 100;
+/// Who chats takes so long to go on: a device may send so many messages a second for long.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// What somebody does.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -106,6 +108,7 @@ pub struct Crowd<'a> {
     ready: usize,
     sessions: BTreeMap<ConnId, Session>,
     began: Option<Instant>,
+    next_chat: Option<Instant>,
     next_write: Option<Instant>,
     /// Called when all are in, and at the end.
     mark: Box<dyn FnMut() + 'a>,
@@ -133,6 +136,7 @@ impl<'a> Crowd<'a> {
             ready: 0,
             sessions: BTreeMap::new(),
             began: None,
+            next_chat: None,
             next_write: None,
             mark: Box::new(mark),
             report: Report::default(),
@@ -258,7 +262,7 @@ impl<'a> Crowd<'a> {
         } else if let Some((_, at)) = session.sent.take_if(|(sent, _)| *sent == number) {
             let took = at.elapsed();
             if self.seats[self.sessions[&conn].seat].part == Part::Chats {
-                self.took(now, conn, took);
+                self.took(now, took);
             }
         }
     }
@@ -269,14 +273,13 @@ impl<'a> Crowd<'a> {
         if self.ready == self.seats.len() && self.began.is_none() {
             (self.mark)();
             self.began = Some(Instant::now());
-            let chats = self.seat(Part::Chats);
-            self.send(now, chats, self.plan.direct);
+            self.next_chat = Some(Instant::now());
         }
     }
 
     /// A message of the chat was acknowledged: it is counted where it belongs, and the next one is sent.
-    fn took(&mut self, now: Now, conn: ConnId, took: Duration) {
-        let Plan { warm_up, measure, direct, .. } = self.plan;
+    fn took(&mut self, now: Now, took: Duration) {
+        let Plan { warm_up, measure, .. } = self.plan;
         let since = self.began.unwrap().elapsed();
         let first = warm_up + measure;
         if since < warm_up {
@@ -288,9 +291,16 @@ impl<'a> Crowd<'a> {
             self.report.beside.push(took);
         }
         if since < 2 * first {
-            self.send(now, conn, direct);
+            self.next_chat = Some(Instant::now() + PAUSE);
         } else {
             self.end(now);
+        }
+    }
+
+    fn chat(&mut self, now: Now) {
+        if !self.done && self.next_chat.take_if(|at| *at <= Instant::now()).is_some() {
+            let chats = self.seat(Part::Chats);
+            self.send(now, chats, self.plan.direct);
         }
     }
 
@@ -357,6 +367,7 @@ impl Machine for Crowd<'_> {
 
     fn timeout(&mut self, now: Now) {
         self.quic.handle(now, Input::Timeout);
+        self.chat(now);
         self.write(now);
     }
 
@@ -380,9 +391,10 @@ impl Machine for Crowd<'_> {
                 },
                 Output::Wait { .. } if self.done && self.quic.is_flushed() => return Step::Done,
                 Output::Wait { at, .. } => {
-                    let write = self.next_write.filter(|_| !self.done);
-                    let write = write.map(|at| now.mono + at.saturating_duration_since(Instant::now()));
-                    return Step::Wait([at, write].into_iter().flatten().min());
+                    let own = [self.next_chat, self.next_write].into_iter().flatten().min();
+                    let own = own.filter(|_| !self.done);
+                    let own = own.map(|at| now.mono + at.saturating_duration_since(Instant::now()));
+                    return Step::Wait([at, own].into_iter().flatten().min());
                 }
             }
         }

@@ -241,7 +241,8 @@ impl Hub {
     /// A request goes to the store.
     fn begins(&mut self, to: Asker, what: &What) {
         match what {
-            What::Sync(_) => {
+            What::Sync(place) => {
+                self.groups.placing += usize::from(*place);
                 if let Some(conn) = self.conns.get_mut(to.conn) {
                     conn.syncing = true;
                     conn.place = false;
@@ -256,6 +257,7 @@ impl Hub {
     fn ends(&mut self, to: Asker, what: &What, result: &Result<Outcome, StoreError>) {
         match what {
             What::Sync(place) => {
+                self.groups.placing -= usize::from(*place);
                 if let Some(conn) = self.conns.get_mut(to.conn) {
                     conn.syncing = false;
                     // What the store did not put there, or not all of it, the next one asks for.

@@ -197,4 +197,23 @@ fn the_crowd_is_told_round_by_round() {
         bench.advance(DIRTY_PACE);
     }
     assert_eq!(heard, crowd.len());
+
+    // While the store is at what the first ones brought, the others wait.
+    crowd.iter().for_each(|(conn, _)| drop(bench.sync(*conn, 0)));
+    bench.send(a, ConversationId::of_group(GroupId(id)), 2, b"again");
+    bench.hold = true;
+    for (conn, _) in &crowd {
+        if dirty(&mut bench, *conn) > 0 {
+            let body = v2::SyncRequest { limit: 9, ..Default::default() }.encode_to_vec().into();
+            bench.ask(*conn, Channel::Sync, PacketId::SYNC, body, None);
+        }
+    }
+    bench.run();
+    assert_eq!(bench.held.len(), DIRTY_BATCH);
+    bench.advance(DIRTY_PACE * 20);
+    assert!(crowd.iter().all(|(conn, _)| dirty(&mut bench, *conn) == 0));
+    bench.release();
+    bench.advance(DIRTY_PACE);
+    let others: usize = crowd.iter().map(|(conn, _)| dirty(&mut bench, *conn)).sum();
+    assert_eq!(others, DIRTY_BATCH);
 }
