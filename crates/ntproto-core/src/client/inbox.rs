@@ -5,7 +5,7 @@
 //! pushes that come before a sync has caught up are held and move nothing.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -53,7 +53,7 @@ pub(super) struct Inbox {
     /// can the application confirm.
     told: u64,
     /// Messages of this device met on the way, to settle the outbox with.
-    own: Vec<v2::StoredMessage>,
+    own: VecDeque<v2::StoredMessage>,
     owed: BTreeMap<ConversationId, Owed>,
     telling: bool,
     /// So many of the owed ones are told one by one: together with others they were refused.
@@ -81,7 +81,7 @@ impl Inbox {
             staged: Apply::default(),
             before: None,
             told: saved.cursor,
-            own: Vec::new(),
+            own: VecDeque::new(),
             owed: core::mem::take(&mut saved.owed),
             telling: false,
             alone: 0,
@@ -340,7 +340,7 @@ impl Inbox {
         *head = message.conv_seq;
         let own = self.identity.is_some_and(|(_, device)| device.0[..] == message.sender_device[..]);
         if own {
-            self.own.push(message);
+            self.own.push_back(message);
         } else {
             self.staged.messages.push(Inbound { position, conversation, message });
         }
@@ -348,7 +348,7 @@ impl Inbox {
 
     /// A message of this device met in the inbox.
     pub(super) fn next_own(&mut self) -> Option<v2::StoredMessage> {
-        self.own.pop()
+        self.own.pop_front()
     }
 
     /// Adds a settled message to the next transaction.

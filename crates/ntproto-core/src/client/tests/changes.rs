@@ -397,3 +397,25 @@ fn what_an_application_asks_travels_on_the_channel_of_its_packet() {
         assert_eq!(*channel, packet.channel());
     }
 }
+
+/// An edit of what this device sent is settled after that: whoever keeps both looks for its number.
+#[test]
+fn own_messages_met_on_a_page_are_settled_in_their_order() {
+    let entry = |order: u64, action| OutboxEntry {
+        order,
+        client_msg_id: ClientMsgId([order as u8; 16]),
+        conversation: talk(),
+        body: Bytes::from_static(b"text"),
+        expires: None,
+        action,
+    };
+    let edit = SendAction::Edit(Target::Id(ClientMsgId([1; 16])));
+    let outbox = Vec::from([entry(1, SendAction::Message), entry(2, edit)]);
+    let mut w =
+        World::with(Saved { identity: Some((ME, DEVICE)), outbox, last_order: 2, ..Default::default() });
+    w.call(Command::Start).unwrap();
+    let own = |seq: u64| (seq, stored(seq, ME, DEVICE.0, [seq as u8; 16]));
+    w.answer_sync(&[own(1), own(2)], 2, false);
+    let settled: Vec<u64> = applied(&w).iter().flat_map(|apply| &apply.settled).map(|s| s.order).collect();
+    assert_eq!(settled, [1, 2]);
+}
