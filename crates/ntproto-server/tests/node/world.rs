@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use ntproto_core::client::{ClientConfig, ClientEvent, Command as Call, Credential, RequestId};
+use ntproto_core::client::{ClientConfig, ClientEvent, Command as Call, Credential, RequestId, SendAction};
 use ntproto_core::code::ErrorCode;
 use ntproto_core::crypto::CryptoProvider as _;
 use ntproto_core::crypto::identity::{DeviceKeys, ServerKey, ServerKeys};
@@ -302,7 +302,16 @@ impl World {
     pub fn send(&mut self, from: usize, to: usize, body: &[u8]) {
         let conversation = ConversationId::direct(self.uin(from), self.uin(to));
         let body = Bytes::copy_from_slice(body);
-        self.call(from, Call::Send { conversation, client_msg_id: None, body, deadline: None });
+        self.call(
+            from,
+            Call::Send {
+                conversation,
+                client_msg_id: None,
+                body,
+                deadline: None,
+                action: SendAction::Message,
+            },
+        );
     }
 
     pub fn request(&mut self, from: usize, packet: PacketId, body: impl prost::Message) {
