@@ -54,6 +54,9 @@ pub(crate) struct Ledger {
     by_id: BTreeMap<ClientMsgId, usize>,
     /// What a device sent first must be stored first.
     in_order: bool,
+    /// But not where something was refused: what was sent behind that is told to come again, and the server keeps its place
+    /// for a time only.
+    refused: BTreeSet<(DeviceId, ConversationId)>,
     /// Every durable message of a conversation, in order.
     pub(crate) logs: BTreeMap<ConversationId, Vec<usize>>,
     /// Written to the server's disk, not synced.
@@ -72,6 +75,7 @@ impl Ledger {
             messages: Vec::new(),
             by_id: BTreeMap::new(),
             in_order,
+            refused: BTreeSet::new(),
             logs: BTreeMap::new(),
             written: Vec::new(),
             revoked: BTreeSet::new(),
@@ -118,6 +122,9 @@ impl Ledger {
                 (Txn::Append(append), Ok(Outcome::Appended { conv_seq, duplicate: false, .. })) => {
                     self.stored(&append, conv_seq)?;
                 }
+                (Txn::Append(append), Err(why)) if why.is_refusal() => {
+                    self.refused.insert((append.device, append.conversation));
+                }
                 (Txn::RevokeDevice { device_id, .. }, Ok(Outcome::Revoked { .. })) => {
                     self.revoked.insert(device_id);
                 }
@@ -157,6 +164,7 @@ impl Ledger {
         }
         let device = self.messages[index].device;
         if self.in_order
+            && !self.refused.contains(&(append.device, append.conversation))
             && let Some(later) = log.iter().find(|m| **m > index && self.messages[**m].device == device)
         {
             return Err(format!("message {index} was stored after {later}, which was sent later"));
