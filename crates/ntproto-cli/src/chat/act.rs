@@ -109,7 +109,7 @@ fn run_group(model: &mut Model, group: Group) -> Done {
         Group::Join(id) => Ask::Join(GroupId(id)),
         Group::Leave => Ask::Leave(here?),
         Group::Dissolve => Ask::Dissolve(here?),
-        Group::Members => Ask::Members(here?),
+        Group::Members => Ask::Members(here?, true),
         Group::Invite(who) => Ask::Invite(here?, all(&who)?),
         Group::Remove(who) => Ask::Remove(here?, other(model, &who)?),
         Group::Role { who, role } => {

@@ -523,8 +523,11 @@ fn two_accounts() {
 fn members_are_shown_by_rank() {
     let mut chat = Chat::online(76, 14);
     people(&mut chat);
-    chat.enter("/open #7");
-    assert_eq!(chat.enter("/group members"), [Deed::Ask(Ask::Members(TEA))]);
+    // Who is in it is asked for to name them, and shown only when it is asked for.
+    assert_eq!(chat.enter("/open #7")[1..], [Deed::Ask(Ask::Members(TEA, false))]);
+    chat.news(News::Members(TEA, Vec::new(), false));
+    assert!(chat.model.overlay.is_none());
+    assert_eq!(chat.enter("/group members"), [Deed::Ask(Ask::Members(TEA, true))]);
     let member = |uin: Uin, role: v2::Role, muted_until_ms| v2::Member {
         uin: uin.0,
         role: role.into(),

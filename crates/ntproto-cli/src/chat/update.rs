@@ -107,8 +107,8 @@ pub(crate) enum Ask {
     Leave(GroupId),
     /// Ends one.
     Dissolve(GroupId),
-    /// Lists the members.
-    Members(GroupId),
+    /// Lists the members, to be looked at or only to be known.
+    Members(GroupId, bool),
     /// Brings people in.
     Invite(GroupId, Vec<Uin>),
     /// Takes somebody out.
@@ -302,7 +302,7 @@ pub(super) fn open(model: &mut Model, id: ConversationId) -> Vec<Effect> {
     if let Some(group) = id.group()
         && model.account().people.members_of(group).is_none()
     {
-        effects.push(Effect::Of(account, Deed::Ask(Ask::Members(group))));
+        effects.push(Effect::Of(account, Deed::Ask(Ask::Members(group, false))));
     }
     effects
 }

@@ -64,7 +64,7 @@ pub(super) async fn ask(voice: &Voice, ask: Ask) -> Result<(), Box<dyn Error + S
         }
         Ask::Leave(id) => News::Group(groups.leave(id).await?),
         Ask::Dissolve(id) => News::Group(groups.dissolve(id).await?),
-        Ask::Members(id) => return members_of(voice, id, true).await,
+        Ask::Members(id, shown) => return members_of(voice, id, shown).await,
         Ask::Invite(id, who) => changed(voice, id, groups.invite(id, &who).await?).await,
         Ask::Remove(id, who) => changed(voice, id, groups.remove(id, who).await?).await,
         Ask::Role(id, who, role) => {
