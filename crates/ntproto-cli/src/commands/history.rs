@@ -123,7 +123,13 @@ pub(super) fn line(stored: &Stored) -> Value {
         "client_msg_id": stored.client_msg_id.to_string(), "edited": stored.edited.is_some(),
         "recalled": stored.recalled.is_some(),
     });
-    match content::decode(&stored.body) {
+    say(&mut line, &stored.body);
+    line
+}
+
+/// Adds what a body says.
+pub(super) fn say(line: &mut Value, body: &[u8]) {
+    match content::decode(body) {
         Body::Text(text) => line["text"] = text.into(),
         Body::Content(content) => {
             line["text"] = content.text.into();
@@ -136,7 +142,6 @@ pub(super) fn line(stored: &Stored) -> Value {
                 line["reaction"] = json!({ "conv_seq": reaction.conv_seq, "text": reaction.text, "remove": reaction.remove });
             }
         }
-        _ => line["hex"] = output::hex(&stored.body).into(),
+        _ => line["hex"] = output::hex(body).into(),
     }
-    line
 }

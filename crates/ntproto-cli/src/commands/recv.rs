@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ntproto_sdk::{Event, Message, State};
+use ntproto_sdk::{Event, Message, MessageAction, State};
 use serde_json::{Value, json};
 
 use crate::exit::{Code, Failure, Outcome};
@@ -27,7 +27,8 @@ Examples:
   ntp recv --count 1 --timeout 60       the next one
   ntp recv --peek                       leaves everything unconfirmed
 
-Each line: position, conversation, conv_seq, sender, stored_ms, client_msg_id, and text, or hex if it is no text.
+Each line: position, conversation, conv_seq, sender, stored_ms, client_msg_id, and text, or hex if it is no text;
+mentions, reply, reaction where there are some; action (edit, recall) and target_seq when it is about an earlier message.
 Exit code 4: the server can't be reached; what is on this disk already was printed.")]
 pub(crate) struct Args {
     /// Go on for ever.
@@ -121,9 +122,15 @@ fn line(message: &Message) -> Value {
         "conv_seq": stored.conv_seq, "sender": stored.sender.0, "stored_ms": stored.stored_ms,
         "client_msg_id": stored.client_msg_id.to_string(),
     });
-    match std::str::from_utf8(&stored.body) {
-        Ok(text) => line["text"] = text.into(),
-        Err(_) => line["hex"] = output::hex(&stored.body).into(),
+    match message.action {
+        MessageAction::New => {}
+        MessageAction::Edit { target } => {
+            (line["action"], line["target_seq"]) = ("edit".into(), target.into())
+        }
+        MessageAction::Recall { target } => {
+            (line["action"], line["target_seq"]) = ("recall".into(), target.into())
+        }
     }
+    super::history::say(&mut line, &stored.body);
     line
 }
