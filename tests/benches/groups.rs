@@ -6,11 +6,13 @@
 #![allow(dead_code, reason = "the other sides are run by another benchmark")]
 
 mod appends;
+mod groups_sides;
 mod load_sides;
 
 use std::path::Path;
 
-use load_sides::{large, served};
+use groups_sides::large;
+use load_sides::served;
 
 fn main() {
     if served() {

@@ -1,8 +1,6 @@
 //! A server in a process of its own, and many authenticated sessions to it from one thread.
 
-pub mod crowd;
 pub mod durable;
-pub mod large;
 pub mod quinn_idle;
 pub mod resident;
 pub mod sessions;

@@ -17,8 +17,8 @@ use ntproto_proto::v2;
 use ntproto_server::store::redb::{DEFAULT_CACHE, RedbStore};
 use prost::Message as _;
 
-use super::ServerProcess;
 use super::crowd::{Crowd, Part, Plan, Report, Seat};
+use crate::load_sides::ServerProcess;
 
 const MEMBERS: usize = 100_000;
 const ONLINE: usize = 1_000;
