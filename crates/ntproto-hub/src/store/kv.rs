@@ -72,6 +72,8 @@ tables! {
     MemberSlots = "member_slots";
     /// Account, group → nothing.
     MemberOf = "member_of";
+    /// Group, account → the end of the mute of somebody who left with one.
+    Mutes = "mutes";
     /// Group, version → `GroupChange`. The newest are kept.
     GroupChanges = "group_changes";
     /// Account, request → the group it made.

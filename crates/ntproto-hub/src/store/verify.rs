@@ -171,6 +171,10 @@ fn check(kv: &dyn Kv, tally: &mut Tally, table: Table, key: &[u8], value: &[u8])
         Table::Members => groups::member(kv, key, value),
         Table::MemberSlots => groups::slot(kv, key, value),
         Table::MemberOf => groups::member_of(kv, key),
+        Table::Mutes => {
+            number(value, 0)?;
+            ensure(!has(kv, Table::Members, key)?, "is kept for somebody who is a member")
+        }
         Table::GroupChanges => groups::change(kv, key, value),
         Table::GroupRequests => {
             ensure(groups::exists(kv, GroupId(number(value, 0)?))?, "made a group that is not there")

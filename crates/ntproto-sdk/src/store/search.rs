@@ -10,7 +10,7 @@ use ntproto_proto::v2;
 
 use super::execute::{identity, number};
 use super::kv::{END, Kv, Table};
-use super::{Stored, record};
+use super::{Stored, people, record};
 
 /// Messages one call looks at: a few milliseconds, so that whatever else the disk has to do is not held up.
 pub const MAX_SEARCHED: usize = 2_000;
@@ -163,6 +163,12 @@ pub(super) fn unread(kv: &dyn Kv, conversation: ConversationId) -> Result<Unread
         None => None,
     };
     let read = mark.map(|mark| record::split_pair(&mark)).transpose()?.map_or(0, |(_, read)| read);
+    // What was said before one came is not there to be read.
+    let joined = match conversation.group() {
+        Some(group) => people::group(kv, group)?.and_then(|state| state.me).map_or(0, |me| me.joined_seq),
+        None => 0,
+    };
+    let read = read.max(joined.saturating_sub(1));
     let beyond = head.saturating_sub(read);
     let mut counted = beyond.min(MAX_UNREAD_COUNTED);
     let (mut not_theirs, mut bytes) = (0, 0);

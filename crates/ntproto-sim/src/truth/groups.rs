@@ -27,6 +27,8 @@ pub(crate) struct Group {
     pub(crate) members: BTreeMap<Uin, v2::Member>,
     /// It had more members than get a pointer each.
     pub(crate) was_large: bool,
+    /// Who left with a mute, and its end.
+    mutes: BTreeMap<Uin, u64>,
 }
 
 impl Group {
@@ -52,6 +54,22 @@ impl Group {
 
     fn rank(&self, uin: Uin) -> i32 {
         self.members.get(&uin).map_or(-1, |m| m.role)
+    }
+
+    /// Somebody goes, and keeps their mute.
+    fn remove(&mut self, uin: Uin) {
+        if let Some(member) = self.members.remove(&uin) {
+            self.mutes.insert(uin, member.muted_until_ms);
+        }
+    }
+
+    /// Somebody comes in.
+    fn add(&mut self, newcomer: v2::Member) {
+        let uin = Uin(newcomer.uin);
+        if !self.members.contains_key(&uin) {
+            let kept = self.mutes.remove(&uin).filter(|until| *until > newcomer.joined_ms);
+            self.members.insert(uin, v2::Member { muted_until_ms: kept.unwrap_or(0), ..newcomer });
+        }
     }
 
     /// How it stands for an account.
@@ -322,8 +340,9 @@ impl Groups {
             state: v2::Group { version: 0, ..group.clone() },
             members: BTreeMap::new(),
             was_large: false,
+            mutes: BTreeMap::new(),
         };
-        let after = Group { state: group, members, was_large };
+        let after = Group { state: group, members, was_large, mutes: BTreeMap::new() };
         self.all.insert(id, after.clone());
         self.requests.insert((by.uin, r.request.clone()), id);
         self.moved(logs, id, &before, &after);
@@ -387,8 +406,7 @@ impl Groups {
         let Some(outcome) = against.judge("it", answer)? else { return Ok(None) };
         self.done(Some(logs), by.uin, r.group, outcome, |group| {
             for uin in r.uins.iter().map(|uin| Uin(*uin)) {
-                let newcomer = || Self::newcomer(logs, r.group, uin, by.now.0, MEMBER);
-                group.members.entry(uin).or_insert_with(newcomer);
+                group.add(Self::newcomer(logs, r.group, uin, by.now.0, MEMBER));
             }
         })
     }
@@ -415,8 +433,7 @@ impl Groups {
         }
         let Some(outcome) = against.judge("it", answer)? else { return Ok(None) };
         self.done(Some(logs), by.uin, id, outcome, |group| {
-            let newcomer = || Self::newcomer(logs, id, by.uin, by.now.0, MEMBER);
-            group.members.entry(by.uin).or_insert_with(newcomer);
+            group.add(Self::newcomer(logs, id, by.uin, by.now.0, MEMBER));
         })
     }
 
@@ -432,7 +449,7 @@ impl Groups {
         against.when(owns, StoreError::LastOwner);
         let Some(outcome) = against.judge("it", answer)? else { return Ok(None) };
         self.done(Some(logs), by.uin, id, outcome, |group| {
-            group.members.remove(&by.uin);
+            group.remove(by.uin);
         })
     }
 
@@ -458,7 +475,7 @@ impl Groups {
         let against = self.against_doing(r.group, by.uin, Uin(r.uin), Permissions::REMOVE_MEMBER);
         let Some(outcome) = against.judge("it", answer)? else { return Ok(None) };
         self.done(Some(logs), by.uin, r.group, outcome, |group| {
-            group.members.remove(&Uin(r.uin));
+            group.remove(Uin(r.uin));
         })
     }
 

@@ -233,6 +233,7 @@ pub(super) fn update(bench: &mut Bench) {
     assert_eq!(version(bench, &a, group), before + 3);
 }
 
+//= proof: groups-5
 pub(super) fn mute(bench: &mut Bench) {
     let (a, b, _) = bench.two();
     let c = bench.account(3);
@@ -252,6 +253,20 @@ pub(super) fn mute(bench: &mut Bench) {
     bench.act(&a, Act::GroupUpdate(all));
     bench.refused(Txn::Append(message(&c, talk, 1, b"x")), StoreError::Muted);
     bench.sends(message(&a, talk, 1, b"x"));
+    // Leaving and coming back ends no mute; its time does.
+    let open = v2::GroupUpdateRequest { muted: Some(false), join: Some(1), ..update_of(group) };
+    bench.act(&a, Act::GroupUpdate(open));
+    for (until, id) in [(LATER, 4), (NOW, 5)] {
+        bench.act(&a, mute_until(group, &b, until));
+        bench.act(&b, Act::GroupLeave(v2::GroupRequest { group }));
+        bench.act(&b, Act::GroupJoin(v2::GroupRequest { group }));
+        let again = message(&b, talk, id, b"x");
+        if until > NOW {
+            bench.refused(Txn::Append(again.clone()), StoreError::Muted);
+            bench.act(&a, mute_until(group, &b, UnixMillis(0)));
+        }
+        bench.sends(again);
+    }
 }
 
 pub(super) fn messages(bench: &mut Bench) {

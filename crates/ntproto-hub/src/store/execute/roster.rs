@@ -202,6 +202,7 @@ impl Changing {
         let conversation = ConversationId::of_group(self.id);
         let member = record::Member {
             role: role as u32,
+            muted_until_ms: self.mute_kept(kv, uin, now)?,
             joined_ms: now.0,
             joined_seq: next_seq(kv, conversation)?,
             slot: self.group.members,
@@ -216,6 +217,16 @@ impl Changing {
         self.log_member(kv, GroupChangeKind::Add, shown_member(uin, &member))
     }
 
+    /// The mute that somebody left with, if it is not over.
+    //= spec: groups-5
+    fn mute_kept(&self, kv: &mut dyn Kv, uin: Uin, now: UnixMillis) -> Result<u64, StoreError> {
+        let key = keys::member(self.id, uin);
+        let Some(kept) = kv.get(Table::Mutes, &key)? else { return Ok(0) };
+        kv.delete(Table::Mutes, &key)?;
+        let until = keys::number(&kept).ok_or(StoreError::Corrupt)?;
+        Ok(if until > now.0 { until } else { 0 })
+    }
+
     /// Somebody goes. The last slot's member moves into the free one, and that is a change too: whoever reads pages meanwhile might
     /// miss them otherwise.
     pub(super) fn remove(
@@ -225,6 +236,9 @@ impl Changing {
         member: &record::Member,
     ) -> Result<(), StoreError> {
         forget(kv, self.id, uin)?;
+        if member.muted_until_ms != 0 {
+            kv.put(Table::Mutes, &keys::member(self.id, uin), &member.muted_until_ms.to_be_bytes())?;
+        }
         self.group.members = self.group.members.checked_sub(1).ok_or(StoreError::Corrupt)?;
         let gone = v2::Member { uin: uin.0, ..Default::default() };
         self.log_member(kv, GroupChangeKind::Remove, gone)?;

@@ -1,5 +1,6 @@
 //! Searching, and counting what was not read.
 
+use ntproto_core::ids::GroupId;
 use ntproto_core::model::content;
 
 use super::super::{MAX_SEARCHED, MAX_SEARCHED_BYTES, MAX_UNREAD_COUNTED, SearchQuery, Unread};
@@ -124,6 +125,16 @@ pub(super) fn unread_is_what_others_sent_since(disk: &mut Disk<'_>) {
     commit(&mut *store, &[ClientTxn::Apply(Apply { messages, ..Apply::default() })]);
     // What is not on this disk yet counts as well.
     assert_eq!(count(&mut *store, large), Unread { messages: MAX_UNREAD_COUNTED, at_least: true });
+    // In a group that one joined late, what came before is not there to be read.
+    let group = ConversationId::of_group(GroupId(6));
+    let state = v2::GroupState {
+        group: Some(v2::Group { group: 6, version: 1, ..Default::default() }),
+        me: Some(v2::Member { uin: ME.0, joined_seq: 41, ..Default::default() }),
+    };
+    let messages = vec![inbound(11, group, 41, OTHER), inbound(12, group, 42, OTHER)];
+    let apply = Apply { messages, groups: vec![state], ..Apply::default() };
+    commit(&mut *store, &[ClientTxn::Apply(apply)]);
+    assert_eq!(count(&mut *store, group), some(2));
 }
 
 /// A thousand messages may be as long as they like: counting them reads a bounded part.
