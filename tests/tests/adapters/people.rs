@@ -9,7 +9,7 @@ use ntproto_core::rng::Rng;
 use ntproto_drive::connect;
 use ntproto_sdk::driver::{Server as ServerAt, Transports};
 use ntproto_sdk::store::MemoryStore;
-use ntproto_sdk::{Client, ConnectString, EnrolCode, Event, Events, Options};
+use ntproto_sdk::{Client, ConnectString, EnrolCode, Event, Events, Options, SendOptions};
 use ntproto_server::config::ServerConfig;
 use ntproto_server::run::{Running, Server, StartOptions};
 use ntproto_udp::Clock;
@@ -96,10 +96,14 @@ pub(crate) async fn restarted(host: impl Host) -> Vec<String> {
         let first = server(&host, dir.path(), 0).await;
         let (to, code) = (first.connect_string.clone(), first.invitation.clone());
         let alice = client(&host, &to, code, 1, Transports::RequireTcp).await;
-        let before = alice.online().await.unwrap();
+        alice.online().await.unwrap();
+        let (code, _) = alice.invite(1, Duration::from_secs(60), false).await.unwrap();
+        let bob = client(&host, &to, Some(code), 2, Transports::RequireTcp).await;
+        let him = bob.online().await.unwrap().uin;
+        bob.close().await;
         first.shutdown().await.unwrap();
         let second = server(&host, dir.path(), to.port).await;
-        let sent = alice.send(before.uin, "to myself").await.unwrap();
+        let sent = alice.send_with(him, "are you there?", SendOptions::default()).await.unwrap();
         alice.close().await;
         second.shutdown().await.unwrap();
         vec![format!("the second server stored number {}", sent.conv_seq)]
