@@ -155,6 +155,7 @@ fn limits() {
         ("messages of a device", often(hub::DEVICE_MESSAGES)),
         ("other requests of a device", often(hub::DEVICE_REQUESTS)),
         ("messages to a conversation", often(hub::CONVERSATION_MESSAGES)),
+        ("changes of a group by an account, groups it makes", often(hub::GROUP_RATE)),
         ("TYPING of a device in a conversation", often(hub::TYPING_RATE)),
         ("buckets of one kind", hub::MAX_BUCKETS.to_string()),
         ("name, remark", text(Field::Remark)),

@@ -145,6 +145,9 @@ pub const AUTH_RATE: Rate = Rate::per_second(4_096, 256);
 pub const DEVICE_MESSAGES: Rate = Rate::per_second(5_000, 500);
 /// Requests of one device: it acknowledges what it receives and reads histories and members page by page.
 pub const DEVICE_REQUESTS: Rate = Rate::per_second(10_000, 1_000);
+/// Changes of one group by one account, or groups it makes: each may have to be told to 500 members, which is half a
+/// thousand entries and some megabytes.
+pub const GROUP_RATE: Rate = Rate::per_second(32, 2);
 /// Messages to one conversation: a large group in uproar. Each of them is read by all its members.
 pub const CONVERSATION_MESSAGES: Rate = Rate::per_second(10_000, 2_000);
 /// TYPING of one device in one conversation: one each 2 s, and the word that it has stopped right after it.

@@ -127,6 +127,11 @@ impl Groups {
         self.of.get(&uin).is_some_and(BTreeSet::is_empty)
     }
 
+    /// Whether an account that is connected is known to be in a group.
+    pub(crate) fn is_in(&self, uin: Uin, group: GroupId) -> bool {
+        self.of.get(&uin).is_some_and(|of| of.contains(&group))
+    }
+
     /// Whether a walk has yet to come to an account.
     pub(crate) fn is_due(&self, uin: Uin) -> bool {
         !self.walking.is_empty()

@@ -10,10 +10,10 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use core::net::IpAddr;
 use core::time::Duration;
 
-use ntproto_core::ids::{ConversationId, DeviceId};
+use ntproto_core::ids::{ConversationId, DeviceId, GroupId, Uin};
 use ntproto_core::time::Instant;
 
-use crate::config::{HubConfig, MAX_BUCKETS, TYPING_RATE};
+use crate::config::{GROUP_RATE, HubConfig, MAX_BUCKETS, TYPING_RATE};
 
 /// How much may come at once, and how often one more after that.
 ///
@@ -144,6 +144,7 @@ pub(crate) struct Limits {
     device_messages: Buckets<DeviceId>,
     device_requests: Buckets<DeviceId>,
     conversations: Buckets<ConversationId>,
+    groups: Buckets<(Uin, GroupId)>,
     typing: Buckets<(ConversationId, DeviceId)>,
 }
 
@@ -154,8 +155,14 @@ impl Limits {
             device_messages: Buckets::new(config.device_messages, MAX_BUCKETS),
             device_requests: Buckets::new(config.device_requests, MAX_BUCKETS),
             conversations: Buckets::new(config.conversation_messages, MAX_BUCKETS),
+            groups: Buckets::new(Some(GROUP_RATE), MAX_BUCKETS),
             typing: Buckets::new(Some(TYPING_RATE), MAX_BUCKETS),
         }
+    }
+
+    /// An account changes a group, or makes one (then it is group 0): each of its members may have to be told.
+    pub(crate) fn group(&mut self, now: Instant, uin: Uin, group: GroupId) -> Result<(), Duration> {
+        self.groups.take(now, (uin, group))
     }
 
     /// Somebody at this address wants to come in.
@@ -168,17 +175,21 @@ impl Limits {
         self.device_requests.take(now, device)
     }
 
-    /// A device writes to a conversation. Both have a token, or neither gives one.
+    /// A device writes to a conversation; `None`: to one that is not its own, which the store will say. Both have a
+    /// token, or neither gives one.
     pub(crate) fn message(
         &mut self,
         now: Instant,
         device: DeviceId,
-        to: ConversationId,
+        to: Option<ConversationId>,
     ) -> Result<(), Duration> {
-        match self.device_messages.wait(now, device).max(self.conversations.wait(now, to)) {
+        let of_talk = to.map_or(Duration::ZERO, |to| self.conversations.wait(now, to));
+        match self.device_messages.wait(now, device).max(of_talk) {
             Duration::ZERO => {
                 self.device_messages.draw(now, device);
-                self.conversations.draw(now, to);
+                if let Some(to) = to {
+                    self.conversations.draw(now, to);
+                }
                 Ok(())
             }
             wait => Err(wait),
@@ -229,10 +240,13 @@ mod tests {
         let (a, b) = (DeviceId([1; 16]), DeviceId([2; 16]));
         let (here, there) = (ConversationId([1; 16]), ConversationId([2; 16]));
         let second = Err(Duration::from_secs(1));
-        assert_eq!([a, a, a].map(|device| limits.message(us(0), device, here)), [Ok(()), Ok(()), second]);
-        assert_eq!(limits.message(us(0), a, there), second, "the device, wherever it writes");
-        assert_eq!([b, b].map(|device| limits.message(us(0), device, here)), [Ok(()), second]);
-        assert_eq!(limits.message(us(0), b, there), Ok(()), "what was refused has drawn nothing");
+        assert_eq!(
+            [a, a, a].map(|device| limits.message(us(0), device, Some(here))),
+            [Ok(()), Ok(()), second]
+        );
+        assert_eq!(limits.message(us(0), a, Some(there)), second, "the device, wherever it writes");
+        assert_eq!([b, b].map(|device| limits.message(us(0), device, Some(here))), [Ok(()), second]);
+        assert_eq!(limits.message(us(0), b, Some(there)), Ok(()), "what was refused has drawn nothing");
         assert_eq!(limits.typing(us(0), a, here), Ok(()), "typing is another matter");
     }
 

@@ -193,6 +193,8 @@ impl Hub {
         if status == OnlineStatus::Offline {
             self.presence.devices.remove(&who);
         } else if self.online.find(who.0, who.1).is_some() {
+            // What a connection before this one left behind is over.
+            self.presence.left.remove(&who);
             self.presence.devices.insert(who);
             if self.presence.ending == Ending::No {
                 self.presence.renew_at.get_or_insert(now.mono + PRESENCE_RENEW);

@@ -151,11 +151,18 @@ pub fn restore(
     if let Some((file, name)) = &before {
         // It may be damaged beyond being opened; that nobody uses it is all that counts.
         file.try_lock().map_err(|_| OpenError::Locked(store.clone()))?;
-        rename(&store, name)?;
+        // Before the backup is in place: it must never be there with tickets that are alive.
+        keys::void_tickets(dir, &mut rng, now)?;
+        // One file under two names until the backup takes one of them: a server that starts meanwhile finds a store,
+        // and makes no empty one. Not every file system can.
+        if std::fs::hard_link(&store, name).is_err() {
+            rename(&store, name)?;
+        }
+    } else {
+        keys::void_tickets(dir, &mut rng, now)?;
     }
     rename(&copy, &store)?;
     sync(dir)?;
-    keys::void_tickets(dir, &mut rng, now)?;
     Ok(Restored { records, above, before: before.map(|(_, name)| name) })
 }
 

@@ -1,6 +1,6 @@
 //! Who others are: profiles, friends, presence, groups; and what each is called.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ntproto_core::ids::{ConversationId, GroupId, Uin};
 use ntproto_core::model::permission::{Action, Permissions, Policy, Role, Standing, allowed};
@@ -164,16 +164,27 @@ impl People {
         }
     }
 
-    /// Who is meant by a number, or by a name they are shown with.
+    /// Who is meant by a number, or by a name they are shown with. A name that more than one has means nobody, and one
+    /// that only strangers have, who named themselves so, stands behind those of friends.
     pub(super) fn find(&self, who: &str, group: Option<GroupId>) -> Option<Uin> {
         let who = who.strip_prefix('@').unwrap_or(who);
         if let Ok(uin @ 1..) = who.parse() {
             return Some(Uin(uin));
         }
         let members = group.and_then(|group| self.members.get(&group)).into_iter().flat_map(BTreeMap::keys);
-        let mut known = self.friends.keys().chain(members).chain(self.nicks.keys());
-        let wanted = who.to_lowercase();
-        known.find(|uin| self.name(**uin, group).trim_start_matches('~').to_lowercase() == wanted).copied()
+        let known: BTreeSet<Uin> =
+            self.friends.keys().chain(members).chain(self.nicks.keys()).copied().collect();
+        let named = |wanted: String| -> Vec<Uin> {
+            known.iter().copied().filter(|uin| self.name(*uin, group).to_lowercase() == wanted).collect()
+        };
+        let mut found = named(who.to_lowercase());
+        if found.is_empty() {
+            found = named(format!("~{}", who.to_lowercase()));
+        }
+        match found[..] {
+            [one] => Some(one),
+            _ => None,
+        }
     }
 }
 
@@ -195,6 +206,7 @@ mod tests {
             people.profile(&named(uin, nick));
         }
         assert_eq!(people.name(Uin(2), None), "~Bo");
+        assert_eq!(people.find("bo", None), Some(Uin(2)));
         assert_eq!(people.name(Uin(3), None), "3");
         assert_eq!(people.name(Uin(4), None), "4");
         assert_eq!(people.name(Uin(5), None), "~a⟨U+202E⟩b␛[…");

@@ -156,6 +156,8 @@ impl Inbox {
             if skips {
                 //= spec: messages-22
                 self.staged.skipped = true;
+                // One that just ended is not the one that is owed now.
+                self.staged.snapshot = false;
                 self.snapshot = Snapshot::new(true);
             }
             return Some(false);

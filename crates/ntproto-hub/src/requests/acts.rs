@@ -113,9 +113,9 @@ impl Hub {
             }
             Meaning::Presence(by, status) => {
                 let stale = v2::PresenceSetResponse::decode(body.clone()).map_or(true, |set| set.stale);
-                if !stale {
-                    self.presence_set(now, (by.uin, by.device), status);
-                }
+                // Whatever a device is that lost: as long as it is connected it stays so, and then it is gone.
+                let status = if stale { OnlineStatus::Away } else { status };
+                self.presence_set(now, (by.uin, by.device), status);
                 self.answer_bytes(now, to, body);
             }
             Meaning::Watch(_, remove) => {

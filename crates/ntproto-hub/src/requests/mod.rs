@@ -164,7 +164,17 @@ impl Hub {
         let time = self.clock.now(now.mono);
         let deadline = packet.deadline_ms.map(|ms| now.mono + Duration::from_millis(ms.into()));
         let asked = Asked { to, session, time, deadline, body: packet.body };
-        let (what, mut txn) = match (handler.read)(self, asked) {
+        let read = (handler.read)(self, asked);
+        // What became of a message, and a message that is none, is a request like any other.
+        let counts = match &read {
+            Ok((What::Send(append), _)) => append.resolve_only,
+            Ok(_) => false,
+            Err(_) => packet.id == PacketId::SEND,
+        };
+        if counts && let Err(wait) = self.limits.request(now.mono, session.device) {
+            return self.defer(now, to, wait, "too many requests");
+        }
+        let (what, mut txn) = match read {
             Ok(read) => read,
             Err(why) => return self.fail(now, to, why),
         };
@@ -181,7 +191,10 @@ impl Hub {
                 Some((talk, sent)) if busy => conn.line.again(now.mono, talk, sent, RETRY_AFTER),
                 Some((talk, sent)) => match conn.line.enter(now.mono, talk, sent) {
                     Ok(before) => {
-                        if let Err(wait) = self.limits.message(now.mono, session.device, talk) {
+                        // Whoever is no member must not use up what the members have.
+                        let member = talk.group().is_none_or(|group| self.groups.is_in(session.uin, group));
+                        let drawn = member.then_some(talk);
+                        if let Err(wait) = self.limits.message(now.mono, session.device, drawn) {
                             conn.line.again(now.mono, talk, sent, wait);
                             return self.defer(now, to, wait, "too many messages");
                         }
@@ -201,6 +214,12 @@ impl Hub {
         }
         if busy {
             return self.fail(now, to, (ErrorCode::RetryAfter, "too much at once"));
+        }
+        if let Txn::Act { act, .. } = &txn
+            && let Some(group) = act.tells_members()
+            && let Err(wait) = self.limits.group(now.mono, session.uin, group)
+        {
+            return self.defer(now, to, wait, "too many changes of a group");
         }
         if let Some(conn) = self.conns.get_mut(id) {
             conn.requests += 1;
@@ -261,8 +280,7 @@ impl Hub {
                 if let Some(conn) = self.conns.get_mut(to.conn) {
                     conn.syncing = false;
                     // What the store did not put there, or not all of it, the next one asks for.
-                    let all =
-                        matches!(result, Ok(Outcome::Page { has_more: false, .. } | Outcome::TooLong { .. }));
+                    let all = matches!(result, Ok(Outcome::Page { has_more: false, .. }));
                     conn.place |= *place && !all;
                 }
             }

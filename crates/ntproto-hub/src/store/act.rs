@@ -156,6 +156,21 @@ acts! {
     AdminAudit(AdminAuditRequest) = ADMIN_AUDIT, Read;
 }
 
+impl Act {
+    /// The group whose members may all have to be told; group 0 is the one that is made.
+    #[must_use]
+    pub const fn tells_members(&self) -> Option<GroupId> {
+        Some(GroupId(match self {
+            Self::GroupCreate(_) => 0,
+            Self::GroupUpdate(request) => request.group,
+            Self::GroupInvite(request) => request.group,
+            Self::GroupRole(request) => request.group,
+            Self::GroupDissolve(request) => request.group,
+            _ => return None,
+        }))
+    }
+}
+
 /// What an act led to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Acted {

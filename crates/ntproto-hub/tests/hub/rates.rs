@@ -7,10 +7,10 @@ use ntproto_core::binding::Binding;
 use ntproto_core::code::ErrorCode;
 use ntproto_core::endpoint::Closed;
 use ntproto_core::endpoint::client::Event;
-use ntproto_core::ids::ConversationId;
+use ntproto_core::ids::{ConversationId, GroupId};
 use ntproto_core::wire::channel::Channel;
 use ntproto_core::wire::packet::PacketId;
-use ntproto_hub::config::RETRY_AFTER;
+use ntproto_hub::config::{GROUP_RATE, RETRY_AFTER};
 use ntproto_hub::{ConnId, HubConfig, HubEvent, Input, Rate, Stage};
 use ntproto_proto::v2;
 use ntproto_proto::v2::auth_request::Credential;
@@ -95,6 +95,55 @@ fn a_conversation_that_is_written_to_too_much_holds_back_only_itself() {
 }
 
 //= proof: limits-1
+#[test]
+fn strangers_do_not_use_up_what_a_group_may_write() {
+    let rate = Some(Rate::per_second(2, 1));
+    let mut bench = Bench::new(HubConfig { conversation_messages: rate, ..config() });
+    let (member, stranger, _) = two(&mut bench);
+    let group = ConversationId::of_group(GroupId(crate::groups::group(&mut bench, member, &[])));
+    for id in 1..10 {
+        let body = message(group, id, b"x").encode_to_vec().into();
+        let number = bench.ask(stranger, Channel::Message, PacketId::SEND, body, None);
+        bench.run();
+        let refused = bench.answer(stranger, number).unwrap().unwrap_err();
+        assert_eq!(ErrorCode::from_wire(refused.code), Some(ErrorCode::Forbidden));
+    }
+    assert_eq!([1, 2].map(|id| send(&mut bench, member, group, id)), [Ok(()), Ok(())]);
+    assert_eq!(send(&mut bench, member, group, 3), Err(1_000));
+}
+
+#[test]
+fn asking_what_became_of_a_message_is_a_request_like_any_other() {
+    // The first of them was its SYNC.
+    let rate = Some(Rate::per_second(3, 1));
+    let mut bench = Bench::new(HubConfig { device_requests: rate, ..config() });
+    let (a, _, to) = two(&mut bench);
+    let mut resolve = |id| {
+        let body = v2::SendRequest { resolve_only: true, body: Bytes::new(), ..message(to, id, b"") };
+        let number = bench.ask(a, Channel::Message, PacketId::SEND, body.encode_to_vec().into(), None);
+        bench.run();
+        ErrorCode::from_wire(bench.answer(a, number).unwrap().unwrap_err().code)
+    };
+    let told = [1, 2, 3].map(&mut resolve);
+    assert_eq!(told, [ErrorCode::Cancelled, ErrorCode::Cancelled, ErrorCode::RetryAfter].map(Some));
+}
+
+#[test]
+fn changes_of_a_group_are_few() {
+    let mut bench = Bench::new(config());
+    let (a, _, _) = two(&mut bench);
+    let group = crate::groups::group(&mut bench, a, &[]);
+    let mut taken = 0;
+    let mut update = |muted| {
+        let request = v2::GroupUpdateRequest { group, muted: Some(muted), ..Default::default() };
+        bench.call::<v2::GroupResponse>(a, PacketId::GROUP_UPDATE, &request)
+    };
+    while update(taken % 2 == 0).is_ok() {
+        taken += 1;
+    }
+    assert_eq!(taken, GROUP_RATE.burst());
+}
+
 #[test]
 fn requests_of_a_device_are_counted_over_its_connections() {
     let mut bench = Bench::new(HubConfig { device_requests: Some(Rate::per_second(3, 1)), ..config() });

@@ -250,6 +250,8 @@ impl GroupWatch {
             }
             // Pushes may have been missed.
             Event::Online { .. } => {
+                // What the connection before it did not answer it never will.
+                self.disconnected();
                 self.look();
             }
             Event::Offline { .. } => self.disconnected(),
@@ -312,6 +314,7 @@ impl Stream for GroupWatch {
                 }
                 Poll::Ready(Some(Delivery::Lagged(_))) => {
                     // Which events those were is not known: an Online may have been among them.
+                    this.disconnected();
                     this.look();
                     continue;
                 }

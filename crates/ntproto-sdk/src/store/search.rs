@@ -10,7 +10,7 @@ use ntproto_proto::v2;
 
 use super::execute::{identity, number};
 use super::kv::{END, Kv, Table};
-use super::{Stored, people, record};
+use super::{Stored, gaps, people, record};
 
 /// Messages one call looks at: a few milliseconds, so that whatever else the disk has to do is not held up.
 pub const MAX_SEARCHED: usize = 2_000;
@@ -169,26 +169,27 @@ pub(super) fn unread(kv: &dyn Kv, conversation: ConversationId) -> Result<Unread
         None => 0,
     };
     let read = read.max(joined.saturating_sub(1));
-    let beyond = head.saturating_sub(read);
-    let mut counted = beyond.min(MAX_UNREAD_COUNTED);
-    let (mut not_theirs, mut bytes) = (0, 0);
-    if counted > 0 {
-        // What is not on this disk yet was sent by others: one's own are kept when sent.
-        let (from, to) = (head - counted + 1, head.saturating_add(1));
-        let (from, to) =
-            (record::in_conversation(conversation, from), record::in_conversation(conversation, to));
-        kv.scan(Table::Messages, &from, &to, true, &mut |key, value| {
-            if bytes >= MAX_SEARCHED_BYTES {
-                counted = head - record::split(key)?.1;
-                return Ok(false);
-            }
-            bytes += value.len();
-            let message: v2::StoredMessage = record::decode(Bytes::copy_from_slice(value))?;
-            not_theirs += u64::from(Some(message.sender) == me || !is_to_be_read(&message));
-            Ok(true)
-        })?;
+    let (mut messages, mut looked_at, mut bytes, mut at_least) = (0, 0, 0, false);
+    // Numbers may jump: only what is here, or known to be missing, was ever said.
+    let (from, to) = (read.saturating_add(1), head.saturating_add(1));
+    let (from, to) = (record::in_conversation(conversation, from), record::in_conversation(conversation, to));
+    kv.scan(Table::Messages, &from, &to, true, &mut |_, value| {
+        if looked_at >= MAX_UNREAD_COUNTED || bytes >= MAX_SEARCHED_BYTES {
+            at_least = true;
+            return Ok(false);
+        }
+        looked_at += 1;
+        bytes += value.len();
+        let message: v2::StoredMessage = record::decode(Bytes::copy_from_slice(value))?;
+        messages += u64::from(Some(message.sender) != me && is_to_be_read(&message));
+        Ok(true)
+    })?;
+    // What is missing was sent by others: one's own are kept when sent.
+    for gap in gaps::list(kv, conversation)? {
+        messages += gap.to.saturating_sub(read.max(gap.from - 1));
     }
-    Ok(Unread { messages: counted - not_theirs, at_least: beyond > counted })
+    at_least |= messages > MAX_UNREAD_COUNTED;
+    Ok(Unread { messages: messages.min(MAX_UNREAD_COUNTED), at_least })
 }
 
 impl std::fmt::Debug for SearchQuery {

@@ -74,7 +74,16 @@ impl Group {
 
     /// How it stands for an account.
     fn stands(&self, uin: Uin) -> v2::GroupState {
-        v2::GroupState { group: Some(self.state.clone()), me: self.members.get(&uin).cloned() }
+        let me = self.members.get(&uin).cloned();
+        let all = self.state.clone();
+        if me.is_some() || (all.join == 1 && !all.dissolved) {
+            return v2::GroupState { group: Some(all), me };
+        }
+        let v2::Group { group, name, version, dissolved, .. } = all;
+        v2::GroupState {
+            group: Some(v2::Group { group, name, version, dissolved, ..Default::default() }),
+            me,
+        }
     }
 }
 

@@ -24,19 +24,24 @@ const PAGE: usize = 200;
 const MAX_HITS: usize = 200;
 /// What is sent, changed, read waits here for the disk, in order.
 const MAX_DEEDS: usize = 256;
+/// How long what was handed over may take to reach the disk when the chat ends.
+const FINISH: Duration = Duration::from_secs(5);
 /// Profiles remembered as asked for.
 const MAX_KNOWN: usize = 10_000;
 
 /// An account's client at work. Dropping it ends its tasks.
 pub(super) struct Host {
     voice: Voice,
-    deeds: mpsc::Sender<Deed>,
-    tasks: [JoinHandle<()>; 2],
+    /// `None`: the chat ends.
+    deeds: Option<mpsc::Sender<Deed>>,
+    ear: JoinHandle<()>,
+    work: JoinHandle<()>,
 }
 
 impl Drop for Host {
     fn drop(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
+        self.ear.abort();
+        self.work.abort();
     }
 }
 
@@ -58,8 +63,15 @@ impl Host {
                 hand.do_in_order(deed).await;
             }
         };
-        let tasks = [tokio::spawn(ear.listen(events)), tokio::spawn(work)];
-        Ok(Self { voice, deeds, tasks })
+        let (ear, work) = (tokio::spawn(ear.listen(events)), tokio::spawn(work));
+        Ok(Self { voice, deeds: Some(deeds), ear, work })
+    }
+
+    /// Waits until what was sent, changed and read is on the disk: the screen has shown it as that.
+    pub(super) async fn finish(&mut self) {
+        self.deeds = None;
+        // A disk that hangs must not keep the chat.
+        let _ = tokio::time::timeout(FINISH, &mut self.work).await;
     }
 
     /// Does what the screen wants. What goes into the log is done in order, all else beside it.
@@ -67,7 +79,8 @@ impl Host {
         let voice = self.voice.clone();
         match deed {
             Deed::Send(..) | Deed::Edit(..) | Deed::Recall(..) | Deed::Read(..) => {
-                if let Err(refused) = self.deeds.try_send(deed) {
+                let Some(deeds) = &self.deeds else { return };
+                if let Err(refused) = deeds.try_send(deed) {
                     let text = "too much waits for the disk; try again".to_owned();
                     let news = match refused.into_inner() {
                         Deed::Send(_, id, _) | Deed::Edit(_, id, ..) | Deed::Recall(_, id, _) => {
@@ -301,7 +314,14 @@ impl Ear {
                 self.online().await;
                 News::Link(Link::Online { caught_up: false })
             }
-            Event::CaughtUp => News::Link(Link::Online { caught_up: true }),
+            Event::CaughtUp => {
+                // What was counted on the disk before, and was told since, counts once.
+                let client = self.voice.client.clone();
+                for (conversation, _) in client.conversations().await.unwrap_or_default() {
+                    self.voice.count(conversation).await;
+                }
+                News::Link(Link::Online { caught_up: true })
+            }
             Event::Offline { why, retry_in } => News::Link(offline(why.to_string(), retry_in)),
             Event::Ended(why) => News::Link(Link::Stopped(ended(&why))),
             Event::Message(message) => {

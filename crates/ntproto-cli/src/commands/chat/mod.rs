@@ -93,7 +93,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         }
         let mut chat = Chat::open(&sessions, args.with)?;
         let result = chat.run().await;
-        drop(chat);
+        chat.end().await;
         for (_, _, session) in sessions {
             session.close().await;
         }
@@ -111,6 +111,15 @@ struct Chat {
 }
 
 impl Chat {
+    /// The terminal is given back, then what was sent reaches the disk.
+    async fn end(self) {
+        let Self { screen, mut hosts, news, .. } = self;
+        drop((screen, news));
+        for host in &mut hosts {
+            host.finish().await;
+        }
+    }
+
     fn open(sessions: &[(String, Uin, Session)], with: Option<Uin>) -> Result<Self, Failure> {
         let (tell, news) = mpsc::channel(MAX_NEWS);
         let mut accounts = Vec::new();

@@ -2,6 +2,7 @@
 //! what is not allowed.
 
 use bytes::Bytes;
+use ntproto_core::code::ErrorCode;
 use ntproto_core::ids::{ConversationId, GroupId, Uin};
 use ntproto_core::wire::packet::PacketId;
 use ntproto_proto::v2;
@@ -213,7 +214,8 @@ impl Tries {
         let options = SendOptions { client_msg_id: Some(id), ..SendOptions::default() };
         self.tried += 1;
         match self.client.send_with(to, "let me in", options).await {
-            Err(SendError::Refused(..)) => self.refused += 1,
+            Err(SendError::Refused(Some(code), _)) if is_right(code) => self.refused += 1,
+            Err(SendError::Refused(..)) => {}
             Ok(_) => {}
             Err(e) => return Err(e.into()),
         }
@@ -227,10 +229,16 @@ impl Tries {
     ) -> Result<(), Failure> {
         self.tried += 1;
         match ask::<Q, A>(&self.client, packet, request).await {
-            Err(RequestError::Refused(..)) => self.refused += 1,
+            Err(RequestError::Refused(Some(code), _)) if is_right(code) => self.refused += 1,
+            Err(RequestError::Refused(..)) => {}
             Ok(_) => {}
             Err(e) => return Err(e.into()),
         }
         Ok(())
     }
+}
+
+/// Whether that is why such a thing is refused, and not that the server could not.
+const fn is_right(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::Forbidden | ErrorCode::LastOwner | ErrorCode::NotFound)
 }

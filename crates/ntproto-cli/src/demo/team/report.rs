@@ -48,7 +48,8 @@ impl Report {
         let first = times().map(|sent| sent.started_us).min().unwrap_or(0);
         let last = times().filter_map(|sent| sent.acked).map(|(_, at)| at).max().unwrap_or(first);
         Self {
-            held: promises.iter().all(|promise| promise.broken == 0),
+            // A promise that nothing was looked at for is none that held.
+            held: promises.iter().all(|promise| promise.broken == 0 && promise.checked > 0),
             devices: devices.len(),
             messages: count(|act| matches!(act, Act::Say(_))),
             edits: count(|act| matches!(act, Act::Edit(..))),

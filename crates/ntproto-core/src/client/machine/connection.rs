@@ -231,6 +231,12 @@ impl Client {
         if self.stopped.is_some() {
             return;
         }
+        if why == Stopped::Closed
+            && let Some(reads) = self.inbox.next_reads()
+        {
+            // They were taken: they are on the disk when it is over.
+            self.store(ClientTxn::Read(reads.clone()), Op::Read(reads));
+        }
         self.stopped = Some(why);
         self.offline(now);
         match core::mem::replace(&mut self.link, Link::None) {

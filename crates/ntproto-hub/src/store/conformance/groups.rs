@@ -142,7 +142,7 @@ pub(super) fn coming(bench: &mut Bench) {
     bench.no(&d, Act::GroupJoin(one(98)), StoreError::NotFound);
 }
 
-//= proof: groups-1
+//= proof: groups-1, groups-6
 pub(super) fn going(bench: &mut Bench) {
     let (a, b, _) = bench.two();
     let (c, d) = (bench.account(3), bench.account(4));
@@ -159,7 +159,13 @@ pub(super) fn going(bench: &mut Bench) {
     assert_eq!(acted.places.len(), 1);
     bench.reopen();
     match bench.inbox(b.uin, 0).pop() {
-        Some((_, Packet::Group(state))) => assert_eq!(state.me, None),
+        Some((_, Packet::Group(state))) => {
+            assert_eq!(state.me, None);
+            // And no more of it than what it is called, however often it is read again.
+            let seen = state.group.expect("a group");
+            assert!(!seen.name.is_empty());
+            assert_eq!((seen.owner, seen.members, seen.permissions, seen.created_ms), (0, 0, 0, 0));
+        }
         other => panic!("no group at the end: {other:?}"),
     }
     assert_eq!(bench.ok(Txn::GroupsOf { uin: b.uin }), Outcome::Groups(vec![]));

@@ -394,6 +394,16 @@ pub(super) fn read_marks(bench: &mut Bench) {
     let (answer, _) = bench.ask::<v2::MarksResponse>(&c, marks.clone());
     assert_eq!(answer.marks.iter().map(of).collect::<Vec<_>>(), [(a.uin.0, 1, 0)]);
     bench.no(&b, marks, StoreError::Forbidden);
+    // A row that says nothing does not end a page before its time: b's stands between the two.
+    bench.ok(Txn::Delivered { uin: c.uin, watermarks: vec![mark(talk, 1)] });
+    let mut seen = Vec::new();
+    for after in [0, a.uin.0] {
+        let conversation = Bytes::copy_from_slice(&talk.0);
+        let one = Act::Marks(v2::MarksRequest { conversation, after, limit: 1 });
+        let (answer, _) = bench.ask::<v2::MarksResponse>(&c, one);
+        seen.extend(answer.marks.iter().map(|mark| (mark.member, answer.has_more)));
+    }
+    assert_eq!(seen, [(a.uin.0, true), (c.uin.0, false)]);
     // A watermark of a group that one is not in says nothing, and spoils nothing.
     let group = bench.group(&[&c]);
     let mine = Watermark { conversation, delivered: 4, read: 3 };

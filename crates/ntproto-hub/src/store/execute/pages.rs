@@ -49,17 +49,25 @@ pub(super) fn rows<T: Message>(
     mut make: impl FnMut(&[u8], Bytes) -> Result<Option<T>, StoreError>,
 ) -> Result<(Vec<T>, bool), StoreError> {
     let mut page = Page::new(limit, MAX_ITEMS);
-    let mut rows = Vec::new();
-    kv.scan(table, after, to, &mut |key, value| {
-        rows.push((keys::owned(key), Bytes::copy_from_slice(value)));
-        rows.len() <= page.limit
-    })?;
-    for (key, value) in rows {
-        if let Some(item) = make(&key, value)?
-            && !page.push(item)
-        {
-            return Ok((page.items, true));
+    let mut after = keys::owned(after);
+    // Rows that make nothing fill no page: it is read on behind them.
+    loop {
+        let mut rows = Vec::new();
+        kv.scan(table, &after, to, &mut |key, value| {
+            rows.push((keys::owned(key), Bytes::copy_from_slice(value)));
+            rows.len() <= page.limit
+        })?;
+        let whole = rows.len() <= page.limit;
+        for (key, value) in rows {
+            if let Some(item) = make(&key, value)?
+                && !page.push(item)
+            {
+                return Ok((page.items, true));
+            }
+            after = key;
+        }
+        if whole {
+            return Ok((page.items, false));
         }
     }
-    Ok((page.items, false))
 }

@@ -116,7 +116,14 @@ pub(super) fn state(kv: &dyn Kv, id: GroupId, uin: Uin) -> Result<Option<v2::Gro
     let Some(group) = read::<record::Group>(kv, Table::Groups, &keys::group(id))? else { return Ok(None) };
     let me = if group.dissolved { None } else { member(kv, id, uin)? };
     let me = me.map(|me| shown_member(uin, &me));
-    Ok(Some(v2::GroupState { group: Some(shown(id, &group)), me }))
+    let open = group.join == v2::JoinPolicy::Open as u32 && !group.dissolved;
+    let mut shown = shown(id, &group);
+    //= spec: groups-6
+    if me.is_none() && !open {
+        let v2::Group { group, name, version, dissolved, .. } = shown;
+        shown = v2::Group { group, name, version, dissolved, ..Default::default() };
+    }
+    Ok(Some(v2::GroupState { group: Some(shown), me }))
 }
 
 /// Takes out what ties an account to a group, but for its slot. Its watermarks stay: others' inboxes point to them, and they only
