@@ -492,6 +492,7 @@ impl World {
                 Some(question) => return self.answered(d, question, result),
                 None => return Err(format!("device {d} was answered what it did not ask, or twice")),
             },
+            ClientEvent::Deferred { .. } => {}
             // Its disk has them, and is looked at.
             ClientEvent::Friend(_) | ClientEvent::Group(_) | ClientEvent::Profile(_) => {}
             ClientEvent::OwnPresence(_) => {}

@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::path::PathBuf;
 
 use ntproto_server::config::{LogFormat, Overrides, ServerConfig};
-use ntproto_server::run::{RunError, Running, Server, StartOptions};
+use ntproto_server::run::{RunError, Running, Server, Signals, StartOptions};
 use ntproto_smol::Smol;
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
@@ -154,8 +154,10 @@ pub(crate) fn run(args: &Args) -> Outcome {
             Runtime::Smol => Server::start_on(Smol::global(), config, options).await,
         };
         let running = running.map_err(|e| Failure::failed(e.to_string()))?;
+        // Before anybody hears that it is there, and may want it to end.
+        let signals = Signals::listen().map_err(|e| Failure::failed(format!("no signal handlers: {e}")))?;
         greet(args, &running)?;
-        match running.until_signal().await {
+        match running.until(signals).await {
             Ok(()) => Ok(Code::Ok),
             Err(RunError::Interrupted) => Ok(Code::Interrupted),
             Err(e) => Err(Failure::failed(e.to_string())),

@@ -116,6 +116,7 @@ impl fmt::Debug for ClientEvent {
                 .field("request", request)
                 .field("result", &result.as_ref().map(|body| Hidden(body)))
                 .finish(),
+            Self::Deferred { request } => f.debug_struct("Deferred").field("request", request).finish(),
             Self::Push(packet) => f.debug_tuple("Push").field(packet).finish(),
         }
     }

@@ -272,6 +272,11 @@ pub enum ClientEvent {
         /// The answer's body.
         result: Result<Bytes, Failure>,
     },
+    /// The server would rather be asked later: the request is asked again by itself, and whoever asks much asks less.
+    Deferred {
+        /// The command.
+        request: RequestId,
+    },
     /// A push that is no part of the inbox.
     Push(Packet),
 }

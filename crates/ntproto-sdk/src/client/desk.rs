@@ -1,6 +1,7 @@
 //! Takes what the driver says to those who wait for it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use async_channel::WeakSender;
 use ntproto_core::client::{ClientEvent, ClientTxn, Failure};
@@ -136,6 +137,9 @@ impl Desk {
             ClientEvent::GroupDelta(delta) => shared.tell(Event::GroupDelta(delta)),
             ClientEvent::Other(packet) => shared.tell(Event::Other(packet)),
             ClientEvent::Push(packet) => shared.tell(Event::Push(packet)),
+            ClientEvent::Deferred { .. } => {
+                shared.deferred.fetch_add(1, Ordering::Relaxed);
+            }
             ClientEvent::Queued { .. } | ClientEvent::SendExpired { .. } | ClientEvent::Response { .. } => {}
         }
     }

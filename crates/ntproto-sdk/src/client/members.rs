@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::num::NonZeroUsize;
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -100,6 +101,19 @@ fn poll_any(asked: &mut Vec<Asked>, cx: &mut Context<'_>) -> Poll<Result<Answer,
     Poll::Pending
 }
 
+impl Client {
+    /// How often the server would rather have been asked later.
+    fn deferred(&self) -> u64 {
+        self.shared().deferred.load(Ordering::Relaxed)
+    }
+
+    /// Whether that happened since.
+    fn was_deferred(&self, since: &mut u64) -> bool {
+        let now = self.deferred();
+        std::mem::replace(since, now) != now
+    }
+}
+
 impl Group {
     /// All members as they are at one version, from the server: pages of them, up to ten at once, and then what changed
     /// meanwhile.
@@ -119,7 +133,11 @@ impl Group {
         let mut fetch = Fetch::new(PAGE);
         let mut asked = Vec::new();
         let mut lost = 0;
+        let mut deferred = self.client.deferred();
         loop {
+            if self.client.was_deferred(&mut deferred) {
+                fetch.busy();
+            }
             while let Some(next) = fetch.poll(NO_TIME) {
                 asked.push(ask(self.client.clone(), self.id, next));
             }
@@ -182,6 +200,7 @@ impl Group {
             listener,
             asked: Vec::new(),
             ready: VecDeque::new(),
+            deferred: self.client.deferred(),
             connected: true,
             ended: false,
         }
@@ -209,6 +228,7 @@ pub struct GroupWatch {
     listener: Listener,
     asked: Vec<Asked>,
     ready: VecDeque<GroupEvent>,
+    deferred: u64,
     connected: bool,
     ended: bool,
 }
@@ -301,6 +321,9 @@ impl Stream for GroupWatch {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         loop {
+            if this.group.client.was_deferred(&mut this.deferred) {
+                this.listener.busy();
+            }
             if let Some(event) = this.ready.pop_front() {
                 return Poll::Ready(Some(Ok(event)));
             }

@@ -23,6 +23,7 @@ mod presence;
 mod requests;
 mod status;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -63,6 +64,8 @@ pub(crate) struct Shared {
     status: Arc<Status>,
     store: StoreReader,
     keys: DeviceKeys,
+    /// How often the server would rather have been asked later.
+    deferred: AtomicU64,
     /// For what has to be unlike anything before.
     rng: Mutex<Rng>,
     provider: &'static dyn CryptoProvider,

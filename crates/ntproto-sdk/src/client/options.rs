@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -163,6 +164,7 @@ pub fn assemble(
         status,
         store: store.reader(),
         keys,
+        deferred: AtomicU64::new(0),
         rng: Mutex::new(Rng::new(provider.sha256(&[RANDOM_CONTEXT, &seed]))),
         provider,
     });

@@ -11,6 +11,7 @@
 mod applications;
 mod error;
 mod report;
+mod signals;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -57,6 +58,7 @@ pub use applications::{PushError, Pusher};
 pub use error::{RunError, StartError};
 use report::Counters;
 pub use report::Stats;
+pub use signals::Signals;
 
 /// The store's file in the data directory.
 pub(crate) const STORE_FILE: &str = "store.redb";
@@ -266,7 +268,16 @@ impl Running {
     /// # Errors
     /// As [`wait`](Self::wait), or the system takes no signal handlers.
     pub async fn until_signal(self) -> Result<(), RunError> {
-        let mut signals = Signals::new().map_err(RunError::Signals)?;
+        let signals = Signals::listen().map_err(RunError::Signals)?;
+        self.until(signals).await
+    }
+
+    /// [`until_signal`](Self::until_signal) for signals that are listened for already: whoever tells others that the
+    /// server is there listens before, so that none ends it without a drain.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub async fn until(self, mut signals: Signals) -> Result<(), RunError> {
         tokio::select! {
             result = ended(&self.task) => return result,
             name = signals.next() => tracing::info!(signal = name, "draining"),
@@ -299,44 +310,6 @@ fn instead(listen: SocketAddr, error: io::ErrorKind) -> Option<SocketAddr> {
     // These have nothing to do with IPv6.
     let other = matches!(error, io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied);
     (everywhere && !other).then(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, listen.port())))
-}
-
-/// The signals that ask a server to end.
-struct Signals {
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    #[cfg(unix)]
-    fn new() -> io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    #[cfg(unix)]
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
-
-    #[cfg(not(unix))]
-    fn new() -> io::Result<Self> {
-        Ok(Self {})
-    }
-
-    #[cfg(not(unix))]
-    async fn next(&mut self) -> &'static str {
-        if tokio::signal::ctrl_c().await.is_err() {
-            // No signal will ever come.
-            std::future::pending::<()>().await;
-        }
-        "Ctrl-C"
-    }
 }
 
 fn one(store: &mut RedbStore, txn: Txn) -> Result<Outcome, StoreError> {

@@ -132,5 +132,6 @@ export type Event =
   | { type: "other"; eventType: number; payload: Uint8Array }
   | { type: "response"; request: bigint; body: Uint8Array }
   | ({ type: "refused"; request: bigint } & Failure)
+  | { type: "deferred"; request: bigint }
   | { type: "push"; packet: number; body: Uint8Array };
 "#;

@@ -136,6 +136,7 @@ fn event(event: ClientEvent) -> JsValue {
         ClientEvent::Response { request, result: Err(why) } => {
             Fields::new("refused").with("request", request.0).failure(&why)
         }
+        ClientEvent::Deferred { request } => Fields::new("deferred").with("request", request.0),
         ClientEvent::Push(packet) => {
             Fields::new("push").with("packet", packet.id.0).bytes("body", &packet.body)
         }

@@ -56,7 +56,10 @@ impl Client {
             //= spec: packets-10
             (Waiting::App(request), Err(e))
                 if code(&e) == Some(ErrorCode::RetryAfter)
-                    && self.requests.again_at(request, now.mono + asked_wait(&e)) => {}
+                    && self.requests.again_at(request, now.mono + asked_wait(&e)) =>
+            {
+                self.event(ClientEvent::Deferred { request });
+            }
             (Waiting::App(request), Err(e)) => {
                 self.requests.done(request);
                 self.respond(now, request, Err(refusal(e)));

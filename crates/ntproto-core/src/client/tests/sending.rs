@@ -267,6 +267,7 @@ fn a_request_is_asked_again_while_its_deadline_allows() {
     w.refuse(PacketId::DEVICES, ErrorCode::RetryAfter, 1_000);
     w.later(999);
     assert!(again(&w).is_none() && !w.took(|e| matches!(e, ClientEvent::Response { .. })));
+    assert!(w.took(|e| matches!(e, ClientEvent::Deferred { request: r } if *r == request)));
     w.later(1);
     let packet = again(&w).unwrap();
     assert_eq!((&packet.body[..], packet.deadline_ms), (&b"which"[..], Some(2_000)), "with what is left");

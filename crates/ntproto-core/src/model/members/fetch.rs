@@ -258,6 +258,26 @@ impl Fetch {
         self.window = (self.window / 2).max(1);
     }
 
+    /// The server was asked too much, and whoever carries the requests asks again by itself: half as much at once from
+    /// now on.
+    ///
+    /// ```
+    /// use ntproto_core::model::members::Fetch;
+    /// use ntproto_core::time::Instant;
+    /// use ntproto_proto::v2::GroupMembersResponse;
+    ///
+    /// let mut fetch = Fetch::new(1);
+    /// fetch.poll(Instant::ORIGIN).unwrap();
+    /// let member = |uin| vec![ntproto_proto::v2::Member { uin, ..Default::default() }];
+    /// fetch.page(0, GroupMembersResponse { members: member(1), version: 1, count: 100 }).unwrap();
+    /// fetch.busy();
+    /// let asked = core::iter::from_fn(|| fetch.poll(Instant::ORIGIN)).count();
+    /// assert_eq!(asked, 5); // ten, halved
+    /// ```
+    pub fn busy(&mut self) {
+        self.window = (self.window / 2).max(1);
+    }
+
     /// The connection broke: everything that was asked is to be asked again.
     pub fn disconnected(&mut self) {
         self.again.append(&mut self.asked);

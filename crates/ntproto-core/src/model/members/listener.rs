@@ -199,6 +199,13 @@ impl Listener {
         }
     }
 
+    /// As [`Fetch::busy`].
+    pub fn busy(&mut self) {
+        if let State::Fetching(fetch) = &mut self.state {
+            fetch.busy();
+        }
+    }
+
     /// The server would rather be asked later (RETRY_AFTER).
     pub fn refused(&mut self, now: Instant, ask: Ask, retry_after: Duration) {
         match &mut self.state {
