@@ -138,6 +138,8 @@ pub(super) fn changes(bench: &mut Bench) {
     let acted = bench.act(a, Act::GroupDissolve(one(group)));
     assert_eq!((acted.places.len(), acted.dirty), (1, Some(GroupId(group))));
     bench.refused(Txn::Append(message(b, talk, 9, b"x")), StoreError::Gone);
+    let listed: v2::SnapshotResponse = bench.ask(b, Act::Snapshot(v2::SnapshotRequest::default())).0;
+    assert_eq!(listed.conversations, [], "none of its own, though it has not synced since");
     let last = pulled(bench, b.uin, 2).pop().expect("something");
     match last.1 {
         Packet::Group(state) => {

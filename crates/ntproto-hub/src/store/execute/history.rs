@@ -98,6 +98,14 @@ pub(super) fn snapshot(kv: &dyn Kv, by: &Actor, request: &v2::SnapshotRequest) -
     let table = Table::Conversations;
     let (conversations, has_more) = pages::rows(kv, table, (&after, &to), request.limit, |key, _| {
         let conversation = keys::trailing_conversation(key).ok_or(StoreError::Corrupt)?;
+        // A large group that was dissolved is among the account's own until it syncs.
+        if let Some(group) = conversation.group()
+            && read::<record::Group>(kv, Table::Groups, &keys::group(group))?
+                .ok_or(StoreError::Corrupt)?
+                .dissolved
+        {
+            return Ok(None);
+        }
         let marks: Option<record::Marks> = read(kv, Table::Marks, &keys::marks(conversation, by.uin))?;
         let marks = marks.unwrap_or_default();
         Ok(Some(v2::ConversationState {
