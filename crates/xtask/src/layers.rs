@@ -6,11 +6,12 @@ use crate::metadata::Metadata;
 
 /// The floors, lowest first. A crate may use what stands on a lower floor, and nothing else of the workspace.
 /// Crates of one floor do not know each other.
-const FLOORS: [&[&str]; 14] = [
+const FLOORS: [&[&str]; 15] = [
     &["ntproto-proto"],
     &["ntproto-core"],
     &["ntproto-strategies"],
     &["ntproto-quic", "ntproto-hub"],
+    &["ntproto-h3"],
     &["ntproto-net"],
     &["ntproto-sdk"],
     &["ntproto-udp", "ntproto-wasm"],

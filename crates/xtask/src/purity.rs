@@ -9,7 +9,7 @@ use crate::metadata::Metadata;
 use crate::source::{code_of, is_test_file, read, rust_files, without_tests};
 
 /// The pure crates and all that each may depend on directly.
-const PURE: [(&str, &[&str]); 6] = [
+const PURE: [(&str, &[&str]); 7] = [
     ("ntproto-proto", &["bytes", "prost"]),
     (
         "ntproto-core",
@@ -34,6 +34,7 @@ const PURE: [(&str, &[&str]); 6] = [
         ],
     ),
     ("ntproto-hub", &["bytes", "ntproto-core", "ntproto-proto", "prost"]),
+    ("ntproto-h3", &["bytes", "http", "ntproto-core"]),
     ("ntproto-net", &["bytes", "ntproto-core", "ntproto-quic"]),
     (
         "ntproto-wasm",
