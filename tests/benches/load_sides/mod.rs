@@ -4,6 +4,7 @@ pub mod durable;
 pub mod quinn_idle;
 pub mod resident;
 pub mod sessions;
+pub mod wire;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
