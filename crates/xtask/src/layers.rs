@@ -16,6 +16,7 @@ const FLOORS: [&[&str]; 15] = [
     &["ntproto-sdk"],
     &["ntproto-udp", "ntproto-wasm"],
     &["ntproto-drive"],
+    &["ntproto-http"],
     &["ntproto-tokio", "ntproto-smol"],
     &["ntproto-server"],
     &["ntproto-sim"],

@@ -1,0 +1,132 @@
+//! One connection: TLS, then hyper, until it is idle, drained, stuck or ended.
+
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_core::Stream as _;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use ntproto_drive::Runtime;
+use ntproto_drive::runtime::Timer as _;
+
+use super::exchange::{Carrier, answer};
+use super::{CarrierId, H2, Shared};
+use crate::rt::{Tasks, Timers};
+use crate::tls::Tls;
+
+/// Serves one connection to its end.
+pub(super) async fn serve<R: Runtime>(shared: &Arc<Shared<R>>, stream: R::Stream, remote: SocketAddr) {
+    let limits = &shared.limits;
+    let handshake = Tls::accept(stream, Arc::clone(&shared.tls));
+    let Some(Ok(tls)) = within(shared, limits.handshake, handshake).await else { return };
+    let (stuck, unstuck) = async_channel::bounded(1);
+    let carrier = Arc::new(Carrier {
+        shared: Arc::clone(shared),
+        id: CarrierId(shared.carriers.fetch_add(1, Relaxed)),
+        remote,
+        active: AtomicUsize::new(0),
+        begun: AtomicUsize::new(0),
+        stuck,
+    });
+    let is_h2 = tls.alpn() == Some(H2);
+    let service = {
+        let carrier = Arc::clone(&carrier);
+        service_fn(move |request| answer(Arc::clone(&carrier), request))
+    };
+    // How a connection ends is its peer's affair.
+    if is_h2 {
+        let mut builder = http2::Builder::new(Tasks(shared.runtime.clone()));
+        builder
+            .timer(Timers(shared.runtime.clone()))
+            .max_concurrent_streams(limits.streams)
+            .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+            .max_pending_accept_reset_streams(limits.resets)
+            .max_local_error_reset_streams(limits.resets)
+            .initial_stream_window_size(limits.stream_window)
+            .initial_connection_window_size(limits.window)
+            .max_send_buf_size(limits.send_buffer)
+            .keep_alive_interval(limits.ping)
+            .keep_alive_timeout(limits.pong);
+        let connection = builder.serve_connection(tls, service);
+        run(&carrier, unstuck, connection, |c| c.graceful_shutdown(), Some(limits.idle)).await;
+    } else {
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(Timers(shared.runtime.clone()))
+            .header_read_timeout(limits.head)
+            .max_buf_size(limits.head_bytes)
+            .max_headers(limits.fields);
+        let connection = builder.serve_connection(tls, service);
+        // Its head's timeout counts the time between requests too.
+        run(&carrier, unstuck, connection, |c| c.graceful_shutdown(), None).await;
+    }
+}
+
+/// Waits for `future`, no longer than `patience`, and not when the server ends.
+async fn within<R: Runtime, T>(
+    shared: &Shared<R>,
+    patience: Duration,
+    future: impl Future<Output = T>,
+) -> Option<T> {
+    let mut timer = shared.runtime.timer();
+    timer.set(patience);
+    let (mut future, mut drained) = (pin!(future), pin!(shared.drained.clone()));
+    poll_fn(|cx| {
+        if let Poll::Ready(value) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(value));
+        }
+        if drained.as_mut().poll_next(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        timer.poll(cx).map(|()| None)
+    })
+    .await
+}
+
+async fn run<R: Runtime, C: Future>(
+    carrier: &Carrier<R>,
+    stuck: async_channel::Receiver<()>,
+    connection: C,
+    shut: impl Fn(Pin<&mut C>),
+    idle: Option<Duration>,
+) {
+    let shared = &carrier.shared;
+    let (mut connection, mut stuck) = (pin!(connection), pin!(stuck));
+    let (mut drained, mut ended) = (pin!(shared.drained.clone()), pin!(shared.ended.clone()));
+    let mut timer = idle.map(|after| {
+        let mut timer = shared.runtime.timer();
+        timer.set(after);
+        timer
+    });
+    let (mut draining, mut begun) = (false, 0);
+    poll_fn(|cx| {
+        if stuck.as_mut().poll_next(cx).is_ready() || ended.as_mut().poll_next(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if !draining && drained.as_mut().poll_next(cx).is_ready() {
+            draining = true;
+            shut(connection.as_mut());
+        }
+        while !draining
+            && let Some((timer, after)) = timer.as_mut().zip(idle)
+            && timer.poll(cx).is_ready()
+        {
+            let now = carrier.begun.load(Relaxed);
+            // Nothing since it last rang.
+            if carrier.active.load(Relaxed) == 0 && now == begun {
+                draining = true;
+                shut(connection.as_mut());
+            } else {
+                begun = now;
+                timer.set(after);
+            }
+        }
+        connection.as_mut().poll(cx).map(drop)
+    })
+    .await;
+}

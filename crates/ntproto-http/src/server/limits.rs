@@ -1,0 +1,73 @@
+//! What a peer may make a server hold, and why so much.
+
+use std::time::Duration;
+
+/// Answers of one exchange that wait to be taken. Whoever answers has a few parts of a body under way, and one
+/// [`Consumed`](super::Answer::Consumed) for each part that came: [`Limits::parts`] of them.
+pub const MAX_ANSWERS: usize = 256;
+
+/// Limits of a server's connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at once. Each may hold a window of HTTP/2 and, unread, a credit a stream.
+    pub connections: usize,
+    /// What may wait in the queue of all exchanges. Its reader never waits for anything, so it is short.
+    pub waiting: usize,
+    /// How long a TLS handshake may take.
+    pub handshake: Duration,
+    /// How long a head may take to come, of HTTP/1.1; and how long such a connection may be idle.
+    pub head: Duration,
+    /// Bytes of a request's head. The longest that is meant is a traceparent, a token and some digests: under 2 KiB;
+    /// browsers add cookies.
+    pub head_bytes: usize,
+    /// Header fields of a request of HTTP/1.1. In HTTP/2 each counts 32 bytes more, so that `head_bytes` bounds them.
+    pub fields: usize,
+    /// Requests at once on a connection of HTTP/2. An upload has a few chunks under way, a browser some dozen.
+    pub streams: u32,
+    /// Streams that a peer opened and reset before they were looked at, and streams reset here for its mistakes: above
+    /// either the connection is closed (rapid reset, CVE-2023-44487, CVE-2025-8671). A peer that is honest has none
+    /// but by chance.
+    pub resets: usize,
+    /// Bytes a peer may send on one stream of HTTP/2 before they are read.
+    pub stream_window: u32,
+    /// And on a connection: 80 Mbit/s over 100 ms.
+    pub window: u32,
+    /// Bytes of a body that were told, and not consumed, before it is read on.
+    pub credit: usize,
+    /// Parts of a body that were told, and not consumed: small ones must not be many.
+    pub parts: usize,
+    /// Bytes hyper holds of a stream's answer that the peer does not take.
+    pub send_buffer: usize,
+    /// How often a silent HTTP/2 connection is asked whether it lives.
+    pub ping: Duration,
+    /// How long it may take to say so.
+    pub pong: Duration,
+    /// How long a connection of HTTP/2 may be without requests.
+    pub idle: Duration,
+    /// How long a peer may take nothing of its answer before its connection is closed.
+    pub stall: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            waiting: 256,
+            handshake: Duration::from_secs(10),
+            head: Duration::from_secs(30),
+            head_bytes: 16 * 1024,
+            fields: 100,
+            streams: 32,
+            resets: 32,
+            stream_window: 512 * 1024,
+            window: 1024 * 1024,
+            credit: 128 * 1024,
+            parts: 64,
+            send_buffer: 128 * 1024,
+            ping: Duration::from_secs(20),
+            pong: Duration::from_secs(20),
+            idle: Duration::from_secs(120),
+            stall: Duration::from_secs(60),
+        }
+    }
+}

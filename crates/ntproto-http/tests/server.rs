@@ -1,0 +1,185 @@
+//! A server's connections, asked by hyper's own client over real sockets and TLS.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::{Host, Peer, Sent, collect, within};
+use http::{Method, Request, Response, StatusCode};
+use ntproto_http::server::{Answer, Came, H2, HTTP1, Limits};
+
+fn get(path: &str) -> Request<Sent> {
+    Request::builder().uri(format!("https://localhost{path}")).body(Sent::none()).unwrap()
+}
+
+#[tokio::test]
+async fn a_request_is_told_and_its_answer_comes_back_whole() {
+    for alpn in [H2, HTTP1] {
+        let host = Host::start(Limits::default()).await;
+        let mut peer = Peer::connect(&host, alpn).await;
+        let (sender, body) = Sent::channel();
+        let request =
+            Request::builder().method(Method::PATCH).uri("https://localhost/v2/files/x?y=1").body(body);
+        let asked = peer.ask(request.unwrap());
+        let Came::Head { exchange, request, end, line, .. } = host.came().await else { panic!("no head") };
+        assert_eq!((request.method(), request.uri().path(), end), (&Method::PATCH, "/v2/files/x", false));
+        for part in ["one", "two"] {
+            sender.send(Bytes::from(part)).await.unwrap();
+            let Came::Data { exchange: of, data } = host.came().await else { panic!("no data") };
+            assert_eq!((of, &data[..]), (exchange, part.as_bytes()));
+            line.send(Answer::Consumed(data.len())).unwrap();
+        }
+        drop(sender);
+        assert!(matches!(host.came().await, Came::End { exchange: of } if of == exchange));
+        let head =
+            Response::builder().status(StatusCode::CREATED).header("upload-offset", 6).body(()).unwrap();
+        line.send(Answer::Head(head, false)).unwrap();
+        line.send(Answer::Data("three".into(), false)).unwrap();
+        line.send(Answer::Data(Bytes::new(), true)).unwrap();
+        let answer = within(asked).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::CREATED);
+        assert_eq!(answer.headers()["upload-offset"], "6");
+        assert_eq!(collect(answer.into_body()).await.unwrap(), "three");
+        for _ in 0..2 {
+            assert!(matches!(host.came().await, Came::Room { exchange: of } if of == exchange));
+        }
+        // The connection is good for more; an answer without a body.
+        let asked = peer.ask(get("/healthz"));
+        let Came::Head { end: true, line, exchange: other, .. } = host.came().await else {
+            panic!("no head")
+        };
+        assert_ne!(other, exchange);
+        line.send(Answer::Head(Response::new(()), true)).unwrap();
+        let answer = within(asked).await.unwrap();
+        assert_eq!(collect(answer.into_body()).await.unwrap(), "");
+        host.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_nobody_reads_stops_its_peer() {
+    for alpn in [H2, HTTP1] {
+        let host = Host::start(Limits::default()).await;
+        let mut peer = Peer::connect(&host, alpn).await;
+        let (sender, body) = Sent::channel();
+        let asked = peer.ask(Request::post("https://localhost/").body(body).unwrap());
+        let Came::Head { line, .. } = host.came().await else { panic!("no head") };
+        // It would send for ever.
+        let pump =
+            tokio::spawn(async move { while sender.send(Bytes::from(vec![7; 16 << 10])).await.is_ok() {} });
+        let (mut told, mut parts) = (0, 0);
+        while let Ok(came) = tokio::time::timeout(Duration::from_millis(300), host.came()).await {
+            let Came::Data { data, .. } = came else { panic!("{came:?}") };
+            (told, parts) = (told + data.len(), parts + 1);
+        }
+        let limits = Limits::default();
+        assert!(told < limits.credit + 64 * 1024 && parts <= limits.parts, "{told} bytes in {parts}");
+        assert!(told > 0);
+        // What is consumed makes room for as much.
+        line.send(Answer::Consumed(told)).unwrap();
+        assert!(matches!(host.came().await, Came::Data { .. }));
+        drop(line);
+        assert!(within(asked).await.is_err() || alpn == HTTP1);
+        pump.abort();
+        host.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_leaves_is_told_once() {
+    for alpn in [H2, HTTP1] {
+        let host = Host::start(Limits::default()).await;
+        let mut peer = Peer::connect(&host, alpn).await;
+        let asked = peer.ask(get("/"));
+        let Came::Head { line, exchange, .. } = host.came().await else { panic!("no head") };
+        drop((asked, peer));
+        assert!(matches!(host.came().await, Came::Gone { exchange: of } if of == exchange));
+        line.send(Answer::Head(Response::new(()), true)).unwrap_err();
+        host.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn too_much_of_a_head_is_refused_before_anybody_hears_of_it() {
+    for alpn in [H2, HTTP1] {
+        let host = Host::start(Limits::default()).await;
+        let mut peer = Peer::connect(&host, alpn).await;
+        let mut many = get("/");
+        for n in 0..1_000 {
+            many.headers_mut().append("x", n.into());
+        }
+        let answer = within(peer.ask(many)).await;
+        // HTTP/2's client may be told in advance, and not even ask.
+        if let Ok(answer) = answer {
+            assert_eq!(answer.status(), StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+        }
+        let mut peer = Peer::connect(&host, alpn).await;
+        let mut long = get("/");
+        long.headers_mut().insert("x", "y".repeat(40_000).parse().unwrap());
+        if let Ok(answer) = within(peer.ask(long)).await {
+            assert_eq!(answer.status(), StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+        }
+        assert!(host.silent().await);
+        host.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_under_way_is_finished_by_a_drain_and_nothing_else_is_begun() {
+    for alpn in [H2, HTTP1] {
+        let host = Host::start(Limits::default()).await;
+        let mut peer = Peer::connect(&host, alpn).await;
+        let asked = peer.ask(get("/"));
+        let Came::Head { line, .. } = host.came().await else { panic!("no head") };
+        host.drain();
+        assert!(Peer::try_connect(&host, alpn).await.is_none());
+        line.send(Answer::Head(Response::new(()), false)).unwrap();
+        line.send(Answer::Data("bye".into(), true)).unwrap();
+        let answer = within(asked).await.unwrap();
+        assert_eq!(collect(answer.into_body()).await.unwrap(), "bye");
+        host.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_takes_nothing_of_its_answer_is_let_go() {
+    let limits = Limits { stall: Duration::from_millis(200), ..Limits::default() };
+    for alpn in [H2, HTTP1] {
+        let host = Host::start(limits).await;
+        let mut peer = Peer::connect(&host, alpn).await;
+        let asked = peer.ask(get("/"));
+        let Came::Head { line, .. } = host.came().await else { panic!("no head") };
+        line.send(Answer::Head(Response::new(()), false)).unwrap();
+        let answer = within(asked).await.unwrap();
+        // Room for one part at a time, until the windows and buffers between us are full.
+        let mut sent = 0;
+        while line.send(Answer::Data(Bytes::from(vec![7; 256 << 10]), false)).is_ok() {
+            sent += 1;
+            match host.came().await {
+                Came::Room { .. } => {}
+                Came::Gone { .. } => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(sent < 200, "{sent} parts of 256 KiB");
+        drop(answer);
+        host.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_to_tls_and_one_who_says_nothing_are_let_go() {
+    let limits = Limits { handshake: Duration::from_millis(200), ..Limits::default() };
+    let host = Host::start(limits).await;
+    let mut silent = tokio::net::TcpStream::connect(host.at).await.unwrap();
+    let mut noisy = tokio::net::TcpStream::connect(host.at).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut noisy, &[0x16; 4_000]).await.unwrap();
+    for stream in [&mut silent, &mut noisy] {
+        let mut all = Vec::new();
+        let _ = within(tokio::io::AsyncReadExt::read_to_end(stream, &mut all)).await;
+    }
+    assert!(host.silent().await);
+    host.finish().await;
+}
