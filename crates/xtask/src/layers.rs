@@ -6,7 +6,7 @@ use crate::metadata::Metadata;
 
 /// The floors, lowest first. A crate may use what stands on a lower floor, and nothing else of the workspace.
 /// Crates of one floor do not know each other.
-const FLOORS: [&[&str]; 15] = [
+const FLOORS: &[&[&str]] = &[
     &["ntproto-proto"],
     &["ntproto-core"],
     &["ntproto-strategies"],
