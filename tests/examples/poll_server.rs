@@ -199,7 +199,12 @@ impl Server {
                     self.node.command(now, Command::HostAnswered(ask.id, refusal));
                 }
                 // Nothing is asked twice, new ticket keys are gone with the process, and nobody reads a log.
-                Step::Effect(Effect::Abandoned(_) | Effect::TicketKeys { .. } | Effect::Event(_)) => {}
+                Step::Effect(
+                    Effect::Abandoned(_)
+                    | Effect::Bearer { .. }
+                    | Effect::TicketKeys { .. }
+                    | Effect::Event(_),
+                ) => {}
                 Step::Wait(at) => return Some(at),
                 Step::Done => return None,
             }

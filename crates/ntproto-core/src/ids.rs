@@ -56,6 +56,11 @@ macro_rules! id16 {
 }
 
 id16! {
+    /// A file, from the first byte of its upload on; random, chosen by the server.
+    FileId
+}
+
+id16! {
     /// A device of an account; random, chosen by the server.
     DeviceId
 }

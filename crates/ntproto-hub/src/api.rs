@@ -31,6 +31,17 @@ impl fmt::Display for ConnId {
     }
 }
 
+/// Whom an HTTP request acts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Who {
+    /// The account.
+    pub uin: Uin,
+    /// Its device.
+    pub device: DeviceId,
+    /// The connection of the session: when that ends, so does the right to act for it.
+    pub conn: ConnId,
+}
+
 /// A request that the application answers, as the hub numbers them. A number is never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AskId(pub u64);

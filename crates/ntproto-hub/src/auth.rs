@@ -293,7 +293,9 @@ impl Hub {
             return self.refuse(now, id, why);
         }
         self.serial += 1;
+        let session_id: [u8; 16] = self.rng.array();
         let session = Session {
+            id: session_id,
             uin: device.uin,
             device: device.id,
             may_invite: device.may_invite,
@@ -305,7 +307,6 @@ impl Hub {
             confirmed: false,
         };
         let limit = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let session_id: [u8; 16] = self.rng.array();
         let grant = v2::Grant {
             session_id: Bytes::copy_from_slice(&session_id),
             ticket: Some(self.ticket(time, &session)),
@@ -322,6 +323,7 @@ impl Hub {
         };
         if self.endpoint_call(now, id, server::Command::Grant(grant)).is_ok() {
             self.set_state(id, State::In(session));
+            self.bearers.insert(session_id, id);
             self.event(HubEvent::In { conn: id, uin: device.uin, device: device.id, enrolled });
             self.first_page(now, id, &session, claims.request.early.as_ref());
             // Not SUPERSEDED, after which a device stays away: nothing was proven by the newer ones.

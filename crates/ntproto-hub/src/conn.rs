@@ -32,6 +32,8 @@ pub(crate) struct Session {
     pub(crate) cap: UnixMillis,
     /// Grants are numbered: a later one supersedes an earlier one, never the other way round.
     pub(crate) serial: u64,
+    /// What its grant called it.
+    pub(crate) id: [u8; 16],
     /// It has sent a sealed frame, so it holds the keys: this is no replay of its AUTH_REQ.
     pub(crate) confirmed: bool,
 }

@@ -13,12 +13,13 @@ use ntproto_core::endpoint::server::{self, ServerEndpoint};
 use ntproto_core::endpoint::{self, Closed, QUEUE_LIMIT, WaitReason};
 use ntproto_core::ids::Uin;
 use ntproto_core::rng::Rng;
+use ntproto_core::session::bearer::Bearer;
 use ntproto_core::session::ticket::TicketSealer;
 use ntproto_core::time::{Instant, Now, UnixMillis, earliest};
 use ntproto_core::tx::TxBuf;
 use ntproto_core::wire::channel::Channel;
 
-use crate::api::{Command, ConnId, HubEvent, HubKeys, Input, Misuse, Output, Stage};
+use crate::api::{Command, ConnId, HubEvent, HubKeys, Input, Misuse, Output, Stage, Who};
 use crate::asks::Asks;
 use crate::auth::AuthStep;
 use crate::challenges::Challenges;
@@ -63,6 +64,8 @@ pub struct Hub {
     pub(crate) presence: Presences,
     pub(crate) hosting: Hosting,
     challenges: Challenges,
+    /// Sessions by what their grants called them, for HTTP requests that act for them.
+    pub(crate) bearers: BTreeMap<[u8; 16], ConnId>,
     /// Connections whose AUTH_REQ waits for the clock: some of those there are, each once.
     pub(crate) parked: BTreeSet<ConnId>,
     pub(crate) serial: u64,
@@ -98,6 +101,7 @@ impl Hub {
             handlers: handlers(),
             rng: Rng::new(seed),
             challenges: Challenges::default(),
+            bearers: BTreeMap::new(),
             clock: ServerClock::new(now.mono, boot),
             conns: Conns::default(),
             online: Online::default(),
@@ -226,6 +230,18 @@ impl Hub {
         self.conns.get(conn).map(Conn::stage)
     }
 
+    /// Whom an HTTP request with this token acts for: the session must be there, and proven to hold its keys.
+    #[must_use]
+    pub fn bearer(&self, shown: &Bearer) -> Option<Who> {
+        let conn = *self.bearers.get(&shown.session_id)?;
+        let state = self.conns.get(conn)?;
+        let session =
+            state.session().filter(|session| session.confirmed && session.id == shown.session_id)?;
+        //= spec: files-1
+        let same = state.endpoint.http_token()?.ct_eq(&shown.token);
+        same.then_some(Who { uin: session.uin, device: session.device, conn })
+    }
+
     /// The keys of tickets, for the host to keep.
     #[must_use]
     pub const fn tickets(&self) -> &TicketSealer {
@@ -330,6 +346,7 @@ impl Hub {
         conn.answers.clear();
         conn.answer_bytes = 0;
         if let State::In(session) = core::mem::replace(&mut conn.state, State::Nobody) {
+            self.bearers.remove(&session.id);
             self.online.remove(session.uin, session.device, id);
             self.unconfirmed.remove(session.device, id);
             if self.online.find(session.uin, session.device).is_none() {

@@ -55,6 +55,7 @@ pub mod store;
 
 pub use api::{
     Ask, AskId, Command, ConnId, HostAsk, HostTask, HubEvent, HubKeys, Input, Misuse, Output, Push, Stage,
+    Who,
 };
 pub use config::HubConfig;
 pub use hub::Hub;

@@ -18,12 +18,13 @@ use bytes::Bytes;
 use ntproto_core::binding::Binding;
 use ntproto_core::code::ErrorCode;
 use ntproto_core::dispatch::Outcome as Answer;
+use ntproto_core::session::bearer::Bearer;
 use ntproto_core::session::ticket::TicketKey;
 use ntproto_core::time::{Instant, Now, earliest};
 use ntproto_core::tx::TxBuf;
 use ntproto_core::wire::channel::{Channel, ChannelSet};
 use ntproto_hub::store::{OpId, Outcome, StoreError, Txn};
-use ntproto_hub::{self as hub, Ask, AskId, HostAsk, Hub, HubEvent, Push};
+use ntproto_hub::{self as hub, Ask, AskId, HostAsk, Hub, HubEvent, Push, Who};
 use ntproto_net::{Closed, Conn, ConnId, Endpoint, Event, Machine, Output, Step, StreamId, StreamInput};
 use ntproto_quic::{ALPN, EndpointStats, Received};
 
@@ -46,6 +47,13 @@ pub enum Command {
     HostAnswered(AskId, Answer),
     /// The application tells an account something.
     Push(Push),
+    /// An HTTP request acts for a session. [`Effect::Bearer`] answers.
+    Bearer {
+        /// Names the question.
+        op: u64,
+        /// What it showed.
+        shown: Bearer,
+    },
     /// Let nobody in, finish what is in the store, send everybody away, end.
     Drain,
 }
@@ -68,6 +76,13 @@ pub enum Effect {
     Host(HostAsk),
     /// Nobody waits for this answer any more.
     Abandoned(AskId),
+    /// The answer to [`Command::Bearer`].
+    Bearer {
+        /// The question's name.
+        op: u64,
+        /// Whom the request acts for; `None`: nobody.
+        who: Option<Who>,
+    },
     /// Tickets are sealed with another key: keep both for the next start.
     TicketKeys {
         /// The key that seals.
@@ -463,6 +478,10 @@ impl Machine for Node {
                 for (ask, answer) in answers {
                     self.hub.handle(now, hub::Input::Answered { ask, answer });
                 }
+            }
+            Command::Bearer { op, shown } => {
+                let who = self.hub.bearer(&shown);
+                self.effects.push_back(Effect::Bearer { op, who });
             }
             Command::Push(push) => self.hub.handle(now, hub::Input::Push(push)),
             Command::Drain => self.drain(now),

@@ -13,6 +13,7 @@ const FLOORS: &[&[&str]] = &[
     &["ntproto-quic", "ntproto-hub"],
     &["ntproto-h3"],
     &["ntproto-net"],
+    &["ntproto-web"],
     &["ntproto-sdk"],
     &["ntproto-udp", "ntproto-wasm"],
     &["ntproto-drive"],

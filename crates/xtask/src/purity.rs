@@ -9,7 +9,7 @@ use crate::metadata::Metadata;
 use crate::source::{code_of, is_test_file, read, rust_files, without_tests};
 
 /// The pure crates and all that each may depend on directly.
-const PURE: [(&str, &[&str]); 7] = [
+const PURE: [(&str, &[&str]); 8] = [
     ("ntproto-proto", &["bytes", "prost"]),
     (
         "ntproto-core",
@@ -35,6 +35,7 @@ const PURE: [(&str, &[&str]); 7] = [
     ),
     ("ntproto-hub", &["bytes", "ntproto-core", "ntproto-proto", "prost"]),
     ("ntproto-h3", &["bytes", "http", "ntproto-core"]),
+    ("ntproto-web", &["bytes", "http", "ntproto-core", "ntproto-hub", "sha1", "sha2"]),
     ("ntproto-net", &["bytes", "ntproto-core", "ntproto-quic"]),
     (
         "ntproto-wasm",

@@ -104,6 +104,12 @@ impl KeySchedule {
         self.secret(b"exporter")
     }
 
+    /// What the client's HTTP requests show to act for this session (see [`bearer`](crate::session::bearer)).
+    #[must_use]
+    pub fn http_token(&self) -> Secret<32> {
+        self.secret(b"http token")
+    }
+
     fn secret(&self, label: &[u8]) -> Secret<32> {
         let mut out = Secret::zero();
         self.expand(label, &[], out.expose_mut());

@@ -12,6 +12,7 @@ use super::rules::{Phase, Side, Verdict, verdict};
 use super::{Closed, Input, Output, PeerError, WaitReason};
 use crate::binding::Binding;
 use crate::code::ErrorCode;
+use crate::crypto::secret::Secret;
 use crate::session::handshake::{Carriage, MAX_AUTH_PAYLOAD};
 use crate::time::Instant;
 use crate::tx::TxBuf;
@@ -136,6 +137,11 @@ impl<E: Told> Base<E> {
         if self.phase == Phase::Open {
             self.auth_deadline = None;
         }
+    }
+
+    /// What HTTP requests show to act for this session, while it is open and bound.
+    pub(super) fn http_token(&self) -> Option<&Secret<32>> {
+        self.link.as_ref().filter(|_| self.phase == Phase::Open)?.http_token()
     }
 
     /// The link, whatever the phase.

@@ -17,6 +17,7 @@ use crate::code::ErrorCode;
 use crate::crypto::CryptoProvider;
 use crate::crypto::identity::DeviceKeys;
 use crate::crypto::schedule::NoiseSplit;
+use crate::crypto::secret::Secret;
 use crate::liveness::{Heartbeat, LONGEST_INTERVAL, SHORTEST_INTERVAL};
 use crate::rng::Rng;
 use crate::session::handshake::{Answer, Answered, Answerer, Carriage, HandshakeError, Initiator};
@@ -319,6 +320,13 @@ impl ClientEndpoint {
     #[must_use]
     pub fn waiting(&self, channel: Channel) -> usize {
         self.base.waiting(channel)
+    }
+
+    /// The token of HTTP requests that act for this session; `None`: there is no session, or it is not bound to its
+    /// transport yet.
+    #[must_use]
+    pub fn http_token(&self) -> Option<&Secret<32>> {
+        self.base.http_token()
     }
 
     /// How far it is.

@@ -15,7 +15,8 @@ use crate::binding::Binding;
 use crate::channel::{KeyLimit, Opener, PAYLOAD_OVERHEAD, Sealer};
 use crate::code::ErrorCode;
 use crate::crypto::CryptoProvider;
-use crate::crypto::schedule::{Direction, KeySchedule, NoiseSplit};
+use crate::crypto::schedule::{self, Direction, KeySchedule, NoiseSplit};
+use crate::crypto::secret::Secret;
 use crate::liveness::{Heartbeat, Pulse};
 use crate::session::handshake::Carriage;
 use crate::time::{Instant, whole_millis};
@@ -64,6 +65,10 @@ pub(super) struct Link {
     opened: bool,
     /// A client's session made in early data, until it is bound: nothing is sealed under its first keys.
     held: bool,
+    provider: &'static dyn CryptoProvider,
+    http_token: Secret<32>,
+    /// Whether the token is that of early data still.
+    unbound: bool,
 }
 
 impl Link {
@@ -97,6 +102,9 @@ impl Link {
             heartbeat,
             opened: false,
             held: early && client,
+            provider,
+            http_token: schedule.http_token(),
+            unbound: early,
         }
     }
 
@@ -106,6 +114,14 @@ impl Link {
         self.sealers.iter_mut().for_each(|s| s.bind(now, &binding.exporter));
         self.openers.iter_mut().for_each(|o| o.bind(&binding.exporter));
         self.held = false;
+        if core::mem::take(&mut self.unbound) {
+            self.http_token = schedule::bind(self.provider, &self.http_token, &binding.exporter);
+        }
+    }
+
+    /// What shows at another door that one holds this session. `None`: it is not bound to its transport yet.
+    pub(super) fn http_token(&self) -> Option<&Secret<32>> {
+        (!self.unbound).then_some(&self.http_token)
     }
 
     /// Opens a frame and takes it apart into events.

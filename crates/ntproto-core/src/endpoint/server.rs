@@ -16,6 +16,7 @@ use crate::code::ErrorCode;
 use crate::crypto::CryptoProvider;
 use crate::crypto::identity::ServerKeys;
 use crate::crypto::schedule::NoiseSplit;
+use crate::crypto::secret::Secret;
 use crate::liveness::Heartbeat;
 use crate::rng::Rng;
 use crate::session::handshake::{
@@ -319,6 +320,13 @@ impl ServerEndpoint {
     #[cfg(test)]
     pub(super) const fn base_mut(&mut self) -> &mut Base<Event> {
         &mut self.base
+    }
+
+    /// The token of HTTP requests that act for this session; `None`: there is no session, or it is not bound to its
+    /// transport yet.
+    #[must_use]
+    pub fn http_token(&self) -> Option<&Secret<32>> {
+        self.base.http_token()
     }
 
     /// How far it is.

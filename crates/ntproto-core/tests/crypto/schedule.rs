@@ -63,6 +63,7 @@ const CHANNELS: &[(Direction, Channel, &str, &str)] = &[
 ];
 const SESSION_KEY: &str = "397615d9c799dc80cef150004cea9ee20f5992637d28d5a1b5dce292deaac94a";
 const EXPORTER: &str = "0868ade45a676acb79a787d51703147831e8073a7950287e258517daa36cec59";
+const HTTP_TOKEN: &str = "5f52c9ec7e0e6479b886857d96831ab13216f4e58241534adfe26b1f468b0b87";
 /// The key after the first key of (client to server, CONTROL), and the one after that.
 const REKEYED: [&str; 2] = [
     "d20bf11b97e4e4ba70d5a15943489bde688fc49db5cf5ffc300ef6b943989a5b",
@@ -79,6 +80,7 @@ const BINDING: Binding = Binding { transport: TransportId::Quic, exporter: [4; 3
 fn outputs(provider: &'static dyn CryptoProvider, split: &NoiseSplit, binding: &Binding) -> Vec<Vec<u8>> {
     let schedule = KeySchedule::new(provider, split, binding);
     let mut all = vec![schedule.session_key().expose().to_vec(), schedule.exporter().expose().to_vec()];
+    all.push(schedule.http_token().expose().to_vec());
     for direction in [Direction::ClientToServer, Direction::ServerToClient] {
         for channel in Channel::ALL {
             let (key, iv) = schedule.channel_key(direction, channel);
@@ -101,6 +103,7 @@ fn known_answers() {
         assert_eq!(CHANNELS.len(), 8);
         assert_eq!(*schedule.session_key().expose(), hex_array(SESSION_KEY), "{name}");
         assert_eq!(*schedule.exporter().expose(), hex_array(EXPORTER), "{name}");
+        assert_eq!(*schedule.http_token().expose(), hex_array(HTTP_TOKEN), "{name}");
         let (first, _) = schedule.channel_key(Direction::ClientToServer, Channel::Control);
         let second = rekey(*provider, &first);
         assert_eq!(*second.expose(), hex_array(REKEYED[0]), "{name}");

@@ -4,6 +4,7 @@
 mod admin;
 mod asks;
 mod auth;
+mod bearer;
 mod bench;
 mod early;
 mod groups;

@@ -533,6 +533,8 @@ impl<R: Runtime> Host<R> {
                     let _ = runtime.unblock(save).await;
                 });
             }
+            // Nobody asks: no HTTP is served here yet.
+            Effect::Bearer { .. } => {}
             Effect::Event(event) => self.counters.tell(&event),
         }
     }

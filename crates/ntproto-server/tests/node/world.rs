@@ -360,7 +360,9 @@ impl World {
                 Step::Effect(Effect::TicketKeys { current, previous }) => {
                     self.server.tickets = Some((current, previous));
                 }
-                Step::Effect(Effect::Asks(_) | Effect::Host(_) | Effect::Abandoned(_)) => {
+                Step::Effect(
+                    Effect::Asks(_) | Effect::Host(_) | Effect::Abandoned(_) | Effect::Bearer { .. },
+                ) => {
                     panic!("nothing here asks for this")
                 }
                 Step::Effect(Effect::Event(NodeEvent::Hub(event))) => self.server.events.push(event),

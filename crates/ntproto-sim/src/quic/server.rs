@@ -54,6 +54,7 @@ impl World {
                     return Err(format!("an administrator out of nowhere: {ask:?}"));
                 }
                 Step::Effect(Effect::Abandoned(ask)) => return Err(format!("{ask:?} was never asked")),
+                Step::Effect(Effect::Bearer { op, .. }) => return Err(format!("{op} was never asked")),
                 Step::Effect(Effect::Event(event)) => self.node_event(event)?,
                 Step::Wait(Some(at)) if at <= now.mono && !full => node.timeout(now),
                 Step::Wait(at) => {

@@ -286,3 +286,31 @@ proptest! {
         prop_assert!(pair.client_events.len() > 2 && pair.server_events.len() > 2);
     }
 }
+
+/// What HTTP requests show is the same at both ends, another for each session, and there only while that is open and bound.
+#[test]
+fn both_ends_know_the_token_of_a_bound_session() {
+    let token = |pair: &Pair| {
+        let ends = (pair.client.http_token(), pair.server.http_token());
+        assert_eq!(ends.0.is_some(), ends.1.is_some());
+        ends.0.zip(ends.1).map(|(a, b)| {
+            assert!(a.ct_eq(b));
+            a.duplicate()
+        })
+    };
+    let mut pair = granted();
+    assert!(token(&pair).is_none());
+    bind(&mut pair, BINDING, BINDING);
+    pair.run();
+    let early = token(&pair).unwrap();
+    assert!(token(&Pair::new()).is_none());
+    let mut later = Pair::open();
+    assert!(!token(&later).unwrap().ct_eq(&early));
+    later.client.call(later.now, client::Command::Close(ErrorCode::Normal)).unwrap();
+    later.run();
+    assert!(token(&later).is_none());
+    // Whoever stands between two TLS connections has two tokens.
+    let mut between = granted();
+    bind(&mut between, BINDING, Binding { exporter: [6; 32], ..BINDING });
+    assert!(!between.client.http_token().unwrap().ct_eq(between.server.http_token().unwrap()));
+}

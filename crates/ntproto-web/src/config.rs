@@ -1,0 +1,65 @@
+//! Settings and limits.
+
+use core::time::Duration;
+
+/// Bytes of a body that may come beyond those given back: one write, and the next one on its way.
+pub const WINDOW: usize = 512 * 1024;
+/// Bytes that are written to a file at once: large enough that a thread's errand is worth it.
+pub const WRITE_BYTES: usize = 256 * 1024;
+/// Bytes of a content that are read at once.
+pub const READ_BYTES: usize = 256 * 1024;
+/// Bytes written after which they are made durable and the offset is stored: what a crash of the server costs at most, beside
+/// what is on its way.
+pub const SYNC_BYTES: u64 = 1024 * 1024;
+/// Bytes of a body nobody wants that are read before the answer: clients that write before they read would report a broken
+/// stream instead of the answer. More than a chunk.
+pub const DRAIN_BYTES: u64 = 8 * 1024 * 1024;
+/// How long reading them may take.
+pub const DRAIN_TIME: Duration = Duration::from_secs(10);
+/// Requests of one upload that wait for the one before them: chunks that are in flight on one connection.
+pub const MAX_WAITING: usize = 8;
+/// How long a request waits for the one before it: the time of a large chunk on a slow line.
+pub const WAIT_TIME: Duration = Duration::from_secs(120);
+/// In each such time a body brings [`BODY_LEAST`] bytes, as far as they are taken; else its request is over.
+pub const BODY_TIME: Duration = Duration::from_secs(30);
+/// About a thousand bits a second.
+pub const BODY_LEAST: u64 = 4 * 1024;
+/// How long a client may take to read a piece of an answer.
+pub const READ_TIME: Duration = Duration::from_secs(60);
+/// The longest path with its query: ours have less than 200 bytes.
+pub const MAX_TARGET: usize = 2 * 1024;
+/// Bytes of `Upload-Metadata`, which is read for two short values.
+pub const MAX_METADATA: usize = 4 * 1024;
+/// Letters of a client's `upload_id`.
+pub const MAX_UPLOAD_ID: usize = 128;
+/// Expired uploads and removed files that one transaction looks at.
+pub const SWEEP_BATCH: u32 = 64;
+/// Between two looks for them.
+pub const SWEEP_TIME: Duration = Duration::from_secs(60);
+
+/// Settings of the HTTP surface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WebConfig {
+    /// Exchanges at once; others are answered 503. Each holds at most [`WINDOW`] bytes of its body.
+    pub max_exchanges: usize,
+    /// Bytes of one file.
+    pub max_file: u64,
+    /// Bytes of an account: files that are whole, and what its uploads have reserved.
+    pub quota: u64,
+    /// Uploads that an account may have begun and not finished.
+    pub max_uploads: u32,
+    /// An upload that nothing came for this long is removed.
+    pub upload_lifetime: Duration,
+}
+
+impl Default for WebConfig {
+    fn default() -> Self {
+        Self {
+            max_exchanges: 4_096,
+            max_file: 4 << 30,
+            quota: 16 << 30,
+            max_uploads: 256,
+            upload_lifetime: Duration::from_secs(24 * 60 * 60),
+        }
+    }
+}

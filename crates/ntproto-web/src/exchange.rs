@@ -1,0 +1,72 @@
+//! One request and its answer: what is known of it, and how far it is.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use http::{Method, Request, header};
+use ntproto_core::time::{Instant, Now};
+
+use crate::answer::Answer;
+use crate::api::CarrierId;
+use crate::routes::{Route, method_name};
+
+/// How far it is.
+pub(crate) enum State {
+    /// Its head is looked at.
+    New,
+    /// Its answer waits for the rest of a body that nobody wants.
+    Draining { answer: Box<Answer>, drained: u64 },
+}
+
+pub(crate) struct Exchange {
+    pub(crate) carrier: CarrierId,
+    pub(crate) route: Route,
+    pub(crate) method: &'static str,
+    /// The answer has no body, whatever its head says.
+    pub(crate) head_only: bool,
+    /// The client waits for 100 before it sends the body, and sent nothing of it.
+    pub(crate) asks_first: bool,
+    pub(crate) started: Instant,
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+    /// Its body is whole.
+    pub(crate) whole: bool,
+    /// What came of the body and was given to nobody yet.
+    pub(crate) held: VecDeque<Bytes>,
+    pub(crate) held_bytes: usize,
+    pub(crate) state: State,
+    pub(crate) deadline: Option<Instant>,
+}
+
+impl Exchange {
+    pub(crate) fn new(
+        now: Now,
+        carrier: CarrierId,
+        route: Route,
+        request: &Request<()>,
+        whole: bool,
+    ) -> Self {
+        let expect = request.headers().get(header::EXPECT);
+        Self {
+            carrier,
+            route,
+            method: method_name(request.method()),
+            head_only: request.method() == Method::HEAD,
+            asks_first: expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")),
+            started: now.mono,
+            received: 0,
+            sent: 0,
+            whole,
+            held: VecDeque::new(),
+            held_bytes: 0,
+            state: State::New,
+            deadline: None,
+        }
+    }
+
+    /// Bytes that were held, all of them.
+    pub(crate) fn drop_held(&mut self) -> usize {
+        self.held.clear();
+        core::mem::take(&mut self.held_bytes)
+    }
+}

@@ -1,0 +1,49 @@
+//! What a server says over HTTP, as a machine that does no I/O: heads and bodies, completions and the time go in;
+//! answers, store transactions, work on files and a next deadline come out. Which version of HTTP it was, the machine
+//! does not know.
+//!
+//! ```text
+//!  HTTP/1.1, 2 (hyper) ──┐          ┌─ Store(txn) ─▶ the hub's store
+//!  HTTP/3 (the node)  ───┴─▶ Web ───┼─ File(op) ──▶ a store of files
+//!                    ◀── answers    └─ Bearer ────▶ the hub: whose session is it?
+//! ```
+//!
+//! ```
+//! use http::Request;
+//! use ntproto_core::time::{Instant, Now, UnixMillis};
+//! use ntproto_web::{CarrierId, ExchangeId, Input, Output, Web, WebConfig};
+//!
+//! let now = Now { mono: Instant::from_micros(1), unix: UnixMillis(1_700_000_000_000) };
+//! let mut web = Web::new(WebConfig::default(), [7; 32]);
+//! let request = Request::builder().uri("/healthz").body(()).expect("a request");
+//! let (exchange, carrier) = (ExchangeId(1), CarrierId(1));
+//! web.handle(now, Input::Head { exchange, carrier, request, end: true });
+//! let Output::Respond { head, .. } = web.poll_output(now) else { panic!("an answer") };
+//! assert_eq!(head.status(), 200);
+//! ```
+//!
+//! | module | is |
+//! | --- | --- |
+//! | `web`, `api`, [`config`] | the machine, what goes in and out, its limits |
+//! | [`routes`] | which request is about what |
+//! | [`problem`] | refusals as problem+json |
+//! | `exchange`, `answer` | one request, and what it is answered |
+//! | [`text`] | bytes and numbers in headers |
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod answer;
+mod api;
+pub mod config;
+mod exchange;
+pub mod problem;
+pub mod routes;
+pub mod text;
+mod web;
+
+pub use api::{CarrierId, ContentId, ExchangeId, FileError, FileOp, FileOutcome, Input, Output, WebEvent};
+pub use config::WebConfig;
+pub use ntproto_core::ids::FileId;
+pub use ntproto_hub::Who;
+pub use ntproto_hub::store::OpId;
+pub use web::Web;
