@@ -124,7 +124,10 @@ fn about(model: &mut Model, at: usize, news: News) -> Option<Effect> {
     let account = &mut model.accounts[at];
     match news {
         News::Link(link) => {
-            if !matches!(link, Link::Online { .. }) {
+            if matches!(link, Link::Online { .. }) {
+                // What lies in a gap of the disk can be had again.
+                account.talks.values_mut().for_each(|talk| talk.complete = false);
+            } else {
                 account.people.forget_presence();
                 account.talks.values_mut().for_each(|talk| talk.typing.clear());
             }

@@ -492,6 +492,18 @@ fn a_narrow_terminal_shows_one_thing_at_a_time() {
 }
 
 #[test]
+fn what_could_not_be_read_is_asked_for_again_once_online() {
+    let mut chat = Chat::of(vec![Account::new("work", ME).open(talk())], 90, 14);
+    chat.news(News::History(talk(), vec![(7, entry(7, BO, "later", T0))], true));
+    chat.effects.clear();
+    chat.key(KeyCode::PageUp);
+    assert_eq!(chat.effects, [], "the disk has no more");
+    chat.news(News::Link(Link::Online { caught_up: false }));
+    chat.key(KeyCode::PageUp);
+    assert_eq!(chat.effects, [Effect::Of(0, Deed::Load(talk(), Some(7)))]);
+}
+
+#[test]
 fn two_accounts() {
     let home = Uin(20001);
     let with = ConversationId::direct(home, Uin(20002));

@@ -7,7 +7,8 @@ use ntproto_core::model::permission::Role;
 use ntproto_core::presence::State as Status;
 use ntproto_core::time::UnixMillis;
 use ntproto_proto::v2;
-use ntproto_sdk::{ConversationId, GroupUpdate, NewGroup, NewProfile, Uin};
+use ntproto_sdk::store::{Gap, Stored};
+use ntproto_sdk::{ConversationId, GroupUpdate, NewGroup, NewProfile, State, Uin};
 
 use super::host::Voice;
 use crate::chat::{Ask, News};
@@ -141,12 +142,32 @@ async fn members_of(voice: &Voice, id: GroupId, shown: bool) -> Result<(), Box<d
 /// Fetches what is missing of a conversation, newest first, and shows it.
 pub(super) async fn fill(voice: &Voice, conversation: ConversationId) {
     for _ in 0..MAX_PAGES {
-        let Ok(gaps) = voice.client.gaps(conversation).await else { break };
-        let Some(gap) = gaps.last() else { break };
-        if voice.client.history_from_server(conversation, Some(gap.to + 1), PAGE).await.is_err() {
+        if !fetch_newest(voice, conversation, None, 0).await {
             break;
         }
     }
     voice.load(conversation, None).await;
     voice.count(conversation).await;
+}
+
+/// Somebody looks at a page of the local disk: what is missing in it, or right above it, is fetched. Answers whether
+/// there is more on the disk now.
+pub(super) async fn fetch_missing(
+    voice: &Voice,
+    conversation: ConversationId,
+    before: Option<u64>,
+    page: &[Stored],
+) -> bool {
+    let State::Online { .. } = voice.client.state() else { return false };
+    let oldest = page.iter().map(|stored| stored.conv_seq).min().unwrap_or(1);
+    fetch_newest(voice, conversation, before, oldest - 1).await
+}
+
+/// Fetches a page of the newest gap that begins below `before` and does not end below `least`.
+async fn fetch_newest(voice: &Voice, conversation: ConversationId, before: Option<u64>, least: u64) -> bool {
+    let Ok(gaps) = voice.client.gaps(conversation).await else { return false };
+    let below = |gap: &&Gap| before.is_none_or(|before| gap.from < before);
+    let Some(gap) = gaps.iter().rev().find(below).filter(|gap| gap.to >= least) else { return false };
+    let end = before.map_or(gap.to + 1, |before| before.min(gap.to + 1));
+    voice.client.history_from_server(conversation, Some(end), PAGE).await.is_ok()
 }

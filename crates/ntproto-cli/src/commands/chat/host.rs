@@ -170,11 +170,18 @@ impl Voice {
     }
 
     pub(super) async fn load(&self, conversation: ConversationId, before: Option<u64>) {
-        // A disk that can't be read shows no history; what happens now is shown nevertheless.
-        let page = self.client.history(conversation, before, PAGE).await.unwrap_or_default();
+        let mut page = self.page(conversation, before).await;
+        if asks::fetch_missing(self, conversation, before, &page).await {
+            page = self.page(conversation, before).await;
+        }
         let complete = page.len() < PAGE;
         let page = page.into_iter().map(|stored| (stored.conv_seq, entry(&stored))).collect();
         self.say(News::History(conversation, page, complete)).await;
+    }
+
+    async fn page(&self, conversation: ConversationId, before: Option<u64>) -> Vec<Stored> {
+        // A disk that can't be read shows no history; what happens now is shown nevertheless.
+        self.client.history(conversation, before, PAGE).await.unwrap_or_default()
     }
 
     pub(super) async fn count(&self, conversation: ConversationId) {
