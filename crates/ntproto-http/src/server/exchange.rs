@@ -1,5 +1,6 @@
 //! One exchange: a task that tells what comes of the request and hands hyper what is answered.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -8,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
 use async_channel::{Receiver, Sender};
+use bytes::Bytes;
 use futures_core::Stream as _;
 use http::{Request, Response};
 use http_body::Body as _;
@@ -16,8 +18,9 @@ use ntproto_drive::Runtime;
 use ntproto_drive::runtime::Timer as _;
 
 use super::body::{Answered, Cut, Part, Waiting};
-use super::limits::MAX_ANSWERS;
-use super::{Answer, Came, CarrierId, ExchangeId, Line, Shared};
+use super::limits::{MAX_PARTS, SMALL_PART};
+use super::line::{Answers, line};
+use super::{Answer, Came, CarrierId, ExchangeId, Shared};
 
 /// What the exchanges of a connection share.
 pub(super) struct Carrier<R> {
@@ -47,18 +50,12 @@ pub(super) async fn answer<R: Runtime>(
     *head.version_mut() = parts.version;
     *head.headers_mut() = parts.headers;
     let end = body.is_end_stream();
-    let (line, answers) = async_channel::bounded(MAX_ANSWERS);
+    let (line, answers) = line();
     let (heads, head_came) = async_channel::bounded(1);
-    let (taken, takes) = async_channel::bounded(MAX_ANSWERS);
+    let (taken, takes) = async_channel::bounded(MAX_PARTS);
     let (waiting, gone) = Waiting::new();
-    let came = Came::Head {
-        exchange,
-        carrier: carrier.id,
-        remote: carrier.remote,
-        request: head,
-        end,
-        line: Line(line),
-    };
+    let (id, remote) = (carrier.id, carrier.remote);
+    let came = Came::Head { exchange, carrier: id, remote, request: head, end, line };
     carrier.active.fetch_add(1, Relaxed);
     carrier.begun.fetch_add(1, Relaxed);
     let task = Exchange {
@@ -70,11 +67,11 @@ pub(super) async fn answer<R: Runtime>(
         gone,
         heads: Some(heads),
         parts: None,
+        told: VecDeque::new(),
         unconsumed: 0,
-        told: 0,
         under_way: 0,
         stall: None,
-        answered: false,
+        phase: Phase::Answering,
     };
     shared.runtime.spawn(task.run(came));
     let (head, parts) = head_came.recv().await.map_err(|_| Cut)?;
@@ -91,12 +88,22 @@ impl<R> Drop for Active<R> {
     }
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// More of the answer may come.
+    Answering,
+    /// All of it is given to hyper.
+    Answered,
+    /// It was reset; hyper may still hold parts of it.
+    Cutting,
+}
+
 struct Exchange<R: Runtime> {
     id: ExchangeId,
     carrier: Active<R>,
     /// The request's body, until it has ended.
     body: Option<Incoming>,
-    answers: Receiver<Answer>,
+    answers: Answers,
     /// Parts of the answer that hyper took.
     takes: Receiver<()>,
     gone: Receiver<()>,
@@ -104,24 +111,23 @@ struct Exchange<R: Runtime> {
     heads: Option<Sender<(Response<()>, Option<Receiver<Part>>)>>,
     /// Where parts of the answer go, from the head to the last one.
     parts: Option<Sender<Part>>,
-    /// Bytes of the request that were told and not consumed, and in how many parts.
+    /// Parts of the request that were told and not consumed, and their bytes in all.
+    told: VecDeque<usize>,
     unconsumed: usize,
-    told: usize,
     /// Parts of the answer that hyper has not taken.
     under_way: usize,
     /// Rings when hyper takes nothing.
     stall: Option<R::Timer>,
-    /// The whole answer is given.
-    answered: bool,
+    phase: Phase,
 }
 
 /// What came of waiting.
 enum Stirred {
     Tell(Came),
-    /// It has ended as it should.
+    /// It has ended as it should, or as whoever answers wants.
     Done,
-    /// The peer, or whoever answers, is gone.
-    Cut,
+    /// The peer is gone.
+    Gone,
 }
 
 impl<R: Runtime> Exchange<R> {
@@ -131,18 +137,17 @@ impl<R: Runtime> Exchange<R> {
         if came.send(head).await.is_err() {
             return;
         }
-        let (answers, takes, gone) = (self.answers.clone(), self.takes.clone(), self.gone.clone());
-        let (mut answers, mut takes, mut gone) = (pin!(answers), pin!(takes), pin!(gone));
+        let (takes, gone) = (self.takes.clone(), self.gone.clone());
+        let (mut takes, mut gone) = (pin!(takes), pin!(gone));
         loop {
-            let stirred = poll_fn(|cx| self.stir(cx, answers.as_mut(), takes.as_mut(), gone.as_mut())).await;
-            match stirred {
+            match poll_fn(|cx| self.stir(cx, takes.as_mut(), gone.as_mut())).await {
                 Stirred::Tell(told) => {
                     if came.send(told).await.is_err() {
                         return;
                     }
                 }
                 Stirred::Done => return,
-                Stirred::Cut => {
+                Stirred::Gone => {
                     let _ = came.send(Came::Gone { exchange: self.id }).await;
                     return;
                 }
@@ -153,54 +158,57 @@ impl<R: Runtime> Exchange<R> {
     fn stir(
         &mut self,
         cx: &mut Context<'_>,
-        mut answers: Pin<&mut Receiver<Answer>>,
         mut takes: Pin<&mut Receiver<()>>,
         mut gone: Pin<&mut Receiver<()>>,
     ) -> Poll<Stirred> {
         let exchange = self.id;
-        if let Poll::Ready(Some(())) = takes.as_mut().poll_next(cx) {
+        while let Poll::Ready(Some(())) = takes.as_mut().poll_next(cx) {
             self.under_way = self.under_way.saturating_sub(1);
             self.stall = None;
-            return Poll::Ready(Stirred::Tell(Came::Room { exchange }));
+            if self.phase == Phase::Answering {
+                return Poll::Ready(Stirred::Tell(Came::Room { exchange }));
+            }
         }
-        if self.answered && self.under_way == 0 {
-            return Poll::Ready(Stirred::Done);
-        }
-        if gone.as_mut().poll_next(cx).is_ready() {
-            // Hyper drops a body it has taken to its end: what it took is still to be told.
-            let all = self.answered && takes.len() >= self.under_way;
-            return Poll::Ready(if all { Stirred::Done } else { Stirred::Cut });
-        }
-        while !self.answered {
-            match answers.as_mut().poll_next(cx) {
-                Poll::Ready(Some(answer)) => {
-                    if !self.take(answer) {
-                        return Poll::Ready(Stirred::Cut);
-                    }
-                }
-                // The line was dropped.
-                Poll::Ready(None) => return Poll::Ready(Stirred::Cut),
+        while self.phase == Phase::Answering {
+            match self.answers.poll(cx) {
+                Poll::Ready(answer) => self.take(answer),
                 Poll::Pending => break,
             }
         }
-        if self.answered && self.under_way == 0 {
+        if self.phase != Phase::Answering && self.under_way == 0 {
             return Poll::Ready(Stirred::Done);
         }
+        if gone.as_mut().poll_next(cx).is_ready() {
+            let wanted = self.phase == Phase::Answering;
+            return Poll::Ready(if wanted { Stirred::Gone } else { Stirred::Done });
+        }
         if self.under_way > 0 {
-            let after = self.carrier.0.shared.limits.stall;
-            let runtime = &self.carrier.0.shared.runtime;
+            let shared = &self.carrier.0.shared;
+            let after = match self.phase {
+                Phase::Cutting => shared.limits.cut,
+                Phase::Answering | Phase::Answered => shared.limits.stall,
+            };
             let stall = self.stall.get_or_insert_with(|| {
-                let mut timer = runtime.timer();
+                let mut timer = shared.runtime.timer();
                 timer.set(after);
                 timer
             });
             if stall.poll(cx).is_ready() {
                 self.carrier.0.stuck.close();
-                return Poll::Ready(Stirred::Cut);
+                let wanted = self.phase == Phase::Answering;
+                return Poll::Ready(if wanted { Stirred::Gone } else { Stirred::Done });
             }
         }
-        let limits = &self.carrier.0.shared.limits;
-        while self.unconsumed < limits.credit && self.told < limits.parts {
+        self.read(cx)
+    }
+
+    /// Reads the request's body, as far as there is credit.
+    fn read(&mut self, cx: &mut Context<'_>) -> Poll<Stirred> {
+        let (exchange, limits) = (self.id, &self.carrier.0.shared.limits);
+        if self.phase != Phase::Answering {
+            return Poll::Pending;
+        }
+        while self.unconsumed < limits.credit && self.told.len() < limits.parts {
             let Some(body) = &mut self.body else { break };
             match Pin::new(body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
@@ -209,11 +217,12 @@ impl<R: Runtime> Exchange<R> {
                     if data.is_empty() {
                         continue;
                     }
+                    let data = if data.len() < SMALL_PART { Bytes::copy_from_slice(&data) } else { data };
                     self.unconsumed += data.len();
-                    self.told += 1;
+                    self.told.push_back(data.len());
                     return Poll::Ready(Stirred::Tell(Came::Data { exchange, data }));
                 }
-                Poll::Ready(Some(Err(_))) => return Poll::Ready(Stirred::Cut),
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(Stirred::Gone),
                 Poll::Ready(None) => {
                     self.body = None;
                     return Poll::Ready(Stirred::Tell(Came::End { exchange }));
@@ -224,38 +233,52 @@ impl<R: Runtime> Exchange<R> {
         Poll::Pending
     }
 
-    /// `false`: it can't go on.
-    fn take(&mut self, answer: Answer) -> bool {
+    fn take(&mut self, answer: Answer) {
         match answer {
             Answer::Head(head, end) => {
-                let Some(heads) = self.heads.take() else { return false };
                 let receiver = if end {
+                    self.phase = Phase::Answered;
                     None
                 } else {
-                    let (parts, receiver) = async_channel::bounded(MAX_ANSWERS);
+                    let (parts, receiver) = async_channel::bounded(MAX_PARTS);
                     self.parts = Some(parts);
                     Some(receiver)
                 };
-                self.answered = end;
-                heads.try_send((head, receiver)).is_ok()
+                // A second head is no answer; nor is one that nobody waits for, whose end is told by `gone`.
+                let sent = self.heads.take().is_some_and(|heads| heads.try_send((head, receiver)).is_ok());
+                if !sent {
+                    self.cut();
+                }
             }
             Answer::Data(data, end) => {
-                let Some(parts) = &self.parts else { return false };
-                let sent = parts.try_send((data, end)).is_ok();
+                let sent = self.parts.as_ref().is_some_and(|parts| parts.try_send((data, end)).is_ok());
+                if !sent {
+                    return self.cut();
+                }
                 self.under_way += 1;
                 if end {
-                    self.answered = true;
+                    self.phase = Phase::Answered;
                     self.parts = None;
                 }
-                sent
             }
-            Answer::Consumed(bytes) => {
+            Answer::Consumed(mut bytes) => {
                 self.unconsumed = self.unconsumed.saturating_sub(bytes);
-                // Bytes are what is counted; parts are given back when all are done with, or one each.
-                self.told = if self.unconsumed == 0 { 0 } else { self.told.saturating_sub(1) };
-                true
+                while let Some(part) = self.told.front_mut() {
+                    if bytes < *part {
+                        *part -= bytes;
+                        break;
+                    }
+                    bytes -= *part;
+                    self.told.pop_front();
+                }
             }
-            Answer::Reset => false,
+            Answer::Reset => self.cut(),
         }
+    }
+
+    /// Ends the answer where it is: what hyper holds of it is followed by an error, when the peer takes it.
+    fn cut(&mut self) {
+        self.phase = Phase::Cutting;
+        (self.heads, self.parts, self.body, self.stall) = (None, None, None, None);
     }
 }

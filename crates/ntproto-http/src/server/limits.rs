@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-/// Answers of one exchange that wait to be taken. Whoever answers has a few parts of a body under way, and one
-/// [`Consumed`](super::Answer::Consumed) for each part that came: [`Limits::parts`] of them.
-pub const MAX_ANSWERS: usize = 256;
+/// Parts of one answer that may be under way. Whoever answers waits for room after one or two.
+pub const MAX_PARTS: usize = 4;
+/// A part of a request that is shorter is copied: it would hold a buffer of hyper's that is much larger.
+pub(super) const SMALL_PART: usize = 4 * 1024;
 
 /// Limits of a server's connections.
 #[derive(Clone, Copy, Debug)]
@@ -32,9 +33,10 @@ pub struct Limits {
     pub stream_window: u32,
     /// And on a connection: 80 Mbit/s over 100 ms.
     pub window: u32,
-    /// Bytes of a body that were told, and not consumed, before it is read on.
+    /// Bytes of a body that may be told and not consumed, and up to one read of hyper's (16 KiB) beyond: two writes to
+    /// a file, so that one may be on its way while the other is written.
     pub credit: usize,
-    /// Parts of a body that were told, and not consumed: small ones must not be many.
+    /// In how many parts they may be: very small ones must not be many.
     pub parts: usize,
     /// Bytes hyper holds of a stream's answer that the peer does not take.
     pub send_buffer: usize,
@@ -44,8 +46,11 @@ pub struct Limits {
     pub pong: Duration,
     /// How long a connection of HTTP/2 may be without requests.
     pub idle: Duration,
-    /// How long a peer may take nothing of its answer before its connection is closed.
+    /// How long a peer may take nothing of an answer before its connection is closed. Whoever answers may have less
+    /// patience, and resets the exchange.
     pub stall: Duration,
+    /// How long it may take nothing of an answer that was reset: hyper does not look at a stream that has no room.
+    pub cut: Duration,
 }
 
 impl Default for Limits {
@@ -61,13 +66,14 @@ impl Default for Limits {
             resets: 32,
             stream_window: 512 * 1024,
             window: 1024 * 1024,
-            credit: 128 * 1024,
-            parts: 64,
+            credit: 480 * 1024,
+            parts: 1024,
             send_buffer: 128 * 1024,
             ping: Duration::from_secs(20),
             pong: Duration::from_secs(20),
             idle: Duration::from_secs(120),
-            stall: Duration::from_secs(60),
+            stall: Duration::from_secs(90),
+            cut: Duration::from_secs(5),
         }
     }
 }

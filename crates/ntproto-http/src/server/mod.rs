@@ -14,6 +14,7 @@ mod body;
 mod connection;
 mod exchange;
 mod limits;
+mod line;
 
 use std::fmt;
 use std::future::poll_fn;
@@ -32,7 +33,8 @@ use ntproto_drive::Runtime;
 use ntproto_drive::runtime::Timer as _;
 use rustls::ServerConfig;
 
-pub use limits::{Limits, MAX_ANSWERS};
+pub use limits::{Limits, MAX_PARTS};
+pub use line::Line;
 
 /// What ALPN names HTTP/2.
 pub const H2: &[u8] = b"h2";
@@ -100,21 +102,6 @@ pub enum Answer {
     Consumed(usize),
     /// There will be no (whole) answer.
     Reset,
-}
-
-/// Where the answers of one exchange go.
-#[derive(Debug)]
-pub struct Line(Sender<Answer>);
-
-impl Line {
-    /// Sends an answer. Never blocks.
-    ///
-    /// # Errors
-    /// The exchange is over; or more than [`MAX_ANSWERS`] wait, which whoever heeds [`Came::Room`] never has: drop the
-    /// line then.
-    pub fn send(&self, answer: Answer) -> Result<(), Over> {
-        self.0.try_send(answer).map_err(|_| Over)
-    }
 }
 
 /// The exchange is over.
