@@ -274,6 +274,7 @@ fn handshake() -> Handshake {
         app_id: 10001,
         device_name: "vector".into(),
         early: None,
+        bootstrap: Vec::new().into(),
     };
     let (auth_req, waiting) = start.finish(&request.encode_to_vec());
 

@@ -72,6 +72,8 @@ codes! {
     RegistrationClosed = 38, "REGISTRATION_CLOSED";
     /// The same device connected again.
     Superseded = 39, "SUPERSEDED";
+    /// The bootstrap ticket is missing, ran out, or was given to another: bootstrap again.
+    Bootstrap = 40, "BOOTSTRAP";
 
     /// No handler for this packet id.
     UnknownPacket = 64, "UNKNOWN_PACKET";

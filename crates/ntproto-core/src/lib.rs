@@ -17,6 +17,7 @@
 //! | [`dispatch`] | packet id → handler |
 //! | [`endpoint`] | one authenticated connection over any transport |
 //! | [`text`] | what people paste |
+//! | [`bootstrap`] | what one GET over HTTPS tells a client of a server |
 //! | [`model`] | what client and server agree on about people and groups |
 //! | [`presence`] | who is there |
 //! | [`client`] | endpoint, reconnect, outbox, inbox: what an application embeds |
@@ -30,6 +31,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod binding;
+pub mod bootstrap;
 pub mod channel;
 pub mod client;
 pub mod code;

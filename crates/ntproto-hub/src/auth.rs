@@ -5,7 +5,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
-use ntproto_core::binding::Binding;
+use ntproto_core::binding::{Binding, TransportId};
+use ntproto_core::bootstrap::{BootstrapError, BootstrapKeys, Given};
 use ntproto_core::code::ErrorCode;
 use ntproto_core::crypto::identity::Link;
 use ntproto_core::endpoint::{self, server};
@@ -99,14 +100,14 @@ impl Hub {
     fn begin_auth(&mut self, now: Now, id: ConnId, claims: Claims) {
         let time = self.clock.now(now.mono);
         let key = DeviceKey::Static(claims.static_key);
-        if let Err(why) = self.weigh(time, &claims) {
+        if let Err(why) = self.weigh(time, id, &claims) {
             return self.refuse(now, id, why);
         }
         self.set_state(id, State::Authenticating(claims));
         self.ask(now, id, AuthStep::Find, Txn::LookupDevice { key });
     }
 
-    fn weigh(&self, time: UnixMillis, claims: &Claims) -> Result<(), Refused> {
+    fn weigh(&self, time: UnixMillis, id: ConnId, claims: &Claims) -> Result<(), Refused> {
         if self.draining() {
             return Err((ErrorCode::GoingAway, "the server is going away"));
         }
@@ -122,12 +123,33 @@ impl Hub {
         if self.replay.contains(&claims.ephemeral) {
             return Err((ErrorCode::Replay, "this request was seen before"));
         }
+        self.check_bootstrap(time, id, claims).map_err(|why| (ErrorCode::Bootstrap, why.text()))?;
         if let Credential::Ticket(sealed) = &claims.credential {
             let body = self.keys.tickets.open(sealed).map_err(ticket_refused)?;
             let generation = body.revocation_generation;
             ticket::check(&body, time, &claims.device_key_hash, generation).map_err(ticket_refused)?;
         }
         Ok(())
+    }
+
+    /// A bootstrap ticket that is shown must be good; whether one must be shown is the operator's choice.
+    fn check_bootstrap(&self, time: UnixMillis, id: ConnId, claims: &Claims) -> Result<(), BootstrapError> {
+        let Some(conn) = self.conns.get(id) else { return Ok(()) };
+        let request = &claims.request;
+        if request.bootstrap.is_empty() {
+            // A session ticket comes from somebody who was let in; on TCP the server challenges by itself.
+            let excused =
+                matches!(claims.credential, Credential::Ticket(_)) || conn.transport == TransportId::Tcp;
+            //= spec: bootstrap-9
+            return if excused || !self.config.require_bootstrap {
+                Ok(())
+            } else {
+                Err(BootstrapError::Missing)
+            };
+        }
+        let version = claims.version.unwrap_or_default();
+        let by = Given { app_id: request.app_id, version, from: conn.remote.ip() };
+        BootstrapKeys::of(self.keys.provider, &self.keys.tickets).check(&request.bootstrap, by, time)
     }
 
     fn ask(&mut self, now: Now, id: ConnId, step: AuthStep, txn: Txn) {

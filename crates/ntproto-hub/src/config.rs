@@ -13,6 +13,8 @@ use crate::limits::Rate;
 pub struct HubConfig {
     /// Whether anybody may make an account, without an invitation.
     pub open_registration: bool,
+    /// Whether a device that comes over QUIC or the web without a session ticket must show a bootstrap ticket.
+    pub require_bootstrap: bool,
     /// How long a ticket is valid.
     pub ticket_lifetime: Duration,
     /// How long tickets may be refreshed before the device must sign in with its keys again.
@@ -79,6 +81,7 @@ impl Default for HubConfig {
     fn default() -> Self {
         Self {
             open_registration: false,
+            require_bootstrap: false,
             ticket_lifetime: Duration::from_secs(900),
             ticket_cap: Duration::from_secs(24 * 3_600),
             heartbeat: INTERVAL,

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::net::SocketAddr;
 
+use ntproto_core::binding::TransportId;
 use ntproto_core::code::ErrorCode;
 use ntproto_core::endpoint::WaitReason;
 use ntproto_core::endpoint::server::ServerEndpoint;
@@ -78,6 +79,8 @@ pub(crate) struct Leaving {
 pub(crate) struct Conn {
     pub(crate) endpoint: Box<ServerEndpoint>,
     pub(crate) remote: SocketAddr,
+    /// What carries it.
+    pub(crate) transport: TransportId,
     pub(crate) state: State,
     /// Its transport is up. Until then it may be a replay of early data.
     pub(crate) bound: bool,
@@ -115,12 +118,13 @@ pub(crate) struct Conn {
 }
 
 impl Conn {
-    pub(crate) fn new(endpoint: ServerEndpoint, bound: bool, remote: SocketAddr) -> Self {
+    pub(crate) fn new(endpoint: ServerEndpoint, transport: TransportId, remote: SocketAddr) -> Self {
         Self {
             endpoint: Box::new(endpoint),
             remote,
+            transport,
             state: State::Nobody,
-            bound,
+            bound: transport != TransportId::QuicEarly,
             counted: false,
             requests: 0,
             bytes: 0,

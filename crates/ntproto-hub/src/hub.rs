@@ -284,7 +284,7 @@ impl Hub {
         }
         let keys = Arc::clone(&self.keys.server);
         let endpoint = ServerEndpoint::new(now, self.keys.provider, keys, binding, self.config.heartbeat);
-        self.conns.insert(id, Conn::new(endpoint, !binding.is_early(), remote));
+        self.conns.insert(id, Conn::new(endpoint, binding.transport, remote));
         self.keep_clock(now);
     }
 

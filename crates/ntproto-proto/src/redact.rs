@@ -6,8 +6,8 @@ use core::fmt;
 use crate::store::{self, LogEntry};
 use crate::v2::auth_request::Credential;
 use crate::v2::{
-    AuthRequest, Content, DeviceLink, DeviceLinkBody, Friend, FriendRequestRequest, InviteResponse, Reaction,
-    Reply, SendRequest, StoredMessage, SyncPacket, Ticket,
+    AuthRequest, BootstrapTicketBody, Content, DeviceLink, DeviceLinkBody, Friend, FriendRequestRequest,
+    InviteResponse, Reaction, Reply, SendRequest, StoredMessage, SyncPacket, Ticket,
 };
 
 /// Bytes that `Debug` shows the number of, and nothing else.
@@ -40,8 +40,10 @@ macro_rules! redacted {
 
 redacted! {
     AuthRequest {
-        credential signing_key fingerprint_hash timestamp_ms versions transports app_id device_name | signature
+        credential signing_key fingerprint_hash timestamp_ms versions transports app_id device_name
+        | signature bootstrap
     }
+    BootstrapTicketBody { app_id version issued_ms expires_ms | id cookie }
     Ticket { issued_ms expires_ms | sealed }
     DeviceLink { | body signature }
     DeviceLinkBody { uin device_id expires_ms | nonce }

@@ -86,6 +86,7 @@ impl World {
             app_id: 10001,
             device_name: "copy".into(),
             early: None,
+            bootstrap: Bytes::new(),
         })
     }
 

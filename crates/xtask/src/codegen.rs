@@ -16,8 +16,9 @@ const SCHEMAS: [&str; 8] = [
 ];
 
 /// What carries credentials or what people wrote: `ntproto-proto` has a `Debug` for each that shows sizes only.
-const REDACTED: [&str; 15] = [
+const REDACTED: [&str; 16] = [
     ".ntproto.v2.AuthRequest",
+    ".ntproto.v2.BootstrapTicketBody",
     ".ntproto.v2.Content",
     ".ntproto.v2.DeviceLink",
     ".ntproto.v2.DeviceLinkBody",

@@ -6,10 +6,11 @@ use super::{
     Client, ClientEvent, ClientTxn, Command, Input, Misuse, OpId, Output, RequestId, SendAction, StoreError,
     Target,
 };
+use crate::bootstrap::{Bootstrap, BootstrapTicket};
 use crate::ids::{ClientMsgId, ConversationId};
 use crate::journal::{Machine, Malformed, Reader, Writer};
 use crate::presence::State;
-use crate::time::Now;
+use crate::time::{Now, UnixMillis};
 use crate::tx::TxBuf;
 use crate::wire::packet::PacketId;
 
@@ -179,6 +180,13 @@ impl Machine for Client {
                 to.u8(8);
                 to.binding(binding);
             }
+            Input::Bootstrapped(fresh) => {
+                to.u8(9);
+                to.blob(&fresh.server_static);
+                to.blob(&fresh.ticket.sealed);
+                to.u64(fresh.ticket.expires.0);
+                to.u64(fresh.clock_offset_ms.cast_unsigned());
+            }
         }
     }
 
@@ -203,6 +211,14 @@ impl Machine for Client {
             6 => Input::Timeout,
             7 => Input::Bound(from.binding()?),
             8 => Input::Moved(from.binding()?),
+            9 => Input::Bootstrapped(Bootstrap {
+                server_static: from.sized()?,
+                ticket: BootstrapTicket {
+                    sealed: Bytes::copy_from_slice(from.blob()?),
+                    expires: UnixMillis(from.u64()?),
+                },
+                clock_offset_ms: from.u64()?.cast_signed(),
+            }),
             _ => return Err(Malformed),
         })
     }

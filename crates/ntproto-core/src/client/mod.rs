@@ -46,6 +46,7 @@ use bytes::Bytes;
 use ntproto_proto::v2;
 
 use crate::binding::{Binding, TransportId};
+use crate::bootstrap::Bootstrap;
 use crate::code::ErrorCode;
 use crate::endpoint::{Closed, WaitReason};
 use crate::ids::{ClientMsgId, ConversationId, DeviceId, SessionId, Uin};
@@ -78,6 +79,9 @@ pub enum Input<'a> {
     /// The host has brought up another transport and takes the one before it down: the session moves there. Nothing
     /// that was acknowledged is lost; what was not is sent again. Ignored while there is no connection.
     Moved(Binding),
+    /// The host has bootstrapped anew. It comes before [`Connected`](Self::Connected); a host that could not says
+    /// nothing, and brings up a transport with what is known.
+    Bootstrapped(Bootstrap),
     /// Bytes of a channel, in order.
     Bytes {
         /// The channel.
@@ -162,8 +166,10 @@ pub enum Output {
     Connect {
         /// Counts from 0 and starts over when a session held.
         attempt: u32,
-        /// The only transport that will do; any if `None`.
+        /// The only transport that will do; any if `None`. After a bootstrap that told of the server anew, any.
         only: Option<TransportId>,
+        /// Bootstrap before, if possible. Only with [`ClientConfig::can_bootstrap`].
+        bootstrap: bool,
     },
     /// Take the transport down.
     Disconnect(ErrorCode),

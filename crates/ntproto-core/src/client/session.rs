@@ -8,6 +8,7 @@ use bytes::Bytes;
 use ntproto_proto::v2::{self, auth_request};
 
 use crate::binding::TransportId;
+use crate::bootstrap::{Bootstrap, BootstrapTicket};
 use crate::crypto::CryptoProvider;
 use crate::crypto::identity::DeviceKeys;
 use crate::endpoint::client::ServerIdentity;
@@ -16,6 +17,8 @@ use crate::rng::Rng;
 use crate::session::handshake::VERSIONS;
 use crate::time::{Instant, UnixMillis};
 
+/// After so many attempts in a row that came to nothing, a client that can bootstraps anew: the server may have moved.
+const BOOTSTRAP_AFTER: u32 = 3;
 /// A ticket this close to its end is not worth a round trip.
 const TICKET_MARGIN: Duration = Duration::from_secs(5);
 
@@ -59,6 +62,10 @@ pub struct ClientConfig {
     pub transports: Vec<TransportId>,
     /// Whether the account is to appear online whenever this device is connected.
     pub appear_online: bool,
+    /// What a bootstrap has just told; it goes before `server_static`.
+    pub bootstrap: Option<Bootstrap>,
+    /// Whether the host can bootstrap anew when it is [asked to](super::Output::Connect).
+    pub can_bootstrap: bool,
 }
 
 impl ClientConfig {
@@ -79,6 +86,8 @@ impl ClientConfig {
             jitter: Jitter::Full,
             transports: Vec::from([TransportId::Quic]),
             appear_online: false,
+            bootstrap: None,
+            can_bootstrap: false,
         }
     }
 }
@@ -95,6 +104,14 @@ pub(super) struct Session {
     pub(super) max_body: usize,
     /// What the connection under way authenticates with.
     pub(super) used_ticket: bool,
+    /// What the last bootstrap gave, until it is of no more use.
+    pass: Option<BootstrapTicket>,
+    /// Whether the connection under way shows it.
+    used_pass: bool,
+    /// The server refused to let this device in without one, or with the one it had.
+    pass_wanted: bool,
+    /// A fresh one was refused, too: the next attempt is made without.
+    pass_useless: bool,
     /// The server did not understand what was made for the key we know.
     key_doubted: bool,
     /// What was mended since the last grant: a mend that did not help is not tried again at once.
@@ -110,15 +127,19 @@ pub(super) enum Mend {
     Ticket,
     /// Come with a new ephemeral key.
     Ephemeral,
+    /// Come with a new bootstrap ticket, or without.
+    Bootstrap,
 }
 
 impl Mend {
-    const ALL: usize = 3;
+    const ALL: usize = 4;
 }
 
 impl Session {
     pub(super) fn new(config: ClientConfig, enrolled: bool, ticket: Option<v2::Ticket>) -> Self {
-        Self {
+        let mut config = config;
+        let fresh = config.bootstrap.take();
+        let mut session = Self {
             config,
             enrolled,
             ticket,
@@ -126,9 +147,57 @@ impl Session {
             refresh_at: None,
             max_body: super::MAX_BODY,
             used_ticket: false,
+            pass: None,
+            used_pass: false,
+            pass_wanted: false,
+            pass_useless: false,
             key_doubted: false,
             mended: [false; Mend::ALL],
+        };
+        if let Some(fresh) = fresh {
+            session.bootstrapped(fresh);
         }
+        session
+    }
+
+    /// A bootstrap told all this, and the host believes it.
+    pub(super) fn bootstrapped(&mut self, fresh: Bootstrap) {
+        self.config.server_static = fresh.server_static;
+        self.offset_ms = fresh.clock_offset_ms;
+        self.pass = Some(fresh.ticket);
+        self.key_doubted = false;
+    }
+
+    /// Whether to ask for a bootstrap before the next attempt, which is made after so many failed ones: the server's
+    /// key may have changed, or its place, or it wants a bootstrap ticket and there is none.
+    pub(super) fn wants_bootstrap(&self, unix: UnixMillis, failed: u32) -> bool {
+        let lost = self.key_doubted || failed >= BOOTSTRAP_AFTER;
+        let wanted = self.pass_wanted && !self.pass_useless && self.ticket(unix).is_none();
+        self.config.can_bootstrap && (lost || wanted && self.pass(unix).is_none())
+    }
+
+    /// The server refused for want of a good bootstrap ticket. `false`: there is nothing to be done about it.
+    pub(super) fn pass_refused(&mut self) -> bool {
+        let had = self.used_pass;
+        self.pass = None;
+        // One that was asked for just before was refused, so perhaps none is wanted, but this one is not good.
+        self.pass_useless = had && self.pass_wanted;
+        self.pass_wanted = true;
+        had || self.config.can_bootstrap
+    }
+
+    /// The bootstrap ticket, while it is good.
+    fn pass(&self, unix: UnixMillis) -> Option<&BootstrapTicket> {
+        let now = self.server_time(unix);
+        self.pass
+            .as_ref()
+            .filter(|pass| pass.expires.0 > now.saturating_add(TICKET_MARGIN.as_millis() as u64))
+    }
+
+    /// The session ticket, while it is good.
+    fn ticket(&self, unix: UnixMillis) -> Option<&v2::Ticket> {
+        let now = self.server_time(unix);
+        self.ticket.as_ref().filter(|t| t.expires_ms > now.saturating_add(TICKET_MARGIN.as_millis() as u64))
     }
 
     fn server_time(&self, unix: UnixMillis) -> u64 {
@@ -179,6 +248,8 @@ impl Session {
     pub(super) const fn granted(&mut self) {
         self.enrolled = true;
         self.key_doubted = false;
+        self.pass_wanted &= self.used_pass;
+        self.pass_useless = false;
         self.mended = [false; Mend::ALL];
     }
 
@@ -200,9 +271,12 @@ impl Session {
     /// The next AUTH_REQ's content. `None`: there is nothing to come in with.
     pub(super) fn request(&mut self, unix: UnixMillis) -> Option<v2::AuthRequest> {
         let now = self.server_time(unix);
-        let usable = |t: &&v2::Ticket| t.expires_ms > now + TICKET_MARGIN.as_millis() as u64;
-        let ticket = self.ticket.as_ref().filter(usable).map(|t| t.sealed.clone());
+        let ticket = self.ticket(unix).map(|t| t.sealed.clone());
         self.used_ticket = ticket.is_some();
+        //= spec: bootstrap-10
+        let show = !self.used_ticket && !self.pass_useless;
+        let pass = self.pass(unix).filter(|_| show).map(|pass| pass.sealed.clone());
+        self.used_pass = pass.is_some();
         let credential = match (ticket, self.enrolled, &self.config.enrol) {
             (Some(ticket), _, _) => auth_request::Credential::Ticket(ticket),
             (None, true, _) => auth_request::Credential::KnownDevice(v2::KnownDevice {}),
@@ -227,6 +301,7 @@ impl Session {
             app_id: self.config.app_id,
             device_name: self.config.device_name.clone(),
             early: None,
+            bootstrap: pass.unwrap_or_default(),
         })
     }
 }

@@ -2,6 +2,7 @@
 //! The client against a scripted server and a scripted disk, which stand here; the tests, by concept:
 
 mod answers;
+mod bootstrap;
 mod cancelling;
 mod changes;
 mod connecting;
@@ -118,6 +119,11 @@ struct World {
     keys: Arc<ServerKeys>,
     /// What the last `Connect` asked for.
     only: Option<TransportId>,
+    /// Whether each of them wanted a bootstrap, and what one would tell.
+    bootstraps: Vec<bool>,
+    fresh: Option<Bootstrap>,
+    /// The bootstrap ticket of each AUTH_REQ that was understood.
+    shown: Vec<Vec<u8>>,
 }
 
 impl World {
@@ -149,6 +155,9 @@ impl World {
             binding: BINDING,
             keys: server_keys(),
             only: None,
+            bootstraps: Vec::new(),
+            fresh: None,
+            shown: Vec::new(),
         }
     }
 
@@ -215,9 +224,13 @@ impl World {
                         self.complete();
                     }
                 }
-                Output::Connect { only, .. } => {
+                Output::Connect { only, bootstrap, .. } => {
                     self.connects += 1;
                     self.only = only;
+                    self.bootstraps.push(bootstrap);
+                    if let Some(fresh) = self.fresh.take_if(|_| bootstrap) {
+                        self.client.handle(self.now(), Input::Bootstrapped(fresh));
+                    }
                     if !self.unreachable {
                         self.connected();
                     }
@@ -286,6 +299,7 @@ impl World {
             match server.poll_output(now, Some(&mut tx)) {
                 endpoint::Output::Event(server::Event::AuthRequest(claims)) => {
                     use v2::auth_request::Credential as C;
+                    self.shown.push(claims.request.bootstrap.to_vec());
                     self.credentials.push(match claims.request.credential {
                         Some(C::Ticket(_)) => "ticket",
                         Some(C::KnownDevice(_)) => "known device",

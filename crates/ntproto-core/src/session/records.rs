@@ -19,6 +19,7 @@ use ntproto_proto::v2::{
 
 use super::handshake::{MAX_DEVICE_NAME, MAX_OFFER_LEN, MAX_OFFERS};
 use super::ticket::MAX_SEALED;
+use crate::bootstrap::MAX_BOOTSTRAP;
 use crate::endpoint::MAX_DETAIL;
 use crate::wire::tlv3::schema::{Field, Fields, RecordError, Schema};
 use crate::wire::tlv3::{Budget, Mode, Reader, Writer};
@@ -52,7 +53,7 @@ const fn offers(kind: u16, name: &'static str) -> Field {
 
 /// Rows of `AuthRequest`.
 mod request {
-    use super::{Field, MAX_DEVICE_NAME, MAX_SEALED, NESTED, exact, offers};
+    use super::{Field, MAX_BOOTSTRAP, MAX_DEVICE_NAME, MAX_SEALED, NESTED, exact, offers};
 
     pub(super) const TICKET: Field = Field::new(1, "ticket", 0..=MAX_SEALED);
     pub(super) const INVITATION: Field = Field::new(2, "invitation", 16..=16);
@@ -67,6 +68,7 @@ mod request {
     pub(super) const SIGNATURE: Field = exact(11, "signature", 64);
     pub(super) const APP_ID: Field = exact(12, "app_id", 4);
     pub(super) const DEVICE_NAME: Field = Field::new(13, "device_name", 0..=MAX_DEVICE_NAME).once();
+    pub(super) const BOOTSTRAP: Field = Field::new(14, "bootstrap", 1..=MAX_BOOTSTRAP);
 }
 
 /// Rows of whatever somebody signed: `DeviceLink` and `ServerCertificate`.
@@ -151,6 +153,7 @@ pub const AUTH_REQUEST: Schema = {
             SIGNATURE,
             APP_ID,
             DEVICE_NAME,
+            BOOTSTRAP,
         ],
     }
 };
@@ -221,6 +224,9 @@ pub fn write_auth_request(request: &AuthRequest) -> Result<Vec<u8>, RecordError>
     w.put(SIGNATURE.kind, &request.signature);
     w.put(APP_ID.kind, &request.app_id.to_le_bytes());
     w.put(DEVICE_NAME.kind, request.device_name.as_bytes());
+    if !request.bootstrap.is_empty() {
+        w.put(BOOTSTRAP.kind, &request.bootstrap);
+    }
     readable(w, |bytes| read_auth_request(bytes).map(drop))
 }
 
@@ -254,6 +260,7 @@ pub fn read_auth_request(bytes: &[u8]) -> Result<AuthRequest, RecordError> {
             device_name: fields.text(&DEVICE_NAME)?.into(),
             // Early data is QUIC's, where these records are not used.
             early: None,
+            bootstrap: fields.all(&BOOTSTRAP).next().map(copy).unwrap_or_default(),
         })
     })
 }

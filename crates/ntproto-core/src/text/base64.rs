@@ -1,5 +1,5 @@
-//! Base64 for URLs (RFC 4648, section 5), without padding, one text for one value. For public values:
-//! it takes no care of time.
+//! Base64 for URLs (RFC 4648, section 5), without padding, one text for one value; and the usual one (section 4), with
+//! padding, for JSON. For public values: it takes no care of time.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -46,6 +46,30 @@ pub(super) fn decode_array<const N: usize>(text: &str) -> Option<[u8; N]> {
     decode(text)?.try_into().ok()
 }
 
+/// Writes `bytes` in the usual alphabet, with padding.
+#[cfg(feature = "json")]
+pub(crate) fn encode_padded(bytes: &[u8]) -> String {
+    let text = encode(bytes);
+    let usual = text.chars().map(|c| match c {
+        '-' => '+',
+        '_' => '/',
+        c => c,
+    });
+    let padding = (3 - bytes.len() % 3) % 3;
+    usual.chain(core::iter::repeat_n('=', padding)).collect()
+}
+
+/// Reads what [`encode_padded`] wrote, and nothing else.
+#[cfg(feature = "json")]
+pub(crate) fn decode_padded(text: &str) -> Option<Vec<u8>> {
+    let bare = text.trim_end_matches('=');
+    let padding = (4 - bare.len() % 4) % 4;
+    if text.len() - bare.len() != padding || bare.contains(['-', '_']) {
+        return None;
+    }
+    decode(&bare.replace('+', "-").replace('/', "_"))
+}
+
 fn value(c: u8) -> Option<u32> {
     Some(u32::from(match c {
         b'A'..=b'Z' => c - b'A',
@@ -86,7 +110,33 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "json")]
+    #[test]
+    fn with_padding() {
+        for (plain, text) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+        ] {
+            assert_eq!(encode_padded(plain.as_bytes()), text);
+            assert_eq!(decode_padded(text).as_deref(), Some(plain.as_bytes()));
+        }
+        assert_eq!(encode_padded(&[0xfb, 0xff]), "+/8=");
+        for wrong in ["Zg", "Zg=", "Zg===", "Zm9v=", "Zm9v====", "=", "Zh==", "-_8=", "Zg==Zg=="] {
+            assert_eq!(decode_padded(wrong), None, "{wrong}");
+        }
+    }
+
     proptest! {
+        #[cfg(feature = "json")]
+        #[test]
+        fn round_trip_with_padding(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+            prop_assert_eq!(decode_padded(&encode_padded(&bytes)), Some(bytes));
+        }
+
         #[test]
         fn round_trip(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
             prop_assert_eq!(decode(&encode(&bytes)), Some(bytes));

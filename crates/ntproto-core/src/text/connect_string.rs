@@ -18,7 +18,7 @@ const SCHEME: &str = "ntp://";
 /// The longest host a connect string may name: the longest DNS name.
 const MAX_HOST: usize = 253;
 /// The longest encoded certificate accepted; ours has about 130 bytes.
-const MAX_CERTIFICATE: usize = 1024;
+pub(crate) const MAX_CERTIFICATE: usize = 1024;
 
 /// Address, operator key, TLS pin and server certificate, as one line to paste.
 ///
@@ -134,12 +134,17 @@ fn split_authority(authority: &str) -> Result<(&str, &str), ConnectStringError> 
         return Ok((host, port.strip_prefix(':').ok_or(E::NoPort)?));
     }
     let (host, port) = authority.rsplit_once(':').ok_or(E::NoPort)?;
-    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-    let known = host.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv4());
-    if host.is_empty() || host.len() > MAX_HOST || !(known || host.chars().all(is_name)) {
+    if !is_host(host) || host.contains(':') {
         return Err(E::Host);
     }
     Ok((host, port))
+}
+
+/// Whether a text is a DNS name or an IP address, without brackets.
+pub(crate) fn is_host(host: &str) -> bool {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    let is_ip = || host.parse::<IpAddr>().is_ok();
+    !host.is_empty() && host.len() <= MAX_HOST && (host.chars().all(is_name) || is_ip())
 }
 
 /// What of a stranger's text an error repeats.

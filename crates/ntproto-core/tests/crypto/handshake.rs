@@ -68,6 +68,26 @@ impl World {
         start.finish(&payload).0
     }
 
+    /// `request` with a bootstrap ticket, signed as it is shown.
+    fn signed_with(
+        &self,
+        request: AuthRequest,
+        credential: &[u8],
+        bootstrap: &[u8],
+        h: &[u8; 32],
+    ) -> AuthRequest {
+        let covered = [&self.provider.sha256(&[bootstrap])[..], h].concat();
+        let message =
+            [&b"ntproto ticket-pop v1"[..], &self.provider.sha256(&[credential]), &covered].concat();
+        let signature = self.provider.ed25519_sign(self.device.signing_secret(), &message);
+        AuthRequest {
+            signing_key: self.device.signing_public().to_vec().into(),
+            signature: signature.to_vec().into(),
+            bootstrap: bootstrap.to_vec().into(),
+            ..request
+        }
+    }
+
     /// `request` signed for `credential` and `h` with the device's key.
     fn signed(&self, mut request: AuthRequest, credential: &[u8], h: &[u8; 32]) -> AuthRequest {
         let message = [&b"ntproto ticket-pop v1"[..], &self.provider.sha256(&[credential]), h].concat();
@@ -549,4 +569,43 @@ fn a_link_is_passed_on_unverified() {
     let (_, auth_req) = world.start(request(credential)).unwrap();
     let pending = world.receive(&auth_req).unwrap();
     assert!(matches!(pending.claims.credential, Credential::Link(link) if link.body.is_empty()));
+}
+
+//= proof: handshake-23
+#[test]
+fn the_signature_covers_the_bootstrap_ticket() {
+    for (name, provider) in PROVIDERS {
+        let mut world = World::new(*provider);
+        for carriage in [Carriage::Frames, Carriage::Nthd] {
+            world.carriage = carriage;
+            let bootstrap = vec![9; 120];
+            let request = AuthRequest { bootstrap: bootstrap.clone().into(), ..request(ticket(b"sealed")) };
+            let (_, auth_req) = world.start(request).unwrap();
+            let claims = world.receive(&auth_req).unwrap_or_else(|e| panic!("{name}: {e}")).claims;
+            assert_eq!(claims.request.bootstrap, bootstrap);
+        }
+        world.carriage = Carriage::Frames;
+        // What is signed, and what is shown.
+        for (signed, shown, good) in [
+            (&b"mine"[..], &b"mine"[..], true),
+            (b"mine", b"yours", false),
+            (b"mine", b"", false),
+            (b"", b"yours", false),
+        ] {
+            let auth_req = world.forge(|world, h| {
+                let request = request(ticket(b"sealed"));
+                let request = match signed {
+                    b"" => world.signed(request, b"sealed", h),
+                    _ => world.signed_with(request, b"sealed", signed, h),
+                };
+                AuthRequest { bootstrap: shown.to_vec().into(), ..request }.encode_to_vec()
+            });
+            match world.receive(&auth_req) {
+                Ok(_) => assert!(good, "{name}"),
+                Err(e) => assert!(!good && e == HandshakeError::Signature, "{name}: {e}"),
+            }
+        }
+        let long = AuthRequest { bootstrap: vec![9; 193].into(), ..request(ticket(b"sealed")) };
+        assert_eq!(err(world.start(long)), HandshakeError::Malformed("bootstrap ticket"));
+    }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use ntproto_core::bootstrap::{BootstrapKeys, Given};
 use ntproto_core::code::ErrorCode;
 use ntproto_core::crypto::CryptoProvider as _;
 use ntproto_core::crypto::identity::Link;
@@ -11,6 +12,7 @@ use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
 use ntproto_core::crypto::secret::Secret;
 use ntproto_core::endpoint::Closed;
 use ntproto_core::endpoint::client::{Command, Event};
+use ntproto_core::rng::Rng;
 use ntproto_core::session::handshake::PROLOGUE;
 use ntproto_core::time::UnixMillis;
 use ntproto_core::wire::channel::Channel;
@@ -447,4 +449,56 @@ fn an_unverified_request_asks_nothing_of_the_store() {
         bench.run();
         assert_eq!(bench.held.iter().any(|(_, txn, _)| matches!(txn, Txn::LookupDevice { .. })), stored);
     }
+}
+
+/// A bootstrap ticket of this server, given to this application at this address.
+fn bootstrap(bench: &mut Bench, app_id: u32, from: &str, lifetime: Duration) -> Bytes {
+    let now = bench.hub.server_time(bench.now);
+    let keys = BootstrapKeys::of(&RUSTCRYPTO, bench.hub.tickets());
+    let given = Given { app_id, version: "2.4.1", from: from.parse().unwrap() };
+    keys.issue(&mut Rng::new([9; 32]), given, now, lifetime).sealed
+}
+
+//= proof: tickets-4
+#[test]
+fn a_bootstrap_ticket_that_is_shown_is_good_or_nobody_comes_in() {
+    let mut bench = Bench::new(config());
+    let from = REMOTE.parse::<std::net::SocketAddr>().unwrap().ip().to_string();
+    let minute = Duration::from_secs(60);
+    let good = bootstrap(&mut bench, 10001, &from, minute);
+    let cases = [
+        (good.clone(), None),
+        (bootstrap(&mut bench, 10002, &from, minute), Some(ErrorCode::Bootstrap)),
+        (bootstrap(&mut bench, 10001, "192.0.2.77", minute), Some(ErrorCode::Bootstrap)),
+        (bootstrap(&mut bench, 10001, &from, Duration::ZERO), Some(ErrorCode::Bootstrap)),
+        (Bytes::from_static(b"forged"), Some(ErrorCode::Bootstrap)),
+    ];
+    for (bootstrap, refused) in cases {
+        let device = bench.device();
+        let open = Credential::OpenRegistration(v2::OpenRegistration {});
+        let request = v2::AuthRequest { app_id: 10001, bootstrap, ..bench.request(open) };
+        let conn = bench.connect_with(&device, request);
+        match refused {
+            None => drop(bench.granted(conn)),
+            Some(code) => assert_eq!(bench.refused(conn), code),
+        }
+    }
+}
+
+//= proof: bootstrap-9
+#[test]
+fn where_one_is_asked_for_a_bootstrap_or_a_session_ticket_is_shown() {
+    let mut bench = Bench::new(HubConfig { require_bootstrap: true, ..config() });
+    let device = bench.device();
+    let open = || Credential::OpenRegistration(v2::OpenRegistration {});
+    let conn = bench.connect(&device, open());
+    assert_eq!(bench.refused(conn), ErrorCode::Bootstrap);
+    let good = bootstrap(&mut bench, 10001, "192.0.2.1", Duration::from_secs(60));
+    let request = v2::AuthRequest { app_id: 10001, bootstrap: good, ..bench.request(open()) };
+    let conn = bench.connect_with(&device, request);
+    let grant = bench.granted(conn);
+    let by_keys = bench.known(&device);
+    assert_eq!(bench.refused(by_keys), ErrorCode::Bootstrap);
+    let by_ticket = bench.connect(&device, ticket(&grant));
+    assert_eq!(bench.granted(by_ticket).device_id, grant.device_id);
 }

@@ -1086,7 +1086,8 @@ pub struct AuthRequest {
     /// Transports the client can use, best first ("quic", "tcp", "web").
     #[prost(string, repeated, tag = "10")]
     pub transports: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Ed25519 over "ntproto ticket-pop v1" ‖ SHA-256(credential) ‖ h, 64 bytes.
+    /// Ed25519 over "ntproto ticket-pop v1" ‖ SHA-256(credential) ‖ h, 64 bytes. With a bootstrap ticket, its SHA-256
+    /// stands before h.
     #[prost(bytes = "bytes", tag = "11")]
     pub signature: ::prost::bytes::Bytes,
     /// The application, as in the bootstrap request.
@@ -1098,6 +1099,9 @@ pub struct AuthRequest {
     /// Set in early data of QUIC, and nowhere else: the session is bound early.
     #[prost(message, optional, tag = "14")]
     pub early: ::core::option::Option<EarlyStart>,
+    /// The bootstrap ticket, as it was given; empty: none.
+    #[prost(bytes = "bytes", tag = "15")]
+    pub bootstrap: ::prost::bytes::Bytes,
     /// What entitles this device to a session. Exactly one is set.
     #[prost(oneof = "auth_request::Credential", tags = "1, 2, 3, 4, 5")]
     pub credential: ::core::option::Option<auth_request::Credential>,
@@ -1254,6 +1258,27 @@ pub struct TicketBody {
     pub cap_ms: u64,
     #[prost(uint64, tag = "7")]
     pub revocation_generation: u64,
+}
+/// What a bootstrap ticket says. The server makes it for itself; a client needs nothing of it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct BootstrapTicketBody {
+    /// The application it was given to.
+    #[prost(uint32, tag = "1")]
+    pub app_id: u32,
+    /// The version chosen.
+    #[prost(string, tag = "2")]
+    pub version: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub issued_ms: u64,
+    #[prost(uint64, tag = "4")]
+    pub expires_ms: u64,
+    /// 16 random bytes: no two tickets are equal.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub id: ::prost::bytes::Bytes,
+    /// 16 bytes that only the server can make of the id and the address it was given to.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub cookie: ::prost::bytes::Bytes,
 }
 /// The server's static key, vouched for by the operator.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

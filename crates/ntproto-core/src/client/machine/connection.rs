@@ -1,10 +1,11 @@
 //! Connecting, coming in, going away, trying again.
 
 use alloc::boxed::Box;
+use core::time::Duration;
 
 use ntproto_proto::v2;
 
-use super::{CONNECT_TIMEOUT, Client, FAREWELL, Link, MAX_PAUSE, Op, SETTLED_AFTER};
+use super::{BOOTSTRAP_TIMEOUT, CONNECT_TIMEOUT, Client, FAREWELL, Link, MAX_PAUSE, Op, SETTLED_AFTER};
 use crate::binding::{Binding, TransportId};
 use crate::client::requests::Waiting;
 use crate::client::session::Mend;
@@ -18,8 +19,11 @@ use crate::time::Now;
 
 impl Client {
     pub(super) fn connect(&mut self, now: Now) {
-        self.link = Link::Connecting(now.mono + CONNECT_TIMEOUT);
-        self.turn(Output::Connect { attempt: self.backoff.retries(), only: self.session.only() });
+        let attempt = self.backoff.retries();
+        let bootstrap = self.session.wants_bootstrap(now.unix, attempt);
+        let extra = if bootstrap { BOOTSTRAP_TIMEOUT } else { Duration::ZERO };
+        self.link = Link::Connecting(now.mono + CONNECT_TIMEOUT + extra);
+        self.turn(Output::Connect { attempt, only: self.session.only(), bootstrap });
     }
 
     pub(super) fn authenticate(&mut self, now: Now, binding: Binding) {
@@ -128,6 +132,13 @@ impl Client {
                 self.store(ClientTxn::SaveTicket(None), Op::Other);
                 self.session.drop_ticket();
                 Mend::Ticket
+            }
+            Some(code @ ErrorCode::Bootstrap) => {
+                if !self.session.pass_refused() {
+                    self.stop(now, Stopped::Refused(code));
+                    return;
+                }
+                Mend::Bootstrap
             }
             // It is new with every attempt.
             Some(ErrorCode::Replay) => Mend::Ephemeral,

@@ -36,6 +36,8 @@ use crate::wire::packet::PacketId;
 
 /// The transport must be up within this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A bootstrap before it may take this long in addition.
+const BOOTSTRAP_TIMEOUT: Duration = Duration::from_secs(10);
 /// A session that held this long resets the backoff.
 const SETTLED_AFTER: Duration = Duration::from_secs(10);
 /// The last words of a connection may take this long to leave.
@@ -223,6 +225,7 @@ impl Client {
                 Link::Up(endpoint) if endpoint.is_early() => self.authenticate(now, binding),
                 _ => {}
             },
+            Input::Bootstrapped(fresh) => self.session.bootstrapped(fresh),
             Input::Bound(binding) => {
                 if let Link::Up(endpoint) = &mut self.link {
                     endpoint.handle(now, endpoint::Input::Bound(binding));

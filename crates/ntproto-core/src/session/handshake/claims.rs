@@ -6,6 +6,7 @@ use ntproto_proto::v2::auth_response::Answer as WireAnswer;
 use ntproto_proto::v2::{AuthRequest, AuthResponse, DeviceLink, Grant, Refusal};
 
 use super::{HandshakeError, MAX_CLOCK_SKEW_MS, MAX_DEVICE_NAME, MAX_OFFER_LEN, MAX_OFFERS, choose_version};
+use crate::bootstrap::MAX_BOOTSTRAP;
 use crate::crypto::CryptoProvider;
 use crate::crypto::identity::device_key_hash;
 use crate::time::UnixMillis;
@@ -101,6 +102,9 @@ pub(super) fn check(request: &AuthRequest) -> Result<Checked, HandshakeError> {
     }
     if request.early.as_ref().is_some_and(|early| early.sync.is_some() && early.request_id == 0) {
         return Err(Malformed("request id of the first page"));
+    }
+    if request.bootstrap.len() > MAX_BOOTSTRAP {
+        return Err(Malformed("bootstrap ticket"));
     }
     let credential = match request.credential.as_ref().ok_or(Malformed("no credential"))? {
         WireCredential::Ticket(sealed) => Credential::Ticket(sealed.clone()),

@@ -26,7 +26,12 @@ fn pop_message(provider: &dyn CryptoProvider, request: &AuthRequest, h: &[u8; 32
         Some(WireCredential::Link(link)) => &link.body,
         Some(WireCredential::KnownDevice(_) | WireCredential::OpenRegistration(_)) | None => &[],
     };
-    [POP_CONTEXT, &provider.sha256(&[bytes]), h].concat()
+    let credential = provider.sha256(&[bytes]);
+    if request.bootstrap.is_empty() {
+        return [POP_CONTEXT, &credential, h].concat();
+    }
+    //= spec: handshake-23
+    [POP_CONTEXT, &credential, &provider.sha256(&[&request.bootstrap]), h].concat()
 }
 
 /// The client, waiting for AUTH_RESP.

@@ -37,10 +37,10 @@ fn any_credential() -> impl Strategy<Value = Credential> {
 }
 
 fn any_request() -> impl Strategy<Value = AuthRequest> {
-    let keys = (any_bytes(32), any_bytes(32), any_bytes(64));
+    let keys = (any_bytes(32), any_bytes(32), any_bytes(64), any_bytes(0..=MAX_BOOTSTRAP));
     let texts = (any_offers(), any_offers(), any_text(MAX_DEVICE_NAME));
     (any_credential(), keys, texts, any::<u64>(), any::<u32>()).prop_map(
-        |(credential, (signing_key, fingerprint_hash, signature), texts, timestamp_ms, app_id)| {
+        |(credential, (signing_key, fingerprint_hash, signature, bootstrap), texts, timestamp_ms, app_id)| {
             let (versions, transports, device_name) = texts;
             AuthRequest {
                 credential: Some(credential),
@@ -53,6 +53,7 @@ fn any_request() -> impl Strategy<Value = AuthRequest> {
                 app_id,
                 device_name,
                 early: None,
+                bootstrap,
             }
         },
     )
