@@ -73,6 +73,14 @@ id16! {
     ClientMsgId
 }
 id16! {
+    /// A file as the server keeps it; random, chosen by the server.
+    FileId
+}
+id16! {
+    /// An upload's idempotency key, unique in its account; random, chosen by the client.
+    UploadId
+}
+id16! {
     /// A conversation. A direct one is its two members, lower number first, big-endian; a group's is eight zero bytes
     /// and the group's id.
     ConversationId

@@ -20,6 +20,7 @@
 //! | [`bootstrap`] | what one GET over HTTPS tells a client of a server |
 //! | [`model`] | what client and server agree on about people and groups |
 //! | [`presence`] | who is there |
+//! | [`transfer`] | files on their way, over whatever breaks |
 //! | [`client`] | endpoint, reconnect, outbox, inbox: what an application embeds |
 //! | `journal` | (debug builds only) a run written down, and its exact replay |
 #![no_std]
@@ -48,5 +49,6 @@ pub mod rng;
 pub mod session;
 pub mod text;
 pub mod time;
+pub mod transfer;
 pub mod tx;
 pub mod wire;

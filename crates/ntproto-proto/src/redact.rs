@@ -6,8 +6,8 @@ use core::fmt;
 use crate::store::{self, LogEntry};
 use crate::v2::auth_request::Credential;
 use crate::v2::{
-    AuthRequest, BootstrapTicketBody, Content, DeviceLink, DeviceLinkBody, Friend, FriendRequestRequest,
-    InviteResponse, Reaction, Reply, SendRequest, StoredMessage, SyncPacket, Ticket,
+    Attachment, AuthRequest, BootstrapTicketBody, Content, DeviceLink, DeviceLinkBody, Friend,
+    FriendRequestRequest, InviteResponse, Reaction, Reply, SendRequest, StoredMessage, SyncPacket, Ticket,
 };
 
 /// Bytes that `Debug` shows the number of, and nothing else.
@@ -74,12 +74,25 @@ macro_rules! unwritten {
 }
 
 unwritten! {
-    Content { mentions reply reaction | text }
+    Content { mentions reply reaction attachments | text }
     Reply { conv_seq sender | excerpt }
     Reaction { conv_seq remove | text }
     Friend { uin state blocked since_ms version | remark message extra }
     FriendRequestRequest { uin | message }
     store::Friend { state blocked since_ms version | remark message extra }
+}
+
+impl fmt::Debug for Attachment {
+    /// Without its key, and what it is called.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attachment")
+            .field("file", &self.file)
+            .field("key", &Hidden(&self.key))
+            .field("size", &self.size)
+            .field("name", &Hidden(self.name.as_bytes()))
+            .field("mime", &self.mime)
+            .finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for Credential {

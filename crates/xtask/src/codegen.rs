@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// The schema files, relative to `proto/`.
-const SCHEMAS: [&str; 8] = [
+const SCHEMAS: [&str; 9] = [
     "ntproto/v2/admin.proto",
     "ntproto/v2/content.proto",
     "ntproto/v2/groups.proto",
@@ -13,10 +13,12 @@ const SCHEMAS: [&str; 8] = [
     "ntproto/v2/people.proto",
     "ntproto/v2/presence.proto",
     "ntproto/v2/store.proto",
+    "ntproto/v2/transfer.proto",
 ];
 
 /// What carries credentials or what people wrote: `ntproto-proto` has a `Debug` for each that shows sizes only.
-const REDACTED: [&str; 16] = [
+const REDACTED: [&str; 17] = [
+    ".ntproto.v2.Attachment",
     ".ntproto.v2.AuthRequest",
     ".ntproto.v2.BootstrapTicketBody",
     ".ntproto.v2.Content",

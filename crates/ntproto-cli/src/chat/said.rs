@@ -64,6 +64,7 @@ impl Draft {
                 text: reaction.text.clone(),
                 remove: reaction.remove,
             }),
+            attachments: Vec::new(),
         };
         content::encode(&content).map_err(|e| e.to_string())
     }

@@ -8,7 +8,7 @@ use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, ParsedPublicKe
 use aws_lc_rs::{digest, hkdf, hmac};
 
 use super::secret::Secret;
-use super::{AeadKey, AgreementKey, CryptoError, CryptoProvider, NONCE_LEN, TAG_LEN};
+use super::{AeadKey, AgreementKey, CryptoError, CryptoProvider, NONCE_LEN, Sha256Stream, TAG_LEN};
 
 /// The provider to hand around.
 pub static AWS_LC: AwsLc = AwsLc;
@@ -89,6 +89,16 @@ fn has_small_order(point: &[u8]) -> bool {
     SMALL_ORDER.contains(&y)
 }
 
+impl Sha256Stream for digest::Context {
+    fn update(&mut self, data: &[u8]) {
+        Self::update(self, data);
+    }
+
+    fn finish(self: Box<Self>) -> [u8; 32] {
+        Self::finish(*self).as_ref().try_into().expect("SHA-256 is 32 bytes")
+    }
+}
+
 impl AgreementKey for PrivateKey {
     fn public(&self) -> [u8; 32] {
         self.compute_public_key()
@@ -144,6 +154,10 @@ impl CryptoProvider for AwsLc {
             hash.update(part);
         }
         hash.finish().as_ref().try_into().expect("SHA-256 gives 32 bytes")
+    }
+
+    fn sha256_stream(&self) -> Box<dyn Sha256Stream> {
+        Box::new(digest::Context::new(&digest::SHA256))
     }
 
     fn hmac_sha256(&self, key: &[u8], parts: &[&[u8]]) -> Secret<32> {

@@ -9,6 +9,7 @@
 //! | [`noise`] | Noise_IK_25519_AESGCM_SHA256 |
 //! | [`schedule`] | from Noise's split to the keys of each channel |
 //! | [`identity`] | long-lived keys, server certificates, device links |
+//! | [`file`] | files, sealed in segments that open alone |
 //!
 //! ```text
 //! identity ──▶ noise ── split k1, k2, h ──▶ schedule ── key, iv ──▶ channels
@@ -20,6 +21,7 @@ use core::fmt;
 
 #[cfg(feature = "aws-lc-rs")]
 pub mod aws_lc;
+pub mod file;
 pub mod identity;
 pub mod noise;
 pub mod rustcrypto;
@@ -82,6 +84,15 @@ pub trait AgreementKey: Send + Sync {
     fn agree(&self, peer: &[u8; 32]) -> Result<Secret<32>, CryptoError>;
 }
 
+/// SHA-256 of what comes bit by bit.
+pub trait Sha256Stream: Send {
+    /// More of it.
+    fn update(&mut self, data: &[u8]);
+
+    /// The hash of all that came.
+    fn finish(self: Box<Self>) -> [u8; 32];
+}
+
 /// The primitives of the suite. All of ntproto's cryptography goes through it, so a host can put
 /// its own implementation in; it must pass the vectors in `tests/crypto`.
 pub trait CryptoProvider: Send + Sync + 'static {
@@ -107,6 +118,11 @@ pub trait CryptoProvider: Send + Sync + 'static {
 
     /// SHA-256 of the parts, one after the other.
     fn sha256(&self, parts: &[&[u8]]) -> [u8; 32];
+
+    /// SHA-256 of what is too long to be held whole: a file. The default is pure Rust.
+    fn sha256_stream(&self) -> Box<dyn Sha256Stream> {
+        Box::new(rustcrypto::Stream::default())
+    }
 
     /// HMAC-SHA256 of the parts, one after the other.
     fn hmac_sha256(&self, key: &[u8], parts: &[&[u8]]) -> Secret<32>;

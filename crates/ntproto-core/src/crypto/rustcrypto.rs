@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use x25519_dalek::{PublicKey, StaticSecret};
 
 use super::secret::Secret;
-use super::{AeadKey, AgreementKey, CryptoError, CryptoProvider, NONCE_LEN, TAG_LEN};
+use super::{AeadKey, AgreementKey, CryptoError, CryptoProvider, NONCE_LEN, Sha256Stream, TAG_LEN};
 
 /// The provider to hand around.
 pub static RUSTCRYPTO: RustCrypto = RustCrypto;
@@ -38,6 +38,20 @@ impl AeadKey for GcmKey {
         tag: &[u8; TAG_LEN],
     ) -> Result<(), CryptoError> {
         self.0.decrypt_inout_detached(nonce.into(), aad, data.into(), tag.into()).map_err(|_| CryptoError)
+    }
+}
+
+/// A hash under way.
+#[derive(Default)]
+pub(super) struct Stream(Sha256);
+
+impl Sha256Stream for Stream {
+    fn update(&mut self, data: &[u8]) {
+        self.0.update(data);
+    }
+
+    fn finish(self: Box<Self>) -> [u8; 32] {
+        self.0.finalize().into()
     }
 }
 

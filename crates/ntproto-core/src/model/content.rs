@@ -1,4 +1,4 @@
-//! What clients put into bodies: text with mentions, a reply, a reaction (specification, "Bodies"). Servers never look.
+//! What clients put into bodies: text with mentions, a reply, files, a reaction (specification, "Bodies"). Servers never look.
 
 use alloc::string::String;
 use core::fmt;
@@ -6,7 +6,7 @@ use core::ops::Range;
 use core::str;
 
 use bytes::Bytes;
-use ntproto_proto::v2::{Content, Mention};
+use ntproto_proto::v2::{Attachment, Content, Mention};
 use prost::Message as _;
 
 use crate::client::MAX_BODY;
@@ -19,6 +19,12 @@ pub const MAX_MENTIONS: usize = 100;
 pub const MAX_EXCERPT: usize = 200;
 /// Bytes of a reaction: an emoji joined from several, or a short word.
 pub const MAX_REACTION: usize = 64;
+/// Files of one message: a selection of photographs; who sends more sends an archive or another message.
+pub const MAX_ATTACHMENTS: usize = 20;
+/// Bytes of a file's name: what file systems take.
+pub const MAX_FILE_NAME: usize = 255;
+/// Bytes of a media type (RFC 6838: twice 127 at most, of which none comes near).
+pub const MAX_MIME: usize = 127;
 
 /// What a body says.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,7 +42,7 @@ pub enum Body<'a> {
 ///
 /// ```
 /// use ntproto_core::model::content::{Body, decode, encode};
-/// use ntproto_proto::v2::{Content, Mention};
+/// use ntproto_proto::v2::{Attachment, Content, Mention};
 ///
 /// let mentions = vec![Mention { uin: 10002, start: 3, length: 4 }];
 /// let content = Content { text: "Hi @Bob!".into(), mentions, ..Default::default() };
@@ -64,10 +70,16 @@ fn check(content: &Content) -> Result<(), BadContent> {
         if reaction.conv_seq == 0 || reaction.text.is_empty() || reaction.text.len() > MAX_REACTION {
             return Err(BadContent::Reaction);
         }
-        let alone = content.text.is_empty() && content.mentions.is_empty() && content.reply.is_none();
+        let alone = content.text.is_empty()
+            && content.mentions.is_empty()
+            && content.reply.is_none()
+            && content.attachments.is_empty();
         return if alone { Ok(()) } else { Err(BadContent::Reaction) };
     }
-    if content.text.is_empty() {
+    if content.attachments.len() > MAX_ATTACHMENTS || !content.attachments.iter().all(is_attachment) {
+        return Err(BadContent::Attachments);
+    }
+    if content.text.is_empty() && content.attachments.is_empty() {
         return Err(BadContent::Empty);
     }
     if content.mentions.len() > MAX_MENTIONS {
@@ -83,6 +95,31 @@ fn check(content: &Content) -> Result<(), BadContent> {
         }
         _ => Ok(()),
     }
+}
+
+fn is_attachment(attachment: &Attachment) -> bool {
+    let Attachment { file, key, size: _, sha256, name, mime } = attachment;
+    let printable = mime.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
+    file.len() == 16
+        && matches!(key.len(), 0 | 32)
+        && sha256.len() == 32
+        && is_file_name(name)
+        && mime.len() <= MAX_MIME
+        && printable
+}
+
+/// Whether it is one name, and no path on any system: it can be put behind the folder that a user chose.
+///
+/// ```
+/// use ntproto_core::model::content::is_file_name;
+/// assert!(is_file_name("report (final).pdf"));
+/// assert!(!["", "..", "a/b", "C:\\x", "a\nb"].into_iter().any(is_file_name));
+/// ```
+//= spec: content-2
+#[must_use]
+pub fn is_file_name(name: &str) -> bool {
+    let odd = |c: char| c.is_control() || matches!(c, '/' | '\\' | ':');
+    !matches!(name, "" | "." | "..") && name.len() <= MAX_FILE_NAME && !name.contains(odd)
 }
 
 /// Says of one mention after the other whether it stands in the text, behind those before. The characters are counted once.
@@ -111,7 +148,10 @@ pub fn decode(body: &[u8]) -> Body<'_> {
         content.text = String::new();
         content.mentions.clear();
         content.reply = None;
+        content.attachments.clear();
     }
+    content.attachments.retain(is_attachment);
+    content.attachments.truncate(MAX_ATTACHMENTS);
     content.mentions.truncate(MAX_MENTIONS);
     content.mentions.retain(one_after_the_other(&content.text));
     if content.reply.as_ref().is_some_and(|reply| reply.conv_seq == 0) {
@@ -149,7 +189,7 @@ pub fn span(text: &str, mention: &Mention) -> Option<Range<usize>> {
 /// ```
 /// use ntproto_core::ids::Uin;
 /// use ntproto_core::model::content::calls;
-/// use ntproto_proto::v2::{Content, Mention};
+/// use ntproto_proto::v2::{Attachment, Content, Mention};
 /// let mentions = vec![Mention { uin: 0, start: 0, length: 4 }];
 /// let content = Content { text: "@all lunch".into(), mentions, ..Default::default() };
 /// assert!(calls(&content, Uin(10001), true));
@@ -163,7 +203,7 @@ pub fn calls(content: &Content, uin: crate::ids::Uin, may_call_all: bool) -> boo
 /// Why a content is not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadContent {
-    /// Neither text nor a reaction.
+    /// Neither text, nor a file, nor a reaction.
     Empty,
     /// Longer than a body may be.
     TooLarge,
@@ -171,6 +211,8 @@ pub enum BadContent {
     Mentions,
     /// To no message, or with an excerpt of more than [`MAX_EXCERPT`].
     Reply,
+    /// More than [`MAX_ATTACHMENTS`], or one without a file, with a key of another size, or with a name that is none.
+    Attachments,
     /// To no message, without a text or with more than [`MAX_REACTION`], or with something else beside it.
     Reaction,
 }
@@ -182,6 +224,7 @@ impl fmt::Display for BadContent {
             Self::TooLarge => write!(f, "more than {} KiB", MAX_BODY / 1024),
             Self::Mentions => f.write_str("mentions that don't stand one after the other in the text"),
             Self::Reply => f.write_str("a reply to no message, or with too long an excerpt"),
+            Self::Attachments => write!(f, "not up to {MAX_ATTACHMENTS} files with a name each"),
             Self::Reaction => {
                 write!(f, "a reaction names a message and has 1 to {MAX_REACTION} bytes of its own")
             }

@@ -270,3 +270,45 @@ pub struct AuditEntry {
     #[prost(string, tag = "5")]
     pub subject: ::prost::alloc::string::String,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UploadState {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub upload_id: ::prost::bytes::Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub conversation: ::prost::bytes::Bytes,
+    /// Bytes as they are uploaded, and their SHA-256.
+    #[prost(uint64, tag = "3")]
+    pub size: u64,
+    #[prost(bytes = "bytes", tag = "4")]
+    pub sha256: ::prost::bytes::Bytes,
+    /// What the server calls it, once it is known.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub file: ::prost::bytes::Bytes,
+    /// What the server is known to have, for whoever shows it; the server's word counts.
+    #[prost(uint64, tag = "6")]
+    pub confirmed: u64,
+    /// Bytes of the last chunk: what the path took in a second.
+    #[prost(uint32, tag = "7")]
+    pub chunk: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DownloadState {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub file: ::prost::bytes::Bytes,
+    /// Bytes as the server keeps them, and their SHA-256.
+    #[prost(uint64, tag = "2")]
+    pub size: u64,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub sha256: ::prost::bytes::Bytes,
+    /// Ranges begin at multiples of it.
+    #[prost(uint32, tag = "4")]
+    pub unit: u32,
+    /// The server's name for what the bytes belong to.
+    #[prost(string, tag = "5")]
+    pub etag: ::prost::alloc::string::String,
+    /// Bytes that are on disk, from the beginning on.
+    #[prost(uint64, tag = "6")]
+    pub written: u64,
+    #[prost(uint32, tag = "7")]
+    pub chunk: u32,
+}

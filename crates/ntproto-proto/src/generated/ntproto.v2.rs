@@ -1029,6 +1029,31 @@ pub struct Content {
     /// A reaction has no text.
     #[prost(message, optional, tag = "4")]
     pub reaction: ::core::option::Option<Reaction>,
+    /// Files that come with it.
+    #[prost(message, repeated, tag = "5")]
+    pub attachments: ::prost::alloc::vec::Vec<Attachment>,
+}
+/// A file of the conversation.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct Attachment {
+    /// What the server calls it.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub file: ::prost::bytes::Bytes,
+    /// 32 bytes: it is sealed with this key (specification, "Files, sealed"). Empty: it is not sealed.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub key: ::prost::bytes::Bytes,
+    /// Bytes the server keeps, and their SHA-256.
+    #[prost(uint64, tag = "3")]
+    pub size: u64,
+    #[prost(bytes = "bytes", tag = "4")]
+    pub sha256: ::prost::bytes::Bytes,
+    /// What it was called, without a path.
+    #[prost(string, tag = "5")]
+    pub name: ::prost::alloc::string::String,
+    /// Its media type, or empty.
+    #[prost(string, tag = "6")]
+    pub mime: ::prost::alloc::string::String,
 }
 /// Somebody is called in the text.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -14,6 +14,32 @@ fn text(text: &str) -> Content {
     Content { text: text.into(), ..Default::default() }
 }
 
+fn file(name: &str) -> Attachment {
+    let (file, sha256) = (vec![1; 16].into(), vec![2; 32].into());
+    Attachment { file, key: vec![3; 32].into(), size: 4, sha256, name: name.into(), mime: "image/png".into() }
+}
+
+fn files<const N: usize>(attachments: [Attachment; N]) -> Content {
+    Content { attachments: attachments.into(), ..Default::default() }
+}
+
+#[test]
+fn files_need_no_text_and_names_are_no_paths() {
+    let sent = files([file("a b.png"), Attachment { key: Bytes::new(), mime: String::new(), ..file("ü") }]);
+    assert_eq!(decode(&encode(&sent).unwrap()), Body::Content(sent.clone()));
+    let bad = ["", ".", "..", "a/b", "..\\b", "c:", "a\0", "a\u{85}b", &"x".repeat(MAX_FILE_NAME + 1)];
+    for name in bad {
+        let Body::Content(shown) = decode(&raw(&Content { attachments: vec![file(name)], ..text("a") }))
+        else {
+            panic!()
+        };
+        assert_eq!(shown, text("a"), "{name:?}");
+        assert_eq!(decode(&raw(&files([file(name)]))), Body::Unknown);
+    }
+    let shown = alloc::format!("{:?}", sent);
+    assert!(!shown.contains("a b.png") && !shown.contains("3, 3"), "{shown}");
+}
+
 /// As a client would that checks nothing.
 fn raw(content: &Content) -> Vec<u8> {
     let mut body = vec![MARK];
@@ -72,6 +98,12 @@ fn what_is_refused_and_why() {
         (Content { mentions: vec![mention(1, 0, 1); MAX_MENTIONS + 1], ..text("ab") }, BadContent::Mentions),
         (reply(0, 1), BadContent::Reply),
         (reply(1, MAX_EXCERPT + 1), BadContent::Reply),
+        (Content { attachments: vec![file("a"); MAX_ATTACHMENTS + 1], ..text("a") }, BadContent::Attachments),
+        (files([file("../a")]), BadContent::Attachments),
+        (files([Attachment { key: vec![1; 31].into(), ..file("a") }]), BadContent::Attachments),
+        (files([Attachment { file: vec![1; 15].into(), ..file("a") }]), BadContent::Attachments),
+        (files([Attachment { sha256: vec![].into(), ..file("a") }]), BadContent::Attachments),
+        (files([Attachment { mime: "a\u{1b}".into(), ..file("a") }]), BadContent::Attachments),
         (reaction(0, 1), BadContent::Reaction),
         (reaction(1, 0), BadContent::Reaction),
         (reaction(1, MAX_REACTION + 1), BadContent::Reaction),
@@ -82,7 +114,7 @@ fn what_is_refused_and_why() {
         assert_eq!(encode(&content), Err(why));
         texts.insert(why.to_string());
     }
-    assert_eq!(texts.len(), 5);
+    assert_eq!(texts.len(), 6);
     assert!(encode(&reaction(1, MAX_REACTION)).is_ok() && encode(&reply(1, MAX_EXCERPT)).is_ok());
 }
 
@@ -93,8 +125,15 @@ fn content() -> impl Strategy<Value = Content> {
     let reply = reply.prop_map(|(conv_seq, sender, excerpt)| Reply { conv_seq, sender, excerpt });
     let reaction = (0..3u64, "\\PC{0,20}", any::<bool>());
     let reaction = reaction.prop_map(|(conv_seq, text, remove)| Reaction { conv_seq, text, remove });
-    ("[aé李🐝]{0,8}", mentions, prop::option::of(reply), prop::option::weighted(0.2, reaction))
-        .prop_map(|(text, mentions, reply, reaction)| Content { text, mentions, reply, reaction })
+    let attachments = prop::collection::vec("[a./é]{0,4}".prop_map(|name| file(&name)), 0..3);
+    ("[aé李🐝]{0,8}", mentions, prop::option::of(reply), attachments, prop::option::weighted(0.2, reaction))
+        .prop_map(|(text, mentions, reply, attachments, reaction)| Content {
+            text,
+            mentions,
+            reply,
+            reaction,
+            attachments,
+        })
 }
 
 proptest! {
@@ -108,6 +147,7 @@ proptest! {
 
     /// Whatever others send, what is shown of it could have been sent: every mention stands in the text.
     //= proof: content-1
+    //= proof: content-2
     #[test]
     fn what_is_shown_keeps_the_rules(content in content(), bytes in prop::collection::vec(any::<u8>(), 0..60)) {
         let mut marked = vec![MARK];
@@ -115,6 +155,7 @@ proptest! {
         for body in [raw(&content), bytes, marked] {
             if let Body::Content(shown) = decode(&body) {
                 prop_assert!(encode(&shown).is_ok());
+                prop_assert!(shown.attachments.iter().all(|file| !file.name.contains('/')));
                 for mention in &shown.mentions {
                     prop_assert!(!shown.text[span(&shown.text, mention).unwrap()].is_empty());
                 }
