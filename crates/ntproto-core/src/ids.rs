@@ -73,10 +73,6 @@ id16! {
     ClientMsgId
 }
 id16! {
-    /// A file as the server keeps it; random, chosen by the server.
-    FileId
-}
-id16! {
     /// An upload's idempotency key, unique in its account; random, chosen by the client.
     UploadId
 }
