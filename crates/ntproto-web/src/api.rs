@@ -1,8 +1,10 @@
 //! What goes into the machine and what comes out of it.
 
 use core::fmt;
+use core::net::SocketAddr;
 use core::time::Duration;
 
+use crate::handshake::Bootstrap;
 use bytes::Bytes;
 use http::{Request, Response};
 use ntproto_core::ids::FileId;
@@ -44,6 +46,8 @@ pub enum Input {
         exchange: ExchangeId,
         /// The connection it came on.
         carrier: CarrierId,
+        /// Where that comes from.
+        remote: SocketAddr,
         /// Its head. The URI is the target as it came: path and query.
         request: Request<()>,
         /// It has no body.
@@ -93,6 +97,8 @@ pub enum Input {
         /// Nobody, if the session is not there.
         result: Option<Who>,
     },
+    /// What clients are told of the server, from now on. Until it comes they are told to come again.
+    Bootstrap(Box<Bootstrap>),
     /// Whether the server can do its work: what `/readyz` says. It can't before this comes.
     Ready(bool),
     /// The deadline of the last [`Output::Wait`] passed.

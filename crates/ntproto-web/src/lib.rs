@@ -17,7 +17,8 @@
 //! let mut web = Web::new(WebConfig::default(), [7; 32]);
 //! let request = Request::builder().uri("/healthz").body(()).expect("a request");
 //! let (exchange, carrier) = (ExchangeId(1), CarrierId(1));
-//! web.handle(now, Input::Head { exchange, carrier, request, end: true });
+//! let remote = "192.0.2.1:4711".parse().expect("an address");
+//! web.handle(now, Input::Head { exchange, carrier, remote, request, end: true });
 //! let Output::Respond { head, .. } = web.poll_output(now) else { panic!("an answer") };
 //! assert_eq!(head.status(), 200);
 //! ```
@@ -26,6 +27,7 @@
 //! | --- | --- |
 //! | `web`, `api`, [`config`] | the machine, what goes in and out, its limits |
 //! | [`routes`] | which request is about what |
+//! | [`handshake`] | what a client is told of the server |
 //! | [`problem`] | refusals as problem+json |
 //! | `exchange`, `answer` | one request, and what it is answered |
 //! | [`text`] | bytes and numbers in headers |
@@ -36,6 +38,7 @@ mod answer;
 mod api;
 pub mod config;
 mod exchange;
+pub mod handshake;
 pub mod problem;
 pub mod routes;
 pub mod text;

@@ -54,6 +54,20 @@ macro_rules! codes {
 codes! {
     /// The request can't be read.
     BadRequest = 400, "bad_request", "The request can't be read";
+    /// A bootstrap's query can't be read.
+    BadQuery = 400, "bad_query", "The query is too long, badly escaped, or has a parameter twice";
+    /// A bootstrap without an application.
+    MissingAppId = 400, "missing_app_id", "The query has no app_id";
+    /// A bootstrap's application is no number.
+    BadAppId = 400, "bad_app_id", "app_id is not a number of 32 bits";
+    /// Not an application of this server.
+    UnknownApp = 404, "unknown_app", "This server has no such application";
+    /// A bootstrap without a version.
+    MissingVersion = 400, "missing_version", "The query has no version";
+    /// A bootstrap's version is none.
+    BadVersion = 400, "bad_version", "version is not three numbers with dots between, such as 2.4.1";
+    /// No version that is spoken here.
+    UnsupportedVersion = 400, "unsupported_version", "None of the versions spoken here fits";
     /// `Content-Range` is missing, is there twice, or can't be read.
     BadRange = 400, "bad_range", "Content-Range must be one range: bytes FIRST-LAST/TOTAL";
     /// A length contradicts another one, or what came.
@@ -121,13 +135,15 @@ pub struct Problem {
     pub offset: Option<u64>,
     /// The offset the request named.
     pub provided: Option<u64>,
+    /// The versions spoken, where one that is not was asked for.
+    pub versions: &'static [&'static str],
 }
 
 impl Problem {
     /// A refusal with nothing more to say.
     #[must_use]
     pub const fn new(code: Code) -> Self {
-        Self { code, kind: "about:blank", detail: None, offset: None, provided: None }
+        Self { code, kind: "about:blank", detail: None, offset: None, provided: None, versions: &[] }
     }
 
     /// With something more for people.
@@ -151,7 +167,7 @@ impl Problem {
     /// Its body. All texts in it are ours, and need no escapes.
     #[must_use]
     pub fn json(&self) -> String {
-        let Self { code, kind, detail, offset, provided } = self;
+        let Self { code, kind, detail, offset, provided, versions } = self;
         let (title, status, name) = (code.title(), code.status(), code.name());
         let mut json =
             format!("{{\"type\":\"{kind}\",\"title\":\"{title}\",\"status\":{status},\"code\":\"{name}\"");
@@ -164,6 +180,9 @@ impl Problem {
         }
         if let Some(provided) = provided {
             let _ = write!(json, ",\"provided-offset\":{provided}");
+        }
+        if !versions.is_empty() {
+            let _ = write!(json, ",\"versions\":[\"{}\"]", versions.join("\",\""));
         }
         json.push('}');
         json

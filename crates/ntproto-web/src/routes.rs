@@ -1,6 +1,7 @@
 //! Which request is about what.
 
 use http::{Method, Request};
+use ntproto_core::bootstrap;
 use ntproto_core::ids::FileId;
 
 use crate::config::MAX_TARGET;
@@ -17,6 +18,8 @@ pub enum Route {
     Files,
     /// `/v2/files/{id}`: an upload, and the file it becomes.
     File(FileId),
+    /// `/v2/handshake`: what a client needs to sign in.
+    Handshake,
     /// `/healthz`: whether the server runs.
     Health,
     /// `/readyz`: whether it can do its work.
@@ -27,7 +30,8 @@ pub enum Route {
 
 impl Route {
     /// The names of all routes, for counters.
-    pub const ALL: [&'static str; 5] = ["/v2/files", "/v2/files/{id}", "/healthz", "/readyz", "none"];
+    pub const ALL: [&'static str; 6] =
+        ["/v2/files", "/v2/files/{id}", "/healthz", "/readyz", "/v2/handshake", "none"];
 
     /// What the target names. A file's number has one spelling; whatever else stands in its place is no file.
     ///
@@ -40,6 +44,7 @@ impl Route {
             return Err(Code::TargetTooLong);
         }
         Ok(match path {
+            bootstrap::PATH => Self::Handshake,
             "/healthz" => Self::Health,
             "/readyz" => Self::Ready,
             FILES => Self::Files,
@@ -60,7 +65,8 @@ impl Route {
             Self::File(_) => Self::ALL[1],
             Self::Health => Self::ALL[2],
             Self::Ready => Self::ALL[3],
-            Self::None => Self::ALL[4],
+            Self::Handshake => Self::ALL[4],
+            Self::None => Self::ALL[5],
         }
     }
 
@@ -70,7 +76,7 @@ impl Route {
         match self {
             Self::Files => "OPTIONS, POST",
             Self::File(_) => "DELETE, GET, HEAD, OPTIONS, PATCH, POST",
-            Self::Health | Self::Ready => "GET, HEAD",
+            Self::Health | Self::Ready | Self::Handshake => "GET, HEAD",
             Self::None => "",
         }
     }

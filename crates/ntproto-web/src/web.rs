@@ -1,6 +1,7 @@
 //! The machine: exchanges come, are looked at, answered, and end.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
@@ -11,6 +12,7 @@ use crate::answer::Answer;
 use crate::api::{CarrierId, ExchangeId, Input, Output, WebEvent};
 use crate::config::{DRAIN_BYTES, DRAIN_TIME, WINDOW, WebConfig};
 use crate::exchange::{Exchange, State};
+use crate::handshake::Bootstrap;
 use crate::problem::{Code, Problem};
 use crate::routes::{Route, method_name};
 
@@ -21,6 +23,7 @@ const CLIENT_GONE: u16 = 499;
 pub struct Web {
     config: WebConfig,
     ready: bool,
+    bootstrap: Option<Box<Bootstrap>>,
     exchanges: BTreeMap<ExchangeId, Exchange>,
     timers: BTreeSet<(Instant, ExchangeId)>,
     /// Numbers of files come of it.
@@ -35,6 +38,7 @@ impl Web {
         Self {
             config,
             ready: false,
+            bootstrap: None,
             exchanges: BTreeMap::new(),
             timers: BTreeSet::new(),
             rng: Rng::new(seed),
@@ -45,12 +49,13 @@ impl Web {
     /// Takes what the host brings. Never fails. `now.unix` is server time, as the hub tells it.
     pub fn handle(&mut self, now: Now, input: Input) {
         match input {
-            Input::Head { exchange, carrier, request, end } => {
-                self.head(now, exchange, carrier, &request, end);
+            Input::Head { exchange, carrier, remote, request, end } => {
+                self.head(now, exchange, carrier, remote, &request, end);
             }
             Input::Data { exchange, data } => self.data(now, exchange, data),
             Input::End { exchange } => self.end(now, exchange),
             Input::Gone { exchange } => self.gone(now, exchange),
+            Input::Bootstrap(bootstrap) => self.bootstrap = Some(bootstrap),
             Input::Ready(ready) => self.ready = ready,
             Input::Timeout => self.tick(now),
             Input::Room { .. } | Input::StoreDone { .. } | Input::FileDone { .. } | Input::Bearer { .. } => {}
@@ -74,7 +79,15 @@ impl Web {
         self.exchanges.len()
     }
 
-    fn head(&mut self, now: Now, id: ExchangeId, carrier: CarrierId, request: &Request<()>, end: bool) {
+    fn head(
+        &mut self,
+        now: Now,
+        id: ExchangeId,
+        carrier: CarrierId,
+        remote: SocketAddr,
+        request: &Request<()>,
+        end: bool,
+    ) {
         if self.exchanges.contains_key(&id) {
             return;
         }
@@ -89,13 +102,13 @@ impl Web {
                 return self.respond(now, id, Problem::new(Code::Unavailable).into());
             }
             Err(code) => Problem::new(code).into(),
-            Ok(route) => self.simple(route, request),
+            Ok(route) => self.simple(now, route, remote, request),
         };
         self.finish(now, id, answer);
     }
 
     /// What needs nobody's answer.
-    fn simple(&self, route: Route, request: &Request<()>) -> Answer {
+    fn simple(&mut self, now: Now, route: Route, remote: SocketAddr, request: &Request<()>) -> Answer {
         let plain = "text/plain; charset=utf-8";
         match (route, method_name(request.method())) {
             (Route::Health, "GET" | "HEAD") => Answer::new(StatusCode::OK).text(plain, "ok\n"),
@@ -103,7 +116,11 @@ impl Web {
                 Answer::new(StatusCode::OK).text(plain, "ready\n")
             }
             (Route::Ready, "GET" | "HEAD") => Problem::new(Code::Unavailable).into(),
-            (Route::Health | Route::Ready, _) => {
+            (Route::Handshake, "GET" | "HEAD") => match &self.bootstrap {
+                Some(bootstrap) => bootstrap.respond(&mut self.rng, now.unix, remote.ip(), request),
+                None => Problem::new(Code::Unavailable).into(),
+            },
+            (Route::Health | Route::Ready | Route::Handshake, _) => {
                 Answer::from(Problem::new(Code::Method)).set(header::ALLOW, route.allow())
             }
             _ => Problem::new(Code::NotFound).into(),
