@@ -288,6 +288,7 @@ impl World {
     fn ask(&mut self, call: &Call) {
         let command = match call {
             Call::Send(len) => client::Command::Send {
+                trace: None,
                 conversation: ConversationId::direct(Uin(10001), Uin(10002)),
                 client_msg_id: None,
                 body: vec![b'x'; usize::from(*len)].into(),

@@ -104,6 +104,7 @@ impl Bench {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&self.sent.to_be_bytes());
         Txn::Append(Append {
+            trace: None,
             sender: self.people[by].uin,
             device: self.people[by].id,
             conversation,

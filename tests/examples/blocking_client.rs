@@ -72,6 +72,7 @@ impl Client {
         let conversation = ConversationId::direct(self.uin, to);
         let body = text.as_bytes().to_vec().into();
         self.call(client::Command::Send {
+            trace: None,
             conversation,
             client_msg_id: None,
             body,

@@ -52,7 +52,7 @@ async fn child() {
     let client = connect(profile.options(now).unwrap()).await.unwrap();
     if first > 0 {
         for n in first.. {
-            let options = SendOptions { deadline: None, client_msg_id: Some(key(n)) };
+            let options = SendOptions { client_msg_id: Some(key(n)), ..SendOptions::default() };
             let body = n.to_be_bytes().to_vec();
             if client.enqueue_with(Uin(to), body, options).await.is_ok() {
                 println!("\nqueued {n}");

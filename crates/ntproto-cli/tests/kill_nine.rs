@@ -50,7 +50,7 @@ async fn send_on(load: Arc<Load>, from: Client, to: (usize, Uin), name: [u8; 2])
             return;
         }
         let body = [&name[..], &n.to_be_bytes()].concat();
-        let options = SendOptions { deadline: None, client_msg_id: None };
+        let options = SendOptions::default();
         load.under_way.fetch_add(1, Relaxed);
         let sent = from.send_with(to.1, body.clone(), options).await.unwrap();
         load.under_way.fetch_sub(1, Relaxed);

@@ -9,6 +9,7 @@
 //! | module | is |
 //! | --- | --- |
 //! | [`time`], [`rng`], [`ids`], [`code`], [`tx`] | the words everything else uses |
+//! | [`trace`] | which trace a packet belongs to |
 //! | [`wire`] | pure codecs |
 //! | [`crypto`] | primitives behind one trait, the handshake pattern, the key schedule |
 //! | [`session`] | the handshake of either side, tickets |
@@ -50,5 +51,6 @@ pub mod session;
 pub mod text;
 pub mod time;
 pub mod transfer;
+pub mod trace;
 pub mod tx;
 pub mod wire;

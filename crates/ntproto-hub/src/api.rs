@@ -4,6 +4,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use core::fmt;
 use core::net::SocketAddr;
+use core::time::Duration;
 
 use bytes::Bytes;
 use ntproto_core::binding::Binding;
@@ -15,6 +16,7 @@ use ntproto_core::endpoint::{Closed, WaitReason};
 use ntproto_core::ids::{DeviceId, Uin};
 use ntproto_core::session::ticket::TicketSealer;
 use ntproto_core::time::Instant;
+use ntproto_core::trace::{SpanId, TraceContext};
 use ntproto_core::wire::channel::{Channel, ChannelSet};
 use ntproto_core::wire::packet::PacketId;
 use ntproto_proto::Hidden;
@@ -330,10 +332,29 @@ pub enum HubEvent {
         /// Why.
         why: Closed,
     },
+    /// A request whose asker keeps its trace was answered.
+    Served(Served),
     /// The store failed.
     StoreFailed(StoreError),
     /// The drain is over: nothing is in the store, nobody is connected.
     Drained,
+}
+
+/// A request that was answered, for the trace it belongs to. Nothing in it says who asked, or what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// What was asked.
+    pub packet: PacketId,
+    /// The asker's trace, and its span.
+    pub trace: TraceContext,
+    /// The span of what the server did. What a message leads to names it as its cause.
+    pub span: SpanId,
+    /// From the request's coming until its answer.
+    pub lasted: Duration,
+    /// Why it was refused, if it was.
+    pub refused: Option<ErrorCode>,
+    /// Of a message: whether it went to a group.
+    pub group: Option<bool>,
 }
 
 /// The keys a hub works with.

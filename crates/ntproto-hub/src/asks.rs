@@ -10,7 +10,7 @@ use ntproto_core::dispatch::{Outcome, Refusal};
 use ntproto_core::endpoint::MAX_DETAIL;
 use ntproto_core::time::{Instant, Now};
 use ntproto_core::wire::channel::Channel;
-use ntproto_core::wire::packet::{Kind, Packet};
+use ntproto_core::wire::packet::Packet;
 
 use crate::api::{Ask, AskId, ConnId, Output};
 use crate::config::MAX_ANSWER;
@@ -124,7 +124,7 @@ impl Hub {
         if body.len() > MAX_ANSWER {
             return self.fail(now, to, (ErrorCode::Internal, "the answer is too large"));
         }
-        self.reply(now, to, Kind::Response(to.number), body);
+        self.reply(now, to, None, body);
     }
 
     /// Answers those whose time is over. Nobody need wait for a handler that never does.

@@ -26,6 +26,7 @@ use crate::challenges::Challenges;
 use crate::clock::ServerClock;
 use crate::config::{CROWDED_ROOM, FAREWELL, HubConfig, SLOW_CONSUMER};
 use crate::conn::{Conn, Conns, Leaving, State};
+use crate::counts::{Counts, Load};
 use crate::drain::Drain;
 use crate::groups::Groups;
 use crate::host::Hosting;
@@ -63,6 +64,7 @@ pub struct Hub {
     pub(crate) groups: Groups,
     pub(crate) presence: Presences,
     pub(crate) hosting: Hosting,
+    pub(crate) counts: Counts,
     challenges: Challenges,
     /// Sessions by what their grants called them, for HTTP requests that act for them.
     pub(crate) bearers: BTreeMap<[u8; 16], ConnId>,
@@ -96,6 +98,7 @@ impl Hub {
             groups: Groups::default(),
             presence: Presences::default(),
             hosting: Hosting::default(),
+            counts: Counts::default(),
             config,
             keys,
             handlers: handlers(),
@@ -547,6 +550,25 @@ impl Hub {
         if !self.paused.is_empty() {
             let paused: Vec<ConnId> = self.paused.iter().copied().collect();
             paused.into_iter().for_each(|id| self.resume(id));
+        }
+    }
+
+    /// What it has done since it was made.
+    #[must_use]
+    pub const fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// How much there is to do.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        Load {
+            connections: self.conns.len(),
+            sessions: self.online.len(),
+            in_store: self.ops.len(),
+            in_store_bytes: self.op_bytes,
+            paused: self.paused.len(),
+            waiting_bytes: self.conns.waiting(),
         }
     }
 

@@ -22,6 +22,7 @@
 //! | `push` | what goes to devices unasked, and what happens when they do not read it |
 //! | `line`, `limits` | the order of messages, and how often who may ask |
 //! | `drain` | the orderly end |
+//! | `counts` | what was done, and how much there is to do |
 //! | `clock`, `replay` | server time, and the memory of AUTH_REQs |
 //! | `journal` | (debug builds only) a run written down, and its exact replay |
 #![no_std]
@@ -39,6 +40,7 @@ mod challenges;
 mod clock;
 pub mod config;
 mod conn;
+mod counts;
 mod drain;
 mod groups;
 mod host;
@@ -54,9 +56,10 @@ mod requests;
 pub mod store;
 
 pub use api::{
-    Ask, AskId, Command, ConnId, HostAsk, HostTask, HubEvent, HubKeys, Input, Misuse, Output, Push, Stage,
-    Who,
+    Ask, AskId, Command, ConnId, HostAsk, HostTask, HubEvent, HubKeys, Input, Misuse, Output, Push, Served,
+    Stage, Who,
 };
 pub use config::HubConfig;
+pub use counts::{Counts, Load};
 pub use hub::Hub;
 pub use limits::{LONGEST_WAIT, Rate};

@@ -141,6 +141,7 @@ impl Hub {
             v2::Notify { position: place.position, previous: place.previous, packet: Some(change.clone()) };
         let body = body.encode_to_vec().into();
         let packet = Packet { id: PacketId::NOTIFY, kind: Kind::Push, deadline_ms: None, trace: None, body };
+        self.counts.pushed += to.len() as u64;
         for conn in to {
             self.push(now, conn, packet.clone());
         }

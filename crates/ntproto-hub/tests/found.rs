@@ -48,6 +48,7 @@ impl World {
 
     fn send(&mut self, by: Actor, conversation: ConversationId, n: u8) {
         let stored = self.run(Txn::Append(Append {
+            trace: None,
             sender: by.uin,
             device: by.device,
             conversation,

@@ -230,6 +230,7 @@ fn txn(step: &Step, n: u64, now: UnixMillis) -> Txn {
     match step {
         Step::Act(act) => Txn::Act { by: Actor { uin, device, now }, act: act.clone() },
         Step::Send(conversation, id, body, action) => Txn::Append(Append {
+            trace: None,
             sender: uin,
             device,
             conversation: own(*conversation),

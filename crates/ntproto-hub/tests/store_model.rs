@@ -387,7 +387,7 @@ fn txn() -> impl Strategy<Value = Txn> {
             prop::bool::weighted(0.1),
         )
             .prop_map(|(sender, device, conversation, (id, after), body, now, resolve_only)| {
-                Txn::Append(Append {
+                Txn::Append(Append { trace: None,
                     sender,
                     device,
                     conversation,

@@ -51,11 +51,12 @@ redacted! {
     SendRequest { conversation client_msg_id resolve_only action target_seq target_id | body }
     StoredMessage {
         conversation conv_seq sender sender_device client_msg_id stored_ms action target_seq edited_seq recalled_seq
-        | body
+        trace | body
     }
     SyncPacket { event_type | payload }
     LogEntry {
-        sender sender_device client_msg_id stored_ms action target_seq edited_seq recalled_seq edits | body
+        sender sender_device client_msg_id stored_ms action target_seq edited_seq recalled_seq edits trace
+        | body
     }
 }
 

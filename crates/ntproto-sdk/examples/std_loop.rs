@@ -185,6 +185,7 @@ fn tell(
                 && !text.is_empty()
             {
                 let send = client::Command::Send {
+                    trace: None,
                     conversation: ConversationId::direct(uin, *to),
                     client_msg_id: None,
                     body: std::mem::take(text).into(),

@@ -8,6 +8,7 @@
 //! | [`driver`] | the core's client over a QUIC endpoint, without I/O: datagrams in, datagrams out |
 //! | [`store`] | the local disk: outbox, inbox, history, cursor; in one redb file or in memory |
 //! | [`profile`] | a directory with a device's keys, its server and its store |
+//! | [`trace`] | spans of traces that somebody keeps, as `tracing` spans |
 //! | [`ConnectString`], [`EnrolCode`] | what people paste |
 //!
 //! An adapter such as `ntproto-tokio` runs the driver and gives out the [`Client`]. Without any runtime a host
@@ -22,6 +23,7 @@ pub mod driver;
 pub mod model;
 pub mod profile;
 pub mod store;
+pub mod trace;
 
 pub use client::{
     Admin, AdminInvitation, Appearance, Client, Desk, Ended, Event, Events, EventsTaken, Friends, Group,

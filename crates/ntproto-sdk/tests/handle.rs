@@ -132,7 +132,7 @@ fn a_send_dropped_at_any_step_has_an_outcome() {
     let (mut world, a, b) = pair(31);
     let mut theirs = b.events().unwrap();
     let to = uin(&b);
-    let with = |n: u8| SendOptions { deadline: None, client_msg_id: Some(ClientMsgId([n; 16])) };
+    let with = |n: u8| SendOptions { client_msg_id: Some(ClientMsgId([n; 16])), ..SendOptions::default() };
     let mut expected = Vec::new();
     for step in 0u8.. {
         let (mut done, mut polls) = (false, 0);
@@ -235,7 +235,7 @@ fn deadlines_end_a_send_with_or_without_a_server() {
 #[test]
 fn a_key_used_again_gets_the_first_answer() {
     let (mut world, a, b) = pair(4);
-    let options = SendOptions { client_msg_id: Some(ClientMsgId([5; 16])), deadline: None };
+    let options = SendOptions { client_msg_id: Some(ClientMsgId([5; 16])), ..SendOptions::default() };
     let first = world.block_on(a.send_with(uin(&b), "same", options)).unwrap();
     assert_eq!(world.block_on(a.send_with(uin(&b), "same", options)), Ok(first));
     let other = world.block_on(a.send_with(uin(&b), "other", options));

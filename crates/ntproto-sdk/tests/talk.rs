@@ -243,9 +243,19 @@ fn a_server_with_another_key_is_not_believed() {
 fn requests_are_answered() {
     let mut world = pair(24, Link::default());
     let body = v2::DevicesRequest {}.encode_to_vec();
-    let call = client::Command::Request { packet: PacketId::DEVICES, body: body.into(), deadline: None };
+    let call = client::Command::Request {
+        trace: None,
+        packet: PacketId::DEVICES,
+        body: body.into(),
+        deadline: None,
+    };
     let devices = world.call(0, call);
-    let unknown = client::Command::Request { packet: PacketId(0x9999), body: Bytes::new(), deadline: None };
+    let unknown = client::Command::Request {
+        trace: None,
+        packet: PacketId(0x9999),
+        body: Bytes::new(),
+        deadline: None,
+    };
     world.call(0, unknown);
     let unanswered = |w: &mut World| w.devices[0].count(|e| matches!(e, ClientEvent::Response { .. })) < 2;
     assert!(world.run_until(|w| !unanswered(w)));
@@ -351,6 +361,7 @@ fn nobody_writes_where_he_does_not_belong() {
     let mut world = pair(30, Link::default());
     let conversation = ConversationId::direct(Uin(1), Uin(2));
     let call = client::Command::Send {
+        trace: None,
         conversation,
         client_msg_id: None,
         body: Bytes::new(),

@@ -8,6 +8,7 @@
 //! | [`keys`] | the server's keys, made at the first start |
 //! | [`config`] | settings and where they come from |
 //! | [`offline`] | what is done to its data while it is stopped |
+//! | [`metrics`] | what it counts, for Prometheus |
 //! | [`bucket`] | how often something may come, as a setting |
 //!
 //! All but [`node`] is behind the feature `runtime`, which is on by default.
@@ -20,6 +21,8 @@ pub mod bucket;
 pub mod config;
 #[cfg(feature = "runtime")]
 pub mod keys;
+#[cfg(feature = "runtime")]
+pub mod metrics;
 pub mod node;
 #[cfg(feature = "runtime")]
 pub mod offline;

@@ -24,7 +24,7 @@ use ntproto_core::time::{Instant, Now, earliest};
 use ntproto_core::tx::TxBuf;
 use ntproto_core::wire::channel::{Channel, ChannelSet};
 use ntproto_hub::store::{OpId, Outcome, StoreError, Txn};
-use ntproto_hub::{self as hub, Ask, AskId, HostAsk, Hub, HubEvent, Push, Who};
+use ntproto_hub::{self as hub, Counts, Load, Ask, AskId, HostAsk, Hub, HubEvent, Push, Who};
 use ntproto_net::{Closed, Conn, ConnId, Endpoint, Event, Machine, Output, Step, StreamId, StreamInput};
 use ntproto_quic::{ALPN, EndpointStats, Received};
 
@@ -54,6 +54,8 @@ pub enum Command {
         /// What it showed.
         shown: Bearer,
     },
+    /// Tell what was done so far, and how much there is to do: [`Effect::Counted`].
+    Count,
     /// Let nobody in, finish what is in the store, send everybody away, end.
     Drain,
 }
@@ -90,8 +92,25 @@ pub enum Effect {
         /// The key before it.
         previous: Option<TicketKey>,
     },
+    /// What [`Command::Count`] asked for.
+    Counted(NodeCounts),
     /// Something for logs and counters.
     Event(NodeEvent),
+}
+
+/// What a node has done, and how much there is to do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NodeCounts {
+    /// What its hub has done.
+    pub hub: Counts,
+    /// How much there is to do.
+    pub load: Load,
+    /// Its QUIC endpoint.
+    pub quic: EndpointStats,
+    /// Whether it lets nobody in any more.
+    pub draining: bool,
+    /// Whether its store failed.
+    pub store_failed: bool,
 }
 
 /// What happened.
@@ -111,6 +130,8 @@ pub enum NodeEvent {
         /// Why.
         reason: Closed,
     },
+    /// How long it takes to a device that was let in, and back.
+    Rtt(Duration),
     /// What the hub says.
     Hub(HubEvent),
 }
@@ -191,6 +212,16 @@ impl Node {
     #[must_use]
     pub fn stats(&self) -> EndpointStats {
         self.net.stats()
+    }
+
+    fn counts(&self) -> NodeCounts {
+        NodeCounts {
+            hub: self.hub.counts(),
+            load: self.hub.load(),
+            quic: self.net.stats(),
+            draining: self.phase != Phase::Serving,
+            store_failed: self.store_failed,
+        }
     }
 
     /// The hub, to ask about.
@@ -383,7 +414,13 @@ impl Node {
                 self.drain(now);
             }
             HubEvent::In { conn, .. } => {
-                self.net.with(now, ConnId(conn.0), |c| c.settle());
+                let rtt = self.net.with(now, ConnId(conn.0), |c| {
+                    c.settle();
+                    c.rtt()
+                });
+                if let Some(rtt) = rtt.flatten() {
+                    self.event(NodeEvent::Rtt(rtt));
+                }
             }
             HubEvent::Drained => {
                 self.net.close_all(now, ErrorCode::GoingAway as u32, ErrorCode::GoingAway.name().as_bytes());
@@ -484,6 +521,10 @@ impl Machine for Node {
                 self.effects.push_back(Effect::Bearer { op, who });
             }
             Command::Push(push) => self.hub.handle(now, hub::Input::Push(push)),
+            Command::Count => {
+                let counts = self.counts();
+                self.effects.push_back(Effect::Counted(counts));
+            }
             Command::Drain => self.drain(now),
         }
     }

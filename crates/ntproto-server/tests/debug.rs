@@ -87,6 +87,7 @@ fn machines_hide_them_too() {
     let conversation = ConversationId::direct(Uin(1), Uin(2));
     let client_msg_id = ClientMsgId([1; 16]);
     let entry = OutboxEntry {
+        trace: None,
         order: 1,
         client_msg_id,
         conversation,
@@ -97,6 +98,7 @@ fn machines_hide_them_too() {
     let stored = v2::StoredMessage { body: secret(), ..Default::default() };
     let inbound = Inbound { position: 1, conversation, message: stored };
     let send = || client::Command::Send {
+        trace: None,
         conversation,
         client_msg_id: None,
         body: secret(),
@@ -104,6 +106,7 @@ fn machines_hide_them_too() {
         action: ntproto_core::client::SendAction::Message,
     };
     let append = Append {
+        trace: None,
         sender: Uin(1),
         device: DeviceId([1; 16]),
         conversation,
@@ -121,7 +124,12 @@ fn machines_hide_them_too() {
         &client::Credential::Invitation(*CANARY),
         &client::Credential::Link(v2::DeviceLink { body: secret(), signature: secret() }),
         &send(),
-        &client::Command::Request { packet: PacketId::SEND, body: invited.clone(), deadline: None },
+        &client::Command::Request {
+            trace: None,
+            packet: PacketId::SEND,
+            body: invited.clone(),
+            deadline: None,
+        },
         &client::Output::Store(client::OpId(1), ClientTxn::Enqueue(entry.clone())),
         &ClientTxn::SaveTicket(Some(ticket.clone())),
         &client::Saved { ticket: Some(ticket.clone()), outbox: vec![entry], ..Default::default() },

@@ -375,6 +375,7 @@ fn append(from: &DeviceInfo, to: &DeviceInfo, n: u64, size: usize) -> Txn {
     let mut id = [0; 16];
     id[..8].copy_from_slice(&n.to_be_bytes());
     Txn::Append(Append {
+        trace: None,
         sender: from.uin,
         device: from.id,
         conversation: ConversationId::direct(from.uin, to.uin),

@@ -61,7 +61,7 @@ impl World {
 
     pub(crate) fn ask_bytes(&mut self, d: usize, packet: PacketId, body: Bytes, question: Question) -> Check {
         self.trace.add("ask", &[d as u64, u64::from(packet.0)], &body);
-        match self.call_device(d, Command::Request { packet, body, deadline: None }) {
+        match self.call_device(d, Command::Request { trace: None, packet, body, deadline: None }) {
             Ok(request) => {
                 if let Some(process) = &mut self.devices[d].process {
                     process.asked.insert(request, question);
@@ -329,6 +329,7 @@ impl World {
         id[8..].copy_from_slice(&self.acts.array::<8>());
         let id = ClientMsgId(id);
         let command = Command::Send {
+            trace: None,
             conversation,
             client_msg_id: Some(id),
             body: body.clone(),

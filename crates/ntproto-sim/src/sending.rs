@@ -42,6 +42,7 @@ impl World {
                 std::time::Duration::from_millis(self.rng.skewed(20, 20_000))
             });
         let command = Command::Send {
+            trace: None,
             conversation,
             client_msg_id: Some(id),
             body: body.clone(),

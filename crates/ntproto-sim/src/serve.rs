@@ -205,7 +205,7 @@ impl World {
             // A node whose store failed sends everybody away.
             HubEvent::Drained if self.quic.is_some() => {}
             HubEvent::Drained => return Err("the server drained, which nobody asked for".into()),
-            HubEvent::Refused { .. } | HubEvent::StoreFailed(_) => {}
+            HubEvent::Refused { .. } | HubEvent::StoreFailed(_) | HubEvent::Served(_) => {}
         }
         Ok(())
     }

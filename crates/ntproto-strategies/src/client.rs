@@ -15,7 +15,9 @@ use ntproto_core::code::ErrorCode;
 use ntproto_core::endpoint::Closed;
 use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
 use ntproto_core::presence::State;
+use ntproto_core::trace::{SpanId, TraceContext, TraceId};
 use ntproto_core::wire::channel::{Channel, ChannelSet};
+use ntproto_core::wire::packet::TRACE_LEN;
 use ntproto_proto::v2;
 use proptest::prelude::*;
 
@@ -124,11 +126,11 @@ pub enum OwnedCommand {
     /// [`Command::Start`].
     Start,
     /// [`Command::Send`].
-    Send(ConversationId, Option<ClientMsgId>, Vec<u8>, Option<Duration>, SendAction),
+    Send(ConversationId, Option<ClientMsgId>, Vec<u8>, Option<Duration>, SendAction, Option<TraceContext>),
     /// [`Command::Read`].
     Read(ConversationId, u64),
     /// [`Command::Request`].
-    Request(u16, Vec<u8>, Option<Duration>),
+    Request(u16, Vec<u8>, Option<Duration>, Option<TraceContext>),
     /// [`Command::SetPresence`].
     SetPresence(State),
     /// [`Command::Cancel`].
@@ -149,7 +151,8 @@ impl OwnedCommand {
     pub fn command(&self) -> Command {
         match self {
             Self::Start => Command::Start,
-            Self::Send(conversation, client_msg_id, body, deadline, action) => Command::Send {
+            Self::Send(conversation, client_msg_id, body, deadline, action, trace) => Command::Send {
+                trace: *trace,
                 conversation: *conversation,
                 client_msg_id: *client_msg_id,
                 body: Bytes::copy_from_slice(body),
@@ -157,7 +160,8 @@ impl OwnedCommand {
                 action: *action,
             },
             Self::Read(conversation, seq) => Command::Read { conversation: *conversation, seq: *seq },
-            Self::Request(packet, body, deadline) => Command::Request {
+            Self::Request(packet, body, deadline, trace) => Command::Request {
+                trace: *trace,
                 packet: ntproto_core::wire::packet::PacketId(*packet),
                 body: Bytes::copy_from_slice(body),
                 deadline: *deadline,
@@ -179,11 +183,11 @@ pub fn command() -> impl Strategy<Value = OwnedCommand> {
     let deadline = || prop::option::of((0..10_000u64).prop_map(Duration::from_millis));
     prop_oneof![
         6 => Just(OwnedCommand::Start),
-        6 => (ids::conversation(), prop::option::of(ids::client_msg_id()), body(), deadline(), send_action())
-            .prop_map(|(to, id, body, deadline, action)| OwnedCommand::Send(to, id, body, deadline, action)),
+        6 => (ids::conversation(), prop::option::of(ids::client_msg_id()), body(), deadline(), send_action(), trace())
+            .prop_map(|(to, id, body, deadline, action, trace)| OwnedCommand::Send(to, id, body, deadline, action, trace)),
         2 => (ids::conversation(), 0..60u64).prop_map(|(conversation, seq)| OwnedCommand::Read(conversation, seq)),
-        3 => (packets::id(), body(), deadline())
-            .prop_map(|(id, body, deadline)| OwnedCommand::Request(id.0, body, deadline)),
+        3 => (packets::id(), body(), deadline(), trace())
+            .prop_map(|(id, body, deadline, trace)| OwnedCommand::Request(id.0, body, deadline, trace)),
         2 => ids::client_msg_id().prop_map(|id| OwnedCommand::Cancel(id.0)),
         2 => (0..60u64).prop_map(OwnedCommand::Confirm),
         1 => prop::sample::select(&State::ALL[..]).prop_map(OwnedCommand::SetPresence),
@@ -191,6 +195,14 @@ pub fn command() -> impl Strategy<Value = OwnedCommand> {
         1 => Just(OwnedCommand::UpdateKeys),
         1 => Just(OwnedCommand::Close),
     ]
+}
+
+/// A trace that is kept, one that is not, or none.
+pub fn trace() -> impl Strategy<Value = Option<TraceContext>> {
+    prop::option::of((any::<[u8; 16]>(), any::<[u8; 8]>(), any::<bool>())).prop_map(|ids| {
+        let (trace, span, sampled) = ids?;
+        Some(TraceContext::new(TraceId::from_random(trace), SpanId::from_random(span), sampled))
+    })
 }
 
 /// What an entry of a conversation does.
@@ -238,6 +250,7 @@ pub fn inbound() -> impl Strategy<Value = Inbound> {
 #[must_use]
 pub fn outbox_entry(order: u64, len: usize) -> OutboxEntry {
     OutboxEntry {
+        trace: TraceContext::from_bytes(&[order as u8; TRACE_LEN]),
         order,
         client_msg_id: ClientMsgId([order as u8; 16]),
         conversation: talk(0),

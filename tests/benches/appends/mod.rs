@@ -37,6 +37,7 @@ pub fn append(devices: &[DeviceInfo], n: u64) -> Txn {
     id[..8].copy_from_slice(&n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
     id[8..].copy_from_slice(&n.to_be_bytes());
     Txn::Append(Append {
+        trace: None,
         sender: from.uin,
         device: from.id,
         conversation: ConversationId::direct(from.uin, to.uin),

@@ -251,6 +251,7 @@ impl<B: Board> Device<B> {
         let body = bytes::Bytes::copy_from_slice(body);
         let now = self.now();
         let send = Command::Send {
+            trace: None,
             conversation,
             client_msg_id: None,
             body,

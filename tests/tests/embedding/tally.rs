@@ -85,6 +85,7 @@ impl Machine {
     pub fn send(&mut self, now: Now, to: Uin, body: Vec<u8>) -> Result<(), Misuse> {
         let conversation = ConversationId::direct(self.uin().ok_or(Misuse::State)?, to);
         let send = Command::Send {
+            trace: None,
             conversation,
             client_msg_id: None,
             body: body.into(),

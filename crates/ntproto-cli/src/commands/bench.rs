@@ -178,7 +178,8 @@ async fn load(args: &Args, clients: &[(Client, Uin)]) -> Result<Load, Failure> {
         });
     }
     let left = Arc::new(AtomicU64::new(args.messages));
-    let options = SendOptions { deadline: Some(Duration::from_secs_f64(args.deadline)), client_msg_id: None };
+    let options =
+        SendOptions { deadline: Some(Duration::from_secs_f64(args.deadline)), ..SendOptions::default() };
     let body = Bytes::from(vec![b'x'; args.size as usize]);
     let begun = Instant::now();
     let mut senders: JoinSet<Result<Vec<u64>, Failure>> = JoinSet::new();

@@ -107,7 +107,7 @@ async fn send(args: &Args, session: &Session, body: Bytes) -> Result<Fate, Failu
     if session.client.identity().is_none() {
         session.online(deadline).await?;
     }
-    let options = SendOptions { deadline: Some(deadline), client_msg_id: None };
+    let options = SendOptions { deadline: Some(deadline), ..SendOptions::default() };
     match session.client.send_with(args.to, body, options).await {
         Ok(sent) => Ok(Fate::Sent(sent)),
         Err(SendError::DeadlineExceeded) if !matches!(session.client.state(), State::Online { .. }) => {

@@ -142,8 +142,10 @@ impl<'a> Worker<'a> {
             self.in_flight.insert(number);
             let to = Uin(self.args.uins[self.plan.recipient(self.args.index, number)]);
             let body = self.plan.body(self.args.index, number);
-            let options =
-                SendOptions { deadline: None, client_msg_id: Some(Plan::id(self.args.index, number)) };
+            let options = SendOptions {
+                client_msg_id: Some(Plan::id(self.args.index, number)),
+                ..SendOptions::default()
+            };
             let (client, failed) = (self.session.client.clone(), failed.clone());
             tokio::spawn(async move {
                 match client.enqueue_with(to, body, options).await {

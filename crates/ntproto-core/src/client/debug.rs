@@ -25,6 +25,7 @@ impl fmt::Debug for OutboxEntry {
             .field("body", &Hidden(&self.body))
             .field("expires", &self.expires)
             .field("action", &self.action)
+            .field("trace", &self.trace)
             .finish()
     }
 }
@@ -33,22 +34,24 @@ impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Start => f.write_str("Start"),
-            Self::Send { conversation, client_msg_id, body, deadline, action } => f
+            Self::Send { conversation, client_msg_id, body, deadline, action, trace } => f
                 .debug_struct("Send")
                 .field("conversation", conversation)
                 .field("client_msg_id", client_msg_id)
                 .field("body", &Hidden(body))
                 .field("deadline", deadline)
                 .field("action", action)
+                .field("trace", trace)
                 .finish(),
             Self::Read { conversation, seq } => {
                 f.debug_struct("Read").field("conversation", conversation).field("seq", seq).finish()
             }
-            Self::Request { packet, body, deadline } => f
+            Self::Request { packet, body, deadline, trace } => f
                 .debug_struct("Request")
                 .field("packet", packet)
                 .field("body", &Hidden(body))
                 .field("deadline", deadline)
+                .field("trace", trace)
                 .finish(),
             Self::SetPresence(state) => f.debug_tuple("SetPresence").field(state).finish(),
             Self::Cancel(id) => f.debug_tuple("Cancel").field(id).finish(),

@@ -11,6 +11,7 @@ use crate::ids::{ClientMsgId, ConversationId};
 use crate::journal::{Machine, Malformed, Reader, Writer};
 use crate::presence::State;
 use crate::time::{Now, UnixMillis};
+use crate::trace::TraceContext;
 use crate::tx::TxBuf;
 use crate::wire::packet::PacketId;
 
@@ -41,6 +42,17 @@ fn read_action(from: &mut Reader<'_>) -> Result<SendAction, Malformed> {
         1 => Target::Id(ClientMsgId(from.sized()?)),
         _ => return Err(Malformed),
     }))
+}
+
+fn write_trace(trace: Option<TraceContext>, to: &mut Writer) {
+    to.blob(trace.map(TraceContext::to_bytes).as_ref().map_or(&[], |bytes| &bytes[..]));
+}
+
+fn read_trace(from: &mut Reader<'_>) -> Result<Option<TraceContext>, Malformed> {
+    match from.blob()? {
+        [] => Ok(None),
+        bytes => TraceContext::from_bytes(bytes).map(Some).ok_or(Malformed),
+    }
 }
 
 impl Machine for Client {
@@ -81,24 +93,26 @@ impl Machine for Client {
     fn write_command(command: &Command, to: &mut Writer) {
         match command {
             Command::Start => to.u8(0),
-            Command::Send { conversation, client_msg_id, body, deadline, action } => {
+            Command::Send { conversation, client_msg_id, body, deadline, action, trace } => {
                 to.u8(1);
                 to.blob(&conversation.0);
                 to.blob(client_msg_id.as_ref().map_or(&[][..], |id| &id.0));
                 to.blob(body);
                 to.duration(*deadline);
                 write_action(*action, to);
+                write_trace(*trace, to);
             }
             Command::Read { conversation, seq } => {
                 to.u8(7);
                 to.blob(&conversation.0);
                 to.u64(*seq);
             }
-            Command::Request { packet, body, deadline } => {
+            Command::Request { packet, body, deadline, trace } => {
                 to.u8(2);
                 to.u64(packet.0.into());
                 to.blob(body);
                 to.duration(*deadline);
+                write_trace(*trace, to);
             }
             Command::Confirm(position) => {
                 to.u8(3);
@@ -127,11 +141,13 @@ impl Machine for Client {
                 body: Bytes::copy_from_slice(from.blob()?),
                 deadline: from.duration()?,
                 action: read_action(from)?,
+                trace: read_trace(from)?,
             },
             2 => Command::Request {
                 packet: PacketId(u16::try_from(from.u64()?).map_err(|_| Malformed)?),
                 body: Bytes::copy_from_slice(from.blob()?),
                 deadline: from.duration()?,
+                trace: read_trace(from)?,
             },
             3 => Command::Confirm(from.u64()?),
             4 => Command::RefreshTicket,

@@ -52,6 +52,7 @@ use crate::endpoint::{Closed, WaitReason};
 use crate::ids::{ClientMsgId, ConversationId, DeviceId, SessionId, Uin};
 use crate::presence::State;
 use crate::time::Instant;
+use crate::trace::TraceContext;
 use crate::wire::channel::{Channel, ChannelSet};
 use crate::wire::packet::{Packet, PacketId};
 
@@ -117,6 +118,8 @@ pub enum Command {
         deadline: Option<Duration>,
         /// A message, or what it does to an earlier one. The body of a recall is left out.
         action: SendAction,
+        /// The trace it belongs to. It is no part of what makes a message the same on a retry.
+        trace: Option<TraceContext>,
     },
     /// The user has read a conversation up to this number. Written to the local disk, then told to the server, also
     /// after a restart; several in a row are told once.
@@ -135,6 +138,8 @@ pub enum Command {
         body: Bytes,
         /// `None`: [`DEFAULT_DEADLINE`].
         deadline: Option<Duration>,
+        /// The trace it belongs to.
+        trace: Option<TraceContext>,
     },
     /// Change how this device appears. A change that loses against another device's is tried again a few times; the
     /// answer is a [`v2::PresenceSetResponse`], `stale` if it lost every time: then it is as its record says. Lost with

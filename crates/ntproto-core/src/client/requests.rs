@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::{Owed, RequestId};
 use crate::ids::ConversationId;
 use crate::time::Instant;
+use crate::trace::TraceContext;
 use crate::wire::packet::PacketId;
 
 /// Requests of the application that may be under way.
@@ -38,6 +39,7 @@ struct Asked {
     packet: PacketId,
     body: Bytes,
     deadline: Instant,
+    trace: Option<TraceContext>,
     turn: Turn,
 }
 
@@ -57,6 +59,7 @@ pub(super) struct Asking {
     pub(super) packet: PacketId,
     pub(super) body: Bytes,
     pub(super) deadline_ms: u32,
+    pub(super) trace: Option<TraceContext>,
 }
 
 /// The table of awaited answers.
@@ -108,9 +111,16 @@ impl Requests {
     }
 
     /// The application asks something.
-    pub(super) fn ask(&mut self, request: RequestId, packet: PacketId, body: Bytes, deadline: Instant) {
+    pub(super) fn ask(
+        &mut self,
+        request: RequestId,
+        packet: PacketId,
+        body: Bytes,
+        deadline: Instant,
+        trace: Option<TraceContext>,
+    ) {
         self.asked_bytes += body.len();
-        self.asked.insert(request, Asked { packet, body, deadline, turn: Turn::Ready });
+        self.asked.insert(request, Asked { packet, body, deadline, trace, turn: Turn::Ready });
         self.deadlines.insert((deadline, request));
         self.ready.push_back(request);
     }
@@ -118,9 +128,9 @@ impl Requests {
     /// The next request of the application to send.
     pub(super) fn next(&mut self, now: Instant) -> Option<Asking> {
         let request = self.ready.pop_front()?;
-        let Asked { packet, body, deadline, .. } = self.asked.get(&request)?;
+        let Asked { packet, body, deadline, trace, .. } = self.asked.get(&request)?;
         let deadline_ms = u32::try_from(deadline.saturating_since(now).as_millis()).unwrap_or(u32::MAX);
-        Some(Asking { request, packet: *packet, body: body.clone(), deadline_ms })
+        Some(Asking { request, packet: *packet, body: body.clone(), deadline_ms, trace: *trace })
     }
 
     /// The server told it to come again at `at`. Whether it will: not after its deadline.

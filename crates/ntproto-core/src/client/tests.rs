@@ -189,6 +189,7 @@ impl World {
     fn send(&mut self, n: u8, deadline: Option<Duration>) -> RequestId {
         let client_msg_id = Some(ClientMsgId([n; 16]));
         self.call(Command::Send {
+            trace: None,
             conversation: talk(),
             client_msg_id,
             body: Bytes::from_static(b"hi"),

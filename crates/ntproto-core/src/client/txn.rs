@@ -11,6 +11,7 @@ use ntproto_proto::v2;
 use super::Failure;
 use crate::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
 use crate::time::UnixMillis;
+use crate::trace::TraceContext;
 
 /// One transaction. The host runs each whole or not at all, in order, and answers when it is durable.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +47,8 @@ pub struct OutboxEntry {
     pub expires: Option<UnixMillis>,
     /// What it does.
     pub action: SendAction,
+    /// The trace it belongs to.
+    pub trace: Option<TraceContext>,
 }
 
 /// What an entry of a conversation does.
@@ -121,6 +124,14 @@ impl Owed {
 impl OutboxEntry {
     /// What [`expires`](Self::expires) says of a message that the application gave up: no deadline is that early.
     pub const CANCELLED: UnixMillis = UnixMillis(0);
+}
+
+impl Inbound {
+    /// The trace it belongs to, caused by the span in which the server stored it; `None` when its sender keeps none.
+    #[must_use]
+    pub fn trace(&self) -> Option<TraceContext> {
+        TraceContext::from_bytes(&self.message.trace)
+    }
 }
 
 /// What one transaction changes together.

@@ -10,10 +10,11 @@ use ntproto_core::time::{Now, UnixMillis};
 use ntproto_core::wire::event::EventType;
 use ntproto_proto::v2;
 
-use super::{Asked, Asker, Read, Refused, What, change, read};
+use super::{Asked, Asker, Read, Refused, Traced, What, change, read};
 use crate::conn::Session;
 use crate::hub::Hub;
 use crate::store::Txn;
+use crate::store::execute::packets::trace_bytes;
 use crate::store::txn::{Append, Change, InboxPlace, ReceiptPlaced, Target, Watermark};
 
 /// What an append came to.
@@ -37,6 +38,7 @@ impl Hub {
             duplicate,
         };
         self.answer(now, to, &answer);
+        self.counts.message(append.conversation, duplicate);
         if duplicate || entries.iter().all(|place| self.online.of(place.uin).is_empty()) {
             return;
         }
@@ -55,6 +57,7 @@ impl Hub {
             body: append.body,
             action: kind.into(),
             target_seq: appended.target_seq,
+            trace: trace_bytes(append.trace),
             ..Default::default()
         };
         let change = change(event, &message);
@@ -109,6 +112,7 @@ pub(super) fn read_send(hub: &mut Hub, asked: Asked) -> Read {
         body: request.body,
         now: asked.time,
         resolve_only: request.resolve_only,
+        trace: asked.to.traced.map(Traced::context),
     };
     Ok((What::Send(append.clone()), Txn::Append(append)))
 }

@@ -24,13 +24,14 @@ use ntproto_core::dispatch::Table;
 use ntproto_core::endpoint::rules::Phase;
 use ntproto_core::ids::{DeviceId, Uin};
 use ntproto_core::time::{Instant, Now, UnixMillis, whole_millis};
+use ntproto_core::trace::{SpanId, TraceContext};
 use ntproto_core::wire::channel::Channel;
 use ntproto_core::wire::event::EventType;
-use ntproto_core::wire::packet::{Kind, Packet, PacketId};
+use ntproto_core::wire::packet::{Kind, Packet, PacketId, TRACE_LEN};
 use ntproto_proto::v2;
 use prost::Message;
 
-use crate::api::ConnId;
+use crate::api::{ConnId, HubEvent, Served};
 use crate::config::{RETRY_AFTER, UNAVAILABLE_RETRY};
 use crate::conn::Session;
 use crate::hub::{Hub, Op};
@@ -118,6 +119,26 @@ pub(crate) struct Asker {
     pub(crate) channel: Channel,
     pub(crate) id: PacketId,
     pub(crate) number: u32,
+    pub(crate) traced: Option<Traced>,
+}
+
+/// A request whose asker keeps its trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Traced {
+    /// As it came.
+    asked: TraceContext,
+    /// What the server does for it.
+    span: SpanId,
+    began: Instant,
+    /// Of a message: whether it goes to a group.
+    group: Option<bool>,
+}
+
+impl Traced {
+    /// What comes of it goes on from here.
+    fn context(self) -> TraceContext {
+        self.asked.caused_by(self.span)
+    }
 }
 
 impl Hub {
@@ -132,7 +153,8 @@ impl Hub {
         let busy = conn.requests >= self.config.max_requests
             || conn.bytes + packet.body.len() > self.config.max_request_bytes
             || (conn.syncing && packet.id == PacketId::SYNC);
-        let to = Asker { conn: id, channel, id: packet.id, number };
+        let traced = self.traced(now, packet.trace.as_ref());
+        let mut to = Asker { conn: id, channel, id: packet.id, number, traced };
         // A message is counted when it is its turn: what waits behind another has drawn nothing.
         //= spec: limits-1
         if packet.id != PacketId::SEND
@@ -178,6 +200,9 @@ impl Hub {
             Ok(read) => read,
             Err(why) => return self.fail(now, to, why),
         };
+        if let (Some(traced), What::Send(append)) = (&mut to.traced, &what) {
+            traced.group = Some(append.conversation.group().is_some());
+        }
         let weight = txn.weight();
         // What became of a message overtakes nothing.
         let sent = match &what {
@@ -239,7 +264,7 @@ impl Hub {
         asked: Option<&v2::EarlyStart>,
     ) {
         let Some(v2::EarlyStart { sync: Some(sync), request_id: number }) = asked else { return };
-        let to = Asker { conn, channel: Channel::Sync, id: PacketId::SYNC, number: *number };
+        let to = Asker { conn, channel: Channel::Sync, id: PacketId::SYNC, number: *number, traced: None };
         let (what, txn) = match messages::page(self, session, sync, false) {
             Ok(read) => read,
             Err(why) => return self.fail(now, to, why),
@@ -255,6 +280,14 @@ impl Hub {
             conn.early_page = true;
         }
         self.submit(Op::Request(Request { to, weight, what }), txn, None);
+    }
+
+    /// A span of a trace that the asker keeps. Of others nothing is kept, and no random number drawn.
+    fn traced(&mut self, now: Now, trace: Option<&[u8; TRACE_LEN]>) -> Option<Traced> {
+        //= spec: packets-11, packets-12
+        let asked = TraceContext::from_bytes(trace?).filter(|trace| trace.is_sampled())?;
+        let span = SpanId::from_random(self.rng.array());
+        Some(Traced { asked, span, began: now.mono, group: None })
     }
 
     /// A request goes to the store.
@@ -378,7 +411,7 @@ impl Hub {
     }
 
     fn answer_bytes(&mut self, now: Now, to: Asker, body: Bytes) {
-        self.reply(now, to, Kind::Response(to.number), body);
+        self.reply(now, to, None, body);
     }
 
     pub(crate) fn fail(&mut self, now: Now, to: Asker, (code, detail): (ErrorCode, &str)) {
@@ -398,7 +431,7 @@ impl Hub {
     fn refusal(&mut self, now: Now, to: Asker, code: ErrorCode, detail: &str, wait: Duration) {
         let error =
             v2::Error { code: code as u32, detail: detail.into(), retry_after_ms: whole_millis(wait) };
-        self.reply(now, to, Kind::Error(to.number), error.encode_to_vec().into());
+        self.reply(now, to, Some(code), error.encode_to_vec().into());
     }
 
     fn refused_by_store(&mut self, now: Now, to: Asker, error: StoreError) {
@@ -407,7 +440,17 @@ impl Hub {
         self.refusal(now, to, error.code(), &detail, store_wait(error));
     }
 
-    pub(crate) fn reply(&mut self, now: Now, to: Asker, kind: Kind, body: Bytes) {
+    pub(crate) fn reply(&mut self, now: Now, to: Asker, refused: Option<ErrorCode>, body: Bytes) {
+        let kind = match refused {
+            None => Kind::Response(to.number),
+            Some(_) => Kind::Error(to.number),
+        };
+        self.counts.answer(refused);
+        if let Some(Traced { asked, span, began, group }) = to.traced {
+            let lasted = now.mono.saturating_since(began);
+            let served = Served { packet: to.id, trace: asked, span, lasted, refused, group };
+            self.event(HubEvent::Served(served));
+        }
         let packet = Packet { id: to.id, kind, deadline_ms: None, trace: None, body };
         self.send_answer(now, to.conn, to.channel, packet);
     }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use ntproto_core::code::ErrorCode;
 use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, GroupId, Uin};
 use ntproto_core::time::UnixMillis;
+use ntproto_core::trace::TraceContext;
 use ntproto_proto::{Hidden, v2};
 
 use super::act::{Act, Acted, Actor};
@@ -175,6 +176,8 @@ pub struct Append {
     pub now: UnixMillis,
     /// Store nothing: say what became of the key, and if nothing did, make sure nothing will.
     pub resolve_only: bool,
+    /// What the receiver's trace goes on from, when the sender keeps it. It makes no message another one.
+    pub trace: Option<TraceContext>,
 }
 
 impl fmt::Debug for Append {
@@ -190,6 +193,7 @@ impl fmt::Debug for Append {
             .field("body", &Hidden(&self.body))
             .field("now", &self.now)
             .field("resolve_only", &self.resolve_only)
+            .field("trace", &self.trace)
             .finish()
     }
 }

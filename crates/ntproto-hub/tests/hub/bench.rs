@@ -20,7 +20,7 @@ use ntproto_core::session::ticket::{TicketKey, TicketSealer};
 use ntproto_core::time::{Instant, Now, UnixMillis};
 use ntproto_core::tx::TxBuf;
 use ntproto_core::wire::channel::{Channel, ChannelSet};
-use ntproto_core::wire::packet::{Kind, Packet, PacketId};
+use ntproto_core::wire::packet::{Kind, Packet, PacketId, TRACE_LEN};
 use ntproto_hub::journal::Recorder;
 use ntproto_hub::store::memory::MemoryStore;
 use ntproto_hub::store::txn::Boot;
@@ -241,10 +241,23 @@ impl Bench {
         body: Bytes,
         ms: Option<u32>,
     ) -> u32 {
+        self.ask_traced(conn, channel, id, body, ms, None)
+    }
+
+    /// [`ask`](Self::ask) within a trace.
+    pub(crate) fn ask_traced(
+        &mut self,
+        conn: ConnId,
+        channel: Channel,
+        id: PacketId,
+        body: Bytes,
+        ms: Option<u32>,
+        trace: Option<[u8; TRACE_LEN]>,
+    ) -> u32 {
         let peer = self.peers.get_mut(&conn).unwrap();
         peer.last_request += 1;
         let kind = Kind::Request(peer.last_request);
-        let packet = Packet { id, kind, deadline_ms: ms, trace: None, body };
+        let packet = Packet { id, kind, deadline_ms: ms, trace, body };
         peer.endpoint.call(self.now, ClientCommand::Send(channel, packet)).unwrap();
         peer.last_request
     }

@@ -19,4 +19,5 @@ mod presence;
 mod rates;
 mod shape;
 mod states;
+mod traces;
 mod typing;

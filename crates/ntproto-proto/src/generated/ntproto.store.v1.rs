@@ -93,6 +93,9 @@ pub struct LogEntry {
     pub recalled_seq: u64,
     #[prost(uint32, tag = "10")]
     pub edits: u32,
+    /// The trace context of a message whose sender keeps its trace: 25 bytes.
+    #[prost(bytes = "bytes", tag = "11")]
+    pub trace: ::prost::bytes::Bytes,
 }
 /// What an idempotency key was answered.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -435,6 +435,9 @@ pub struct StoredMessage {
     pub edited_seq: u64,
     #[prost(uint64, tag = "11")]
     pub recalled_seq: u64,
+    /// The trace context of a message whose sender keeps its trace, as packets carry it: 25 bytes. Its parent is the server's span.
+    #[prost(bytes = "bytes", tag = "12")]
+    pub trace: ::prost::bytes::Bytes,
 }
 /// EventType RECEIPT: a member's watermark rose.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

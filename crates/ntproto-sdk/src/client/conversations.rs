@@ -82,7 +82,7 @@ impl Client {
     }
 
     async fn act(&self, to: Recipient, action: SendAction, body: Bytes) -> Result<Sent, SendError> {
-        let options = SendOptions { deadline: Some(DEFAULT_DEADLINE), client_msg_id: None };
+        let options = SendOptions { deadline: Some(DEFAULT_DEADLINE), ..SendOptions::default() };
         match self.submit_as(to, body, options, action, Want::Settled).await? {
             Reply::Sent(sent) => Ok(sent),
             other => Err(send_error(other)),

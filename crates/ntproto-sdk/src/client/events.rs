@@ -21,6 +21,7 @@ use super::error::Ended;
 use super::{Inner, Sent};
 use crate::driver::{CallId, Command};
 use crate::store::{Gap, Mark, Place, Stored};
+use crate::trace::TraceContext;
 
 /// Events held in memory.
 const MAX_EVENTS: usize = 1024;
@@ -126,6 +127,8 @@ pub struct Message {
     pub action: MessageAction,
     /// The message; of an edit its new body.
     pub stored: Stored,
+    /// The trace it belongs to, if its sender keeps one. What is done because of it goes on from here.
+    pub trace: Option<TraceContext>,
 }
 
 /// What an entry of a conversation does.
@@ -149,6 +152,7 @@ pub enum MessageAction {
 
 impl From<Inbound> for Message {
     fn from(inbound: Inbound) -> Self {
+        let trace = inbound.trace();
         let Inbound { position, conversation, message } = inbound;
         let target = message.target_seq;
         let action = match message.action() {
@@ -156,7 +160,7 @@ impl From<Inbound> for Message {
             v2::Action::Edit => MessageAction::Edit { target },
             v2::Action::Recall => MessageAction::Recall { target },
         };
-        Self { position, conversation, action, stored: message.into() }
+        Self { position, conversation, action, stored: message.into(), trace }
     }
 }
 
@@ -296,7 +300,11 @@ impl Queue {
             });
             state = self.lock();
         }
-        if let Some(event) = state.items.pop_front() {
+        if let Some(mut event) = state.items.pop_front() {
+            drop(state);
+            if let Event::Message(message) = &mut event {
+                inner.shared.taken(message);
+            }
             return Poll::Ready(Some(event));
         }
         if std::mem::take(&mut state.lagged) {

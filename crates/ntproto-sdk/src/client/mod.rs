@@ -22,6 +22,7 @@ mod people;
 mod presence;
 mod requests;
 mod status;
+mod tracing;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,6 +43,7 @@ use self::status::Status;
 use crate::bus::{Limits, Subscriber, Topic};
 use crate::driver::Command;
 use crate::store::{ClientStore, Mark, SearchPage, SearchQuery, StoreReader, Stored, Unread};
+use crate::trace::TraceContext;
 
 pub use self::admin::{Admin, AdminInvitation};
 pub use self::conversations::{HistoryPage, Lifecycle};
@@ -69,6 +71,8 @@ pub(crate) struct Shared {
     /// For what has to be unlike anything before.
     rng: Mutex<Rng>,
     provider: &'static dyn CryptoProvider,
+    /// Whether what is sent begins a trace of its own.
+    traces: bool,
 }
 
 impl Shared {
@@ -156,6 +160,9 @@ pub struct SendOptions {
     /// The idempotency key; `None`: a random one. Sending again with the key of a message that was stored, and
     /// the same body, gets that message's outcome.
     pub client_msg_id: Option<ClientMsgId>,
+    /// The trace it belongs to. A retry is the same message whatever this says. `None`: one of its own, if
+    /// [`Options::traces`](super::Options::traces) is on.
+    pub trace: Option<TraceContext>,
 }
 
 /// A message the server stored durably.
@@ -191,7 +198,7 @@ impl Client {
     /// # Errors
     /// See [`SendError`].
     pub async fn send(&self, to: impl Into<Recipient>, body: impl Into<Bytes>) -> Result<Sent, SendError> {
-        let options = SendOptions { deadline: Some(DEFAULT_DEADLINE), client_msg_id: None };
+        let options = SendOptions { deadline: Some(DEFAULT_DEADLINE), ..SendOptions::default() };
         self.send_with(to, body, options).await
     }
 
@@ -260,9 +267,14 @@ impl Client {
         want: Want,
     ) -> Result<Reply, SendError> {
         let conversation = self.conversation_of(to).ok_or(SendError::NotEnrolled)?;
-        let SendOptions { deadline, client_msg_id } = options;
-        let call = core::Command::Send { conversation, client_msg_id, body, deadline, action };
-        Ok(self.call(call, want).await)
+        let SendOptions { deadline, client_msg_id, trace: came } = options;
+        let group = conversation.group().is_some();
+        let span = self.shared().sending(came, "SEND", Some(group));
+        let trace = span.context(came);
+        let call = core::Command::Send { conversation, client_msg_id, body, deadline, action, trace };
+        let reply = self.call(call, want).await;
+        span.end(&reply);
+        Ok(reply)
     }
 
     /// Gives up a message of this device that waits. What comes of it is an event: [`Event::SendFailed`] with

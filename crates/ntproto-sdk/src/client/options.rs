@@ -53,6 +53,8 @@ pub struct Options {
     /// Whether the account is to appear online whenever this device is connected: see
     /// [`Presence::set`](super::Presence::set).
     pub appear_online: bool,
+    /// Whether what this client sends begins a trace of its own, where none is given: see [`trace`](crate::trace).
+    pub traces: bool,
     /// The primitives.
     pub provider: &'static dyn CryptoProvider,
 }
@@ -71,6 +73,7 @@ impl Options {
             heartbeat: INTERVAL,
             jitter: Jitter::Full,
             appear_online: false,
+            traces: false,
             provider: &RUSTCRYPTO,
         }
     }
@@ -129,6 +132,7 @@ pub fn assemble(
         heartbeat,
         jitter,
         appear_online,
+        traces,
         provider,
     } = options;
     // Messages not yet confirmed are read by the event stream, a page at a time.
@@ -167,6 +171,7 @@ pub fn assemble(
         deferred: AtomicU64::new(0),
         rng: Mutex::new(Rng::new(provider.sha256(&[RANDOM_CONTEXT, &seed]))),
         provider,
+        traces,
     });
     let mut driver = Driver::new(config, server, saved, base, seed, now);
     ntproto_net::Machine::command(&mut driver, now, Command::Call(CallId(0), core::Command::Start));

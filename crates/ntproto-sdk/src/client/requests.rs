@@ -13,6 +13,7 @@ use ntproto_proto::v2;
 use super::calls::{Reply, Want};
 use super::{Client, Identity, RequestError, request_error};
 use crate::EnrolCode;
+use crate::trace::packet_name;
 
 impl Client {
     /// Asks the server something and waits for the answer, at most 5 seconds.
@@ -33,8 +34,12 @@ impl Client {
         body: impl Into<Bytes>,
         deadline: Duration,
     ) -> Result<Bytes, RequestError> {
-        let call = core::Command::Request { packet, body: body.into(), deadline: Some(deadline) };
-        match self.call(call, Want::Answer).await {
+        let span = self.shared().sending(None, packet_name(packet), None);
+        let trace = span.context(None);
+        let call = core::Command::Request { packet, body: body.into(), deadline: Some(deadline), trace };
+        let reply = self.call(call, Want::Answer).await;
+        span.end(&reply);
+        match reply {
             Reply::Answer(body) => Ok(body),
             other => Err(request_error(other)),
         }

@@ -15,6 +15,7 @@ use ntproto_core::client::{
 use ntproto_core::code::ErrorCode;
 use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, GroupId, Uin};
 use ntproto_core::time::UnixMillis;
+use ntproto_core::trace::TraceContext;
 use ntproto_proto::v2;
 
 use super::{ClientStore, Fetched, Gap, Mark, Place};
@@ -62,6 +63,7 @@ fn conversation(n: u64) -> ConversationId {
 
 fn entry(order: u64) -> OutboxEntry {
     OutboxEntry {
+        trace: TraceContext::from_bytes(&[order as u8; 25]),
         order,
         client_msg_id: ClientMsgId([order as u8; 16]),
         conversation: conversation(OTHER.0),

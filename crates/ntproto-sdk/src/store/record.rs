@@ -5,6 +5,7 @@ use ntproto_core::client::{Failure, OutboxEntry, Owed, SendAction, SendOutcome, 
 use ntproto_core::code::ErrorCode;
 use ntproto_core::ids::{ClientMsgId, ConversationId, Uin};
 use ntproto_core::time::UnixMillis;
+use ntproto_core::trace::TraceContext;
 use prost::Message;
 
 /// What is on the disk is not what was written.
@@ -27,6 +28,9 @@ pub(super) struct OutboxRecord {
     target_seq: u64,
     #[prost(bytes = "bytes", tag = "7")]
     target_id: Bytes,
+    /// The trace context, if there is one.
+    #[prost(bytes = "bytes", tag = "8")]
+    trace: Bytes,
 }
 
 impl OutboxRecord {
@@ -44,6 +48,7 @@ impl OutboxRecord {
             action: entry.action.to_wire() as u32,
             target_seq,
             target_id,
+            trace: entry.trace.map_or_else(Bytes::new, |trace| Bytes::copy_from_slice(&trace.to_bytes())),
         }
     }
 
@@ -60,6 +65,7 @@ impl OutboxRecord {
             _ => return Err(CORRUPT),
         };
         Ok(OutboxEntry {
+            trace: TraceContext::from_bytes(&self.trace),
             order,
             client_msg_id: ClientMsgId::from_slice(&self.client_msg_id).ok_or(CORRUPT)?,
             conversation: ConversationId::from_slice(&self.conversation).ok_or(CORRUPT)?,

@@ -486,6 +486,7 @@ impl World {
         let (me, _) = self.devices[from].driver.as_ref().unwrap().identity().unwrap();
         let conversation = ConversationId::direct(me, to);
         let call = client::Command::Send {
+            trace: None,
             conversation,
             client_msg_id: None,
             body: body.into(),

@@ -48,6 +48,7 @@ use ntproto_tokio::{Clock, Socket, Tokio};
 
 use crate::config::ServerConfig;
 use crate::keys::{self, Identity, KeyOptions};
+use crate::metrics::Metrics;
 use crate::node::{Command, Effect, Node};
 use crate::store::beside::Beside;
 use crate::store::group::{self, GroupCommit};
@@ -231,6 +232,12 @@ impl Running {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.counters.read()
+    }
+
+    /// What it counts, for whoever serves or watches on its behalf.
+    #[must_use]
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.counters.metrics)
     }
 
     /// Who tells devices what the application has to say.
@@ -535,6 +542,7 @@ impl<R: Runtime> Host<R> {
             }
             // Nobody asks: no HTTP is served here yet.
             Effect::Bearer { .. } => {}
+            Effect::Counted(counts) => self.counters.metrics.node(counts),
             Effect::Event(event) => self.counters.tell(&event),
         }
     }

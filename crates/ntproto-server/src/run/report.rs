@@ -1,13 +1,15 @@
 //! Logs and counters. Neither ever sees a key, a code or a body.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ntproto_hub::HubEvent;
+use ntproto_hub::{HubEvent, Served};
 use ntproto_hub::store::StoreError;
+use ntproto_sdk::trace::{Operation, Span, packet_name};
 use ntproto_tokio::Socket;
 
+use crate::metrics::Metrics;
 use crate::node::NodeEvent;
 use crate::store::group::Completion;
 
@@ -42,6 +44,8 @@ pub(super) struct Counters {
     refused: AtomicU64,
     transactions: AtomicU64,
     batches: AtomicU64,
+    /// For whoever watches from outside.
+    pub(super) metrics: Arc<Metrics>,
     /// The last failure of the store that the log was told of.
     failure_said: Mutex<Option<(StoreError, Instant)>>,
 }
@@ -83,13 +87,18 @@ impl Counters {
         let count = |counter: &AtomicU64| {
             counter.fetch_add(1, Relaxed);
         };
+        if let NodeEvent::Hub(event) = event {
+            self.metrics.hub(event);
+        }
         match event {
             NodeEvent::Opened { conn, remote } => {
                 count(&self.opened);
+                self.metrics.opened(conn.transport());
                 tracing::debug!(conn = conn.0, %remote, "transport up");
             }
             NodeEvent::Down { conn, reason } => {
                 count(&self.down);
+                self.metrics.down(conn.transport());
                 // What peers wrote into it is quoted, so that no terminal obeys it.
                 tracing::debug!(conn = conn.0, reason = ?reason.to_string(), "transport down");
             }
@@ -109,6 +118,8 @@ impl Counters {
             NodeEvent::Hub(HubEvent::Closed { conn, remote, why }) => {
                 tracing::info!(conn = conn.0, %remote, %why, "closed");
             }
+            NodeEvent::Rtt(rtt) => self.metrics.rtt(*rtt),
+            NodeEvent::Hub(HubEvent::Served(served)) => tell_span(served),
             // The store has said so itself.
             NodeEvent::Hub(HubEvent::StoreFailed(StoreError::Full)) => {}
             NodeEvent::Hub(HubEvent::StoreFailed(error)) => self.store_failed(*error),
@@ -125,4 +136,10 @@ impl Counters {
             tracing::error!(%error, "the store failed");
         }
     }
+}
+
+/// The server's part of a trace that the asker keeps.
+fn tell_span(served: &Served) {
+    let Served { packet, trace, span, lasted, refused, group } = *served;
+    Span::new(trace, span, Operation::Process, packet_name(packet)).to_group(group).refused(refused).tell(lasted);
 }

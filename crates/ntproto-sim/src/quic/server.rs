@@ -55,6 +55,7 @@ impl World {
                 }
                 Step::Effect(Effect::Abandoned(ask)) => return Err(format!("{ask:?} was never asked")),
                 Step::Effect(Effect::Bearer { op, .. }) => return Err(format!("{op} was never asked")),
+                Step::Effect(Effect::Counted(_)) => return Err("counts that nobody asked for".into()),
                 Step::Effect(Effect::Event(event)) => self.node_event(event)?,
                 Step::Wait(Some(at)) if at <= now.mono && !full => node.timeout(now),
                 Step::Wait(at) => {
@@ -106,6 +107,7 @@ impl World {
                 self.trace.event(usize::MAX, &reason);
                 self.counted.closed(conn.0 as usize)
             }
+            NodeEvent::Rtt(_) => Ok(()),
             NodeEvent::Hub(event) => self.hub_event(event),
         }
     }

@@ -248,7 +248,14 @@ impl Desk {
                 let action = SendAction::Message;
                 self.call(
                     d,
-                    Command::Send { conversation, client_msg_id: None, body, deadline: None, action },
+                    Command::Send {
+                        trace: None,
+                        conversation,
+                        client_msg_id: None,
+                        body,
+                        deadline: None,
+                        action,
+                    },
                 );
                 self.drain(d);
             }

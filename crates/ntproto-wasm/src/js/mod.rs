@@ -193,6 +193,7 @@ impl JsClient {
             (None, None) => SendAction::Message,
         };
         let command = Command::Send {
+            trace: None,
             conversation: ConversationId(array(conversation, "the conversation", 16)?),
             client_msg_id,
             body: body.into(),
@@ -215,7 +216,11 @@ impl JsClient {
         deadline_ms: Option<f64>,
     ) -> Result<u64, JsError> {
         let deadline = values::duration(deadline_ms);
-        self.call(mono, unix, Command::Request { packet: PacketId(packet), body: body.into(), deadline })
+        self.call(
+            mono,
+            unix,
+            Command::Request { trace: None, packet: PacketId(packet), body: body.into(), deadline },
+        )
     }
 
     /// The user has read a conversation up to this number. It is told to the server sooner or later, also after a restart.

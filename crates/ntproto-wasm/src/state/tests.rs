@@ -17,6 +17,7 @@ fn id(n: u8) -> ConversationId {
 fn any_entry() -> impl Strategy<Value = OutboxEntry> {
     (0..20u64, 0..3u8, prop::collection::vec(any::<u8>(), 0..20), any::<Option<u64>>()).prop_map(
         |(order, conversation, body, expires)| OutboxEntry {
+            trace: ntproto_core::trace::TraceContext::from_bytes(&[order as u8; 25]),
             order,
             client_msg_id: ClientMsgId([order as u8; 16]),
             conversation: id(conversation),

@@ -6,6 +6,7 @@ use ntproto_core::client::{
 };
 use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
 use ntproto_core::time::UnixMillis;
+use ntproto_core::trace::TraceContext;
 use ntproto_proto::v2;
 use prost::Message;
 
@@ -60,6 +61,8 @@ pub(super) struct EntryRecord {
     target_seq: u64,
     #[prost(bytes = "bytes", tag = "8")]
     target_id: Bytes,
+    #[prost(bytes = "bytes", tag = "9")]
+    trace: Bytes,
 }
 
 impl From<&OutboxEntry> for EntryRecord {
@@ -73,6 +76,7 @@ impl From<&OutboxEntry> for EntryRecord {
             action: entry.action.to_wire() as u32,
             target_seq,
             target_id,
+            trace: entry.trace.map_or_else(Bytes::new, |trace| Bytes::copy_from_slice(&trace.to_bytes())),
             order: entry.order,
             client_msg_id: Bytes::copy_from_slice(&entry.client_msg_id.0),
             conversation: Bytes::copy_from_slice(&entry.conversation.0),
@@ -95,6 +99,7 @@ impl EntryRecord {
             _ => return Err(StateError::Damaged),
         };
         Ok(OutboxEntry {
+            trace: TraceContext::from_bytes(&self.trace),
             action,
             order: self.order,
             client_msg_id: ClientMsgId::from_slice(&self.client_msg_id).ok_or(StateError::Damaged)?,

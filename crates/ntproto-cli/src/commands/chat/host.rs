@@ -115,7 +115,7 @@ impl Voice {
         let (id, done) = match deed {
             Deed::Send(to, id, draft) => match draft.body() {
                 Ok(body) => {
-                    let options = SendOptions { deadline: None, client_msg_id: Some(id) };
+                    let options = SendOptions { client_msg_id: Some(id), ..SendOptions::default() };
                     (id, self.client.enqueue_with(to, body, options).await)
                 }
                 Err(why) => return self.say(News::Failed(id, why)).await,
@@ -146,7 +146,7 @@ impl Voice {
         action: SendAction,
         body: bytes::Bytes,
     ) -> Result<ClientMsgId, ntproto_sdk::SendError> {
-        let options = SendOptions { deadline: None, client_msg_id: Some(id) };
+        let options = SendOptions { client_msg_id: Some(id), ..SendOptions::default() };
         self.client.enqueue_action_with(to, action, body, options).await
     }
 

@@ -275,7 +275,7 @@ impl Live {
             acked: None,
         });
         self.in_flight.insert(id, number);
-        let options = SendOptions { deadline: None, client_msg_id: Some(id) };
+        let options = SendOptions { client_msg_id: Some(id), ..SendOptions::default() };
         let client = self.client()?;
         let target = |of| Target::Id(Plan::id(user, index, of));
         let queued = match step {

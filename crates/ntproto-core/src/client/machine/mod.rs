@@ -30,6 +30,7 @@ use crate::liveness::Backoff;
 use crate::presence::State;
 use crate::rng::Rng;
 use crate::time::{Instant, Now, UnixMillis};
+use crate::trace::TraceContext;
 use crate::tx::TxBuf;
 use crate::wire::channel::Channel;
 use crate::wire::packet::PacketId;
@@ -273,15 +274,17 @@ impl Client {
                 self.connect(now);
                 self.next_request()
             }
-            Command::Send { conversation, client_msg_id, body, deadline, action } => {
-                self.enqueue(now, conversation, client_msg_id, body, deadline, action)?
+            Command::Send { conversation, client_msg_id, body, deadline, action, trace } => {
+                self.enqueue(now, conversation, client_msg_id, body, deadline, action, trace)?
             }
             Command::Read { conversation, seq } => {
                 self.member_of(conversation)?;
                 self.inbox.reads(conversation, seq);
                 self.next_request()
             }
-            Command::Request { packet, body, deadline } => self.ask(now, packet, body, deadline)?,
+            Command::Request { packet, body, deadline, trace } => {
+                self.ask(now, packet, body, deadline, trace)?
+            }
             Command::SetPresence(state) => {
                 let request = self.set_presence(now, state, true)?;
                 self.presence.online = state == State::Online;
@@ -433,6 +436,7 @@ impl Client {
         RequestId(self.last_order)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the fields of `Command::Send`")]
     fn enqueue(
         &mut self,
         now: Now,
@@ -441,6 +445,7 @@ impl Client {
         body: Bytes,
         deadline: Option<Duration>,
         action: SendAction,
+        trace: Option<TraceContext>,
     ) -> Result<RequestId, Misuse> {
         if body.len() > self.session.max_body {
             return Err(Misuse::TooLarge);
@@ -455,6 +460,7 @@ impl Client {
             body,
             expires: deadline.map(|d| UnixMillis(now.unix.0) + d),
             action,
+            trace,
         };
         self.outbox.add(entry.clone(), deadline.map(|d| now.mono + d))?;
         self.last_order = entry.order;
@@ -476,9 +482,10 @@ impl Client {
         packet: PacketId,
         body: Bytes,
         deadline: Option<Duration>,
+        trace: Option<TraceContext>,
     ) -> Result<RequestId, Misuse> {
         let request = RequestId(self.last_order + 1);
-        self.ask_as(now, request, packet, body, deadline)?;
+        self.ask_as(now, request, packet, body, deadline, trace)?;
         self.last_order += 1;
         Ok(request)
     }
@@ -490,6 +497,7 @@ impl Client {
         packet: PacketId,
         body: Bytes,
         deadline: Option<Duration>,
+        trace: Option<TraceContext>,
     ) -> Result<(), Misuse> {
         if body.len() > MAX_BODY {
             return Err(Misuse::TooLarge);
@@ -501,7 +509,7 @@ impl Client {
             return Err(Misuse::TooManyRequests);
         }
         let deadline = now.mono + deadline.unwrap_or(DEFAULT_DEADLINE);
-        self.requests.ask(request, packet, body, deadline);
+        self.requests.ask(request, packet, body, deadline, trace);
         self.ask_all(now);
         Ok(())
     }

@@ -14,8 +14,16 @@ use crate::code::ErrorCode;
 use crate::endpoint::{self, client as conn};
 use crate::ids::ClientMsgId;
 use crate::time::Now;
+use crate::trace::TraceContext;
 use crate::wire::channel::Channel;
 use crate::wire::packet::{Kind, Packet, PacketId};
+
+/// What a request says besides what it asks.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Terms {
+    deadline_ms: Option<u32>,
+    trace: Option<TraceContext>,
+}
 
 impl Client {
     pub(super) fn packet(&mut self, now: Now, channel: Channel, packet: Packet) {
@@ -213,12 +221,12 @@ impl Client {
             && let Some(request) = self.inbox.next_sync()
         {
             let body = request.encode_to_vec().into();
-            self.request(now, Channel::Sync, PacketId::SYNC, body, Waiting::Sync, None);
+            self.request(now, Channel::Sync, PacketId::SYNC, body, Waiting::Sync, Terms::default());
         }
         if self.sync_at.is_none()
             && let Some((packet, body)) = self.inbox.next_snapshot()
         {
-            self.request(now, packet.channel(), packet, body, Waiting::Snapshot, None);
+            self.request(now, packet.channel(), packet, body, Waiting::Snapshot, Terms::default());
         }
         if self.receipts_at.is_none()
             && let Some(owed) = self.inbox.next_receipts()
@@ -233,7 +241,7 @@ impl Client {
                 .collect();
             let body = v2::DeliveredRequest { watermarks }.encode_to_vec().into();
             let waiting = Waiting::Delivered(owed);
-            self.request(now, Channel::Message, PacketId::DELIVERED, body, waiting, None);
+            self.request(now, Channel::Message, PacketId::DELIVERED, body, waiting, Terms::default());
         }
         while self.room(Channel::Message)
             && let Some(sending) = self.outbox.next(now)
@@ -255,7 +263,8 @@ impl Client {
             };
             let waiting = Waiting::Send(entry.order);
             let body = body.encode_to_vec().into();
-            self.request(now, Channel::Message, PacketId::SEND, body, waiting, sending.deadline_ms);
+            let terms = Terms { deadline_ms: sending.deadline_ms, trace: entry.trace };
+            self.request(now, Channel::Message, PacketId::SEND, body, waiting, terms);
         }
     }
 
@@ -265,8 +274,9 @@ impl Client {
             && self.room(Channel::Sync)
             && let Some(asking) = self.requests.next(now.mono)
         {
-            let Asking { request, packet, body, deadline_ms } = asking;
-            self.request(now, packet.channel(), packet, body, Waiting::App(request), Some(deadline_ms));
+            let Asking { request, packet, body, deadline_ms, trace } = asking;
+            let terms = Terms { deadline_ms: Some(deadline_ms), trace };
+            self.request(now, packet.channel(), packet, body, Waiting::App(request), terms);
         }
     }
 
@@ -282,10 +292,12 @@ impl Client {
         id: PacketId,
         body: Bytes,
         waiting: Waiting,
-        deadline_ms: Option<u32>,
+        terms: Terms,
     ) {
         let request_id = self.requests.add(waiting);
-        let packet = Packet { id, kind: Kind::Request(request_id), deadline_ms, trace: None, body };
+        let Terms { deadline_ms, trace } = terms;
+        let trace = trace.map(TraceContext::to_bytes);
+        let packet = Packet { id, kind: Kind::Request(request_id), deadline_ms, trace, body };
         if self.endpoint_call(now, conn::Command::Send(channel, packet)).is_err() {
             match self.requests.take(request_id) {
                 Some(Waiting::Send(order)) => {

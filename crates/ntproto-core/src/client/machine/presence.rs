@@ -19,7 +19,7 @@ impl Client {
         let asker = self.next_request();
         let attempt = self.next_request();
         let body = self.presence.begin(state, attempt, asked.then_some(asker));
-        if let Err(misuse) = self.ask_as(now, attempt, PacketId::PRESENCE_SET, body, None) {
+        if let Err(misuse) = self.ask_as(now, attempt, PacketId::PRESENCE_SET, body, None, None) {
             self.presence.failed();
             return Err(misuse);
         }
@@ -38,7 +38,7 @@ impl Client {
         let attempt = self.next_request();
         match self.presence.answered(body, attempt) {
             Some(Outcome::Again(body)) => {
-                if self.ask_as(now, attempt, PacketId::PRESENCE_SET, body, None).is_err() {
+                if self.ask_as(now, attempt, PacketId::PRESENCE_SET, body, None, None).is_err() {
                     self.presence_failed(Failure::Disconnected);
                 }
             }

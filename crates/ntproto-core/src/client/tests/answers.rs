@@ -84,8 +84,9 @@ fn pages_and_receipts_that_are_refused_are_asked_for_again() {
     w.later(10_000);
     assert!(!w.asked.iter().any(|(_, p)| p.id == PacketId::DELIVERED));
     // An application's request is told why.
-    let request =
-        w.call(Command::Request { packet: PacketId::DEVICES, body: Bytes::new(), deadline: None }).unwrap();
+    let request = w
+        .call(Command::Request { trace: None, packet: PacketId::DEVICES, body: Bytes::new(), deadline: None })
+        .unwrap();
     w.refuse(PacketId::DEVICES, ErrorCode::Forbidden, 0);
     assert!(w.took(|e| matches!(
         e,
@@ -102,11 +103,13 @@ fn every_command_and_input_is_written_down() {
         Command::UpdateKeys,
         Command::Confirm(3),
         Command::Request {
+            trace: None,
             packet: PacketId::DEVICES,
             body: Bytes::from_static(b"x"),
             deadline: Some(Duration::MAX),
         },
         Command::Send {
+            trace: None,
             conversation: talk(),
             client_msg_id: Some(ClientMsgId([3; 16])),
             body: Bytes::new(),
@@ -165,13 +168,14 @@ fn debug_shows_no_body_and_no_code() {
             [
                 Command::Start,
                 Command::Send {
+                    trace: None,
                     conversation: talk(),
                     client_msg_id: None,
                     body: body(),
                     deadline: None,
                     action: SendAction::Message
                 },
-                Command::Request { packet: PacketId::DEVICES, body: body(), deadline: None },
+                Command::Request { trace: None, packet: PacketId::DEVICES, body: body(), deadline: None },
                 Command::Cancel(ClientMsgId([7; 16])),
                 Command::Confirm(7),
                 Command::RefreshTicket,

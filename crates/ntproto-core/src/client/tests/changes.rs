@@ -315,6 +315,7 @@ fn one_refused_receipt_does_not_take_others_with_it() {
 
 fn act(w: &mut World, n: u8, action: SendAction) -> RequestId {
     w.call(Command::Send {
+        trace: None,
         conversation: talk(),
         client_msg_id: Some(ClientMsgId([n; 16])),
         body: Bytes::from_static(b"better"),
@@ -364,6 +365,7 @@ fn what_is_about_a_message_fails_with_it() {
 #[test]
 fn an_edit_of_a_message_that_is_stored_goes_out_after_a_restart() {
     let entry = |order, action| OutboxEntry {
+        trace: None,
         order,
         client_msg_id: ClientMsgId([order as u8; 16]),
         conversation: talk(),
@@ -392,7 +394,7 @@ fn what_an_application_asks_travels_on_the_channel_of_its_packet() {
     let mut w = World::with(Saved { identity: Some((ME, DEVICE)), ..Default::default() });
     w.call(Command::Start).unwrap();
     for packet in [PacketId::HISTORY, PacketId::SNAPSHOT, PacketId::FRIENDS, PacketId(0x8001)] {
-        w.call(Command::Request { packet, body: Bytes::new(), deadline: None }).unwrap();
+        w.call(Command::Request { trace: None, packet, body: Bytes::new(), deadline: None }).unwrap();
         let (channel, _) = w.asked.iter().find(|(_, p)| p.id == packet).unwrap();
         assert_eq!(*channel, packet.channel());
     }
@@ -402,6 +404,7 @@ fn what_an_application_asks_travels_on_the_channel_of_its_packet() {
 #[test]
 fn own_messages_met_on_a_page_are_settled_in_their_order() {
     let entry = |order: u64, action| OutboxEntry {
+        trace: None,
         order,
         client_msg_id: ClientMsgId([order as u8; 16]),
         conversation: talk(),

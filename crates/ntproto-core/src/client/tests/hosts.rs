@@ -31,6 +31,7 @@ fn a_network_that_comes_during_last_words_is_tried_at_once() {
 #[test]
 fn a_body_that_the_server_would_refuse_is_not_queued() {
     let send = |size: usize| Command::Send {
+        trace: None,
         conversation: talk(),
         client_msg_id: None,
         body: Bytes::from(alloc::vec![0; size]),

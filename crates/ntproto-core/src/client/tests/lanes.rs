@@ -17,6 +17,7 @@ fn message(order: u64, to: ConversationId) -> OutboxEntry {
     let mut id = [0; 16];
     id[..8].copy_from_slice(&order.to_be_bytes());
     OutboxEntry {
+        trace: None,
         order,
         client_msg_id: ClientMsgId(id),
         conversation: to,

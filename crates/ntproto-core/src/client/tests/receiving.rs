@@ -66,6 +66,7 @@ fn a_restart_tells_what_was_not_confirmed_and_sends_what_was_not_answered() {
         message: v2::StoredMessage { conv_seq: 4, ..Default::default() },
     };
     let entry = OutboxEntry {
+        trace: None,
         order: 7,
         client_msg_id: ClientMsgId([7; 16]),
         conversation: talk(),

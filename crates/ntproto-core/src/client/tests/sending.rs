@@ -1,6 +1,7 @@
 //! Messages and requests of the application: order, retries, deadlines, refusals.
 
 use super::*;
+use crate::trace::TraceContext;
 
 #[test]
 fn a_message_is_stored_sent_and_settled() {
@@ -141,7 +142,8 @@ fn an_unknown_code_fails_what_it_answers_and_nothing_else() {
 #[test]
 fn requests_are_answered_expire_or_end_with_the_connection() {
     let mut w = World::online();
-    let ask = || Command::Request { packet: PacketId::DEVICES, body: Bytes::new(), deadline: None };
+    let ask =
+        || Command::Request { trace: None, packet: PacketId::DEVICES, body: Bytes::new(), deadline: None };
     let a = w.call(ask()).unwrap();
     w.answer(PacketId::DEVICES, b"list".to_vec());
     assert!(w.took(|e| matches!(e, ClientEvent::Response { request, result: Ok(b) } if *request == a && &b[..] == b"list")));
@@ -159,6 +161,7 @@ fn requests_are_answered_expire_or_end_with_the_connection() {
 fn misuse_changes_nothing() {
     let mut w = World::online();
     let send = |id: u8, size: usize, conversation| Command::Send {
+        trace: None,
         conversation,
         client_msg_id: Some(ClientMsgId([id; 16])),
         body: Bytes::from(alloc::vec![0; size]),
@@ -177,6 +180,7 @@ fn misuse_changes_nothing() {
         let mut id = [0; 16];
         id[..4].copy_from_slice(&n.to_be_bytes());
         let command = Command::Send {
+            trace: None,
             conversation: talk(),
             client_msg_id: Some(ClientMsgId(id)),
             body: Bytes::from(alloc::vec![0; MAX_BODY]),
@@ -194,6 +198,7 @@ fn send_to(w: &mut World, n: u8, to: ConversationId) {
     let client_msg_id = Some(ClientMsgId([n; 16]));
     let body = Bytes::from_static(b"hi");
     w.call(Command::Send {
+        trace: None,
         conversation: to,
         client_msg_id,
         body,
@@ -261,7 +266,12 @@ fn a_page_and_receipts_are_asked_for_again_when_the_server_said() {
 fn a_request_is_asked_again_while_its_deadline_allows() {
     let mut w = World::online();
     let deadline = Some(Duration::from_secs(3));
-    let ask = || Command::Request { packet: PacketId::DEVICES, body: Bytes::from_static(b"which"), deadline };
+    let ask = || Command::Request {
+        trace: None,
+        packet: PacketId::DEVICES,
+        body: Bytes::from_static(b"which"),
+        deadline,
+    };
     let again = |w: &World| w.asked.iter().find(|(_, p)| p.id == PacketId::DEVICES).map(|(_, p)| p.clone());
     let request = w.call(ask()).unwrap();
     w.refuse(PacketId::DEVICES, ErrorCode::RetryAfter, 1_000);
@@ -300,7 +310,8 @@ fn the_bytes_of_requests_are_bounded() {
     let body = Bytes::from(alloc::vec![0; MAX_BODY]);
     let mut asked = 0;
     let refused = loop {
-        let ask = Command::Request { packet: PacketId(0x8001), body: body.clone(), deadline: None };
+        let ask =
+            Command::Request { trace: None, packet: PacketId(0x8001), body: body.clone(), deadline: None };
         match w.call(ask) {
             Ok(_) => asked += 1,
             Err(why) => break why,
@@ -311,4 +322,33 @@ fn the_bytes_of_requests_are_bounded() {
         w.full = true;
     };
     assert_eq!((refused, asked), (Misuse::TooManyRequests, MAX_REQUEST_BYTES / MAX_BODY));
+}
+
+#[test]
+fn a_trace_waits_in_the_outbox_and_goes_out_again_with_its_message() {
+    let mut w = World::online();
+    let context = TraceContext::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    let trace = |w: &World| {
+        let (_, packet) = w.asked.iter().find(|(_, p)| p.id == PacketId::SEND).unwrap();
+        packet.trace.and_then(|bytes| TraceContext::from_bytes(&bytes))
+    };
+    w.call(Command::Send {
+        conversation: talk(),
+        client_msg_id: None,
+        body: Bytes::from_static(b"hi"),
+        deadline: None,
+        action: SendAction::Message,
+        trace: context,
+    })
+    .unwrap();
+    assert!(w.written.iter().any(|t| matches!(t, ClientTxn::Enqueue(e) if e.trace == context)));
+    assert_eq!(trace(&w), context);
+    w.cut();
+    w.later(1_000);
+    assert_eq!(trace(&w), context);
+    let ask =
+        Command::Request { packet: PacketId::DEVICES, body: Bytes::new(), deadline: None, trace: context };
+    w.call(ask).unwrap();
+    let (_, asked) = w.asked.iter().find(|(_, p)| p.id == PacketId::DEVICES).unwrap();
+    assert_eq!(asked.trace, context.map(TraceContext::to_bytes));
 }

@@ -75,6 +75,7 @@ fn apply(w: &mut World, step: Step) {
             let client_msg_id = Some(ClientMsgId([n; 16]));
             let deadline = ms.map(Duration::from_millis);
             let _ = w.call(Command::Send {
+                trace: None,
                 conversation: talk(),
                 client_msg_id,
                 body,
@@ -90,13 +91,24 @@ fn apply(w: &mut World, step: Step) {
             let action = if edit { SendAction::Edit(target) } else { SendAction::Recall(target) };
             let client_msg_id = Some(ClientMsgId([n; 16]));
             let body = Bytes::from_static(b"text");
-            let _ =
-                w.call(Command::Send { conversation: talk(), client_msg_id, body, deadline: None, action });
+            let _ = w.call(Command::Send {
+                trace: None,
+                conversation: talk(),
+                client_msg_id,
+                body,
+                deadline: None,
+                action,
+            });
         }
         Step::Presence(n) => drop(w.call(Command::SetPresence(State::from_wire(n).unwrap()))),
         Step::Read(seq) => drop(w.call(Command::Read { conversation: talk(), seq })),
         Step::Request => {
-            let _ = w.call(Command::Request { packet: PacketId(0x8001), body: Bytes::new(), deadline: None });
+            let _ = w.call(Command::Request {
+                trace: None,
+                packet: PacketId(0x8001),
+                body: Bytes::new(),
+                deadline: None,
+            });
         }
         Step::Cancel(n) => drop(w.call(Command::Cancel(ClientMsgId([n; 16])))),
         Step::Confirm(position) => drop(w.call(Command::Confirm(position))),

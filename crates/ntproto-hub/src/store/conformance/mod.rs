@@ -347,6 +347,7 @@ fn enrolled(outcome: Outcome) -> DeviceInfo {
 
 fn message(from: &DeviceInfo, conversation: ConversationId, id: u8, body: &'static [u8]) -> Append {
     Append {
+        trace: None,
         sender: from.uin,
         device: from.id,
         conversation,

@@ -13,7 +13,7 @@ use ntproto_proto::store::inbox_entry::Entry;
 use super::super::keys;
 use super::super::kv::{Kv, Table};
 use super::super::txn::{Append, Change, InboxPlace, Outcome, StoreError};
-use super::packets::bytes_of;
+use super::packets::{bytes_of, trace_bytes};
 use super::{accounts, changes, friends, inbox, pull, read, restored, roster, rules, write};
 
 /// Members of a group up to which a message gets a pointer in every inbox at once. Beyond it, they pull.
@@ -60,6 +60,7 @@ pub(super) fn append(kv: &mut dyn Kv, append: &Append) -> Result<Outcome, StoreE
         client_msg_id: Bytes::copy_from_slice(&append.client_msg_id.0),
         stored_ms: append.now.0,
         body: append.body.clone(),
+        trace: trace_bytes(append.trace),
         ..Default::default()
     };
     let target_seq = target.as_ref().map_or(0, |target| target.seq);

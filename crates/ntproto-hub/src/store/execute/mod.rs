@@ -36,7 +36,7 @@ pub(super) mod inbox;
 mod invitations;
 mod members;
 mod messages;
-pub(super) mod packets;
+pub(crate) mod packets;
 mod pages;
 mod people;
 pub(super) mod presence;

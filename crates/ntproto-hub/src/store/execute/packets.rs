@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use ntproto_core::ids::{ConversationId, GroupId, Uin};
+use ntproto_core::trace::TraceContext;
 use ntproto_core::wire::event::EventType;
 use ntproto_proto::store as record;
 use ntproto_proto::store::inbox_entry::Entry;
@@ -90,6 +91,7 @@ pub(super) fn stored(
         // The edit before an edit is the server's business.
         edited_seq: if action == v2::Action::Message { entry.edited_seq } else { 0 },
         recalled_seq: entry.recalled_seq,
+        trace: entry.trace,
     })
 }
 
@@ -101,6 +103,11 @@ pub(super) fn receipt(conversation: ConversationId, member: Uin, marks: record::
         delivered_seq: marks.delivered_seq,
         read_seq: marks.read_seq,
     }
+}
+
+/// A trace context as records and messages carry it.
+pub(crate) fn trace_bytes(trace: Option<TraceContext>) -> Bytes {
+    trace.map_or_else(Bytes::new, |trace| Bytes::copy_from_slice(&trace.to_bytes()))
 }
 
 pub(super) fn bytes_of(conversation: ConversationId) -> Bytes {
