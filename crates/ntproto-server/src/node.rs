@@ -24,7 +24,7 @@ use ntproto_core::time::{Instant, Now, earliest};
 use ntproto_core::tx::TxBuf;
 use ntproto_core::wire::channel::{Channel, ChannelSet};
 use ntproto_hub::store::{OpId, Outcome, StoreError, Txn};
-use ntproto_hub::{self as hub, Counts, Load, Ask, AskId, HostAsk, Hub, HubEvent, Push, Who};
+use ntproto_hub::{self as hub, Ask, AskId, Counts, HostAsk, Hub, HubEvent, Load, Push, Who};
 use ntproto_net::{Closed, Conn, ConnId, Endpoint, Event, Machine, Output, Step, StreamId, StreamInput};
 use ntproto_quic::{ALPN, EndpointStats, Received};
 

@@ -64,7 +64,11 @@ pub struct Histogram {
 impl Histogram {
     /// One with these bounds, ascending.
     pub fn new(bounds: &'static [f64]) -> Self {
-        Self { bounds, cells: (0..=bounds.len()).map(|_| Counter::default()).collect(), sum: Counter::default() }
+        Self {
+            bounds,
+            cells: (0..=bounds.len()).map(|_| Counter::default()).collect(),
+            sum: Counter::default(),
+        }
     }
 
     /// Another duration.

@@ -12,6 +12,7 @@
 pub mod cell;
 pub mod label;
 pub mod text;
+pub(crate) mod timed;
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -19,7 +20,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ntproto_hub::HubEvent;
 
 use self::cell::{Counter, Counters, Histogram, Histograms};
-use self::label::{Answer, FileEvent, Handshake, Label as _, Message, Method, Reason, Route, Status, Transport, Way};
+use self::label::{
+    Answer, FileEvent, Handshake, Label as _, Message, Method, Reason, Route, Status, Transport, Way,
+};
 use self::text::Text;
 use crate::node::NodeCounts;
 
@@ -168,13 +171,21 @@ impl Metrics {
         let NodeCounts { hub, load, quic, draining, store_failed } = self.last_node();
         let mut text = Text::default();
         let t = &mut text;
-        t.info("ntproto_build_info", "The version that runs, as a label.", ("version", env!("CARGO_PKG_VERSION")));
+        t.info(
+            "ntproto_build_info",
+            "The version that runs, as a label.",
+            ("version", env!("CARGO_PKG_VERSION")),
+        );
         let since = self.started.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
         t.gauge("process_start_time_seconds", "When the server started, in seconds since 1970.", since);
         if let Some(bytes) = resident() {
             t.gauge("process_resident_memory_bytes", "Memory the process has.", bytes);
         }
-        t.gauge("ntproto_ready", "1 when the store works and the server is not draining.", u8::from(!draining && !store_failed));
+        t.gauge(
+            "ntproto_ready",
+            "1 when the store works and the server is not draining.",
+            u8::from(!draining && !store_failed),
+        );
 
         let labels = [Method::NAME, Route::NAME, Status::NAME];
         let help = "How long HTTP requests took, from the first byte to the last.";
@@ -189,28 +200,57 @@ impl Metrics {
         t.counters("ntproto_connections_opened_total", "Transports that came up.", &self.opened);
         t.gauge("ntproto_sessions", "Devices that are signed in.", load.sessions);
         t.counters("ntproto_handshakes_total", "Handshakes that ended.", &self.handshakes);
-        t.counters("ntproto_connections_closed_total", "Connections of the protocol that ended.", &self.closed);
+        t.counters(
+            "ntproto_connections_closed_total",
+            "Connections of the protocol that ended.",
+            &self.closed,
+        );
         let forged = self.closed.get(Reason::Forged);
         t.counter("ntproto_seal_failures_total", "Sealed frames that were not authentic.", forged);
-        t.histogram("ntproto_rtt_seconds", "Round-trip times of connections when they were let in.", &self.rtt);
+        t.histogram(
+            "ntproto_rtt_seconds",
+            "Round-trip times of connections when they were let in.",
+            &self.rtt,
+        );
         t.gauge("ntproto_quic_half_open", "QUIC handshakes under way.", quic.half_open);
-        t.counter("ntproto_quic_retries_total", "Addresses that had to prove themselves first.", quic.retries);
+        t.counter(
+            "ntproto_quic_retries_total",
+            "Addresses that had to prove themselves first.",
+            quic.retries,
+        );
         t.counter("ntproto_quic_refused_total", "QUIC connections refused.", quic.refused);
         t.counter("ntproto_quic_dropped_total", "Answers dropped because too many waited.", quic.dropped);
 
-        let kinds = [(Message::Direct, hub.direct), (Message::Group, hub.group), (Message::Duplicate, hub.duplicates)];
+        let kinds = [
+            (Message::Direct, hub.direct),
+            (Message::Group, hub.group),
+            (Message::Duplicate, hub.duplicates),
+        ];
         let kinds = kinds.map(|(kind, count)| (Message::TEXTS[kind.index()], count)).into_iter();
         t.labelled("ntproto_messages_total", "counter", "Messages that came.", Message::NAME, kinds);
         t.counter("ntproto_pushes_total", "Changes told to connected devices.", hub.pushed);
-        let answers =
-            [(Answer::Answered, hub.answered), (Answer::Deferred, hub.deferred), (Answer::Refused, hub.refused)];
+        let answers = [
+            (Answer::Answered, hub.answered),
+            (Answer::Deferred, hub.deferred),
+            (Answer::Refused, hub.refused),
+        ];
         let answers = answers.map(|(answer, count)| (Answer::TEXTS[answer.index()], count)).into_iter();
-        t.labelled("ntproto_requests_total", "counter", "Requests that were answered.", Answer::NAME, answers);
+        t.labelled(
+            "ntproto_requests_total",
+            "counter",
+            "Requests that were answered.",
+            Answer::NAME,
+            answers,
+        );
         t.counter("ntproto_spans_total", "Requests of traces that their askers keep.", self.spans.get());
 
         t.gauge("ntproto_store_queue_transactions", "Transactions in the store.", load.in_store);
         t.gauge("ntproto_store_queue_bytes", "Bytes of them.", load.in_store_bytes);
-        t.gauge("ntproto_paused_connections", "Connections that are not read, for want of room.", load.paused);
+        t.gauge(
+            "ntproto_paused_connections",
+            "Connections that are not read, for want of room.",
+            load.paused,
+        );
         t.gauge("ntproto_waiting_bytes", "Bytes that wait for devices to read them.", load.waiting_bytes);
         t.histogram("ntproto_store_commit_seconds", "How long commits took, fsync included.", &self.commit);
         t.histogram("ntproto_store_batch_transactions", "Transactions committed together.", &self.batch);
@@ -259,7 +299,10 @@ mod tests {
             let line = text.lines().find(|line| line.starts_with(&format!("{head}\"{le}\""))).unwrap_or(le);
             line.rsplit(' ').next().unwrap_or_default().to_owned()
         };
-        assert_eq!([bucket("0.001"), bucket("0.025"), bucket("0.05"), bucket("60"), bucket("+Inf")], ["1", "1", "3", "3", "4"]);
+        assert_eq!(
+            [bucket("0.001"), bucket("0.025"), bucket("0.05"), bucket("60"), bucket("+Inf")],
+            ["1", "1", "3", "3", "4"]
+        );
         assert!(text.contains("_sum{method=\"PATCH\",route=\"/v2/files/{id}\",status=\"204\"} 90.061\n"));
     }
 
@@ -269,7 +312,8 @@ mod tests {
         metrics.http("GET", "/healthz", 200, Duration::from_millis(1));
         metrics.committed(3, Duration::from_millis(2));
         let text = metrics.render();
-        let families: Vec<_> = text.lines().filter_map(|l| l.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+        let families: Vec<_> =
+            text.lines().filter_map(|l| l.strip_prefix("# TYPE ")?.split(' ').next()).collect();
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let name = line.split(['{', ' ']).next().unwrap_or_default();
             let family = families.iter().any(|family| {

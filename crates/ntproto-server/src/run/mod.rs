@@ -49,6 +49,7 @@ use ntproto_tokio::{Clock, Socket, Tokio};
 use crate::config::ServerConfig;
 use crate::keys::{self, Identity, KeyOptions};
 use crate::metrics::Metrics;
+use crate::metrics::timed::Timed;
 use crate::node::{Command, Effect, Node};
 use crate::store::beside::Beside;
 use crate::store::group::{self, GroupCommit};
@@ -211,7 +212,8 @@ fn start_over<R: Runtime>(
     let (commands, receiver) = async_channel::unbounded();
     let counters = Arc::new(Counters::default());
     let beside = store.beside();
-    let group = group_commit(&config, around(store), commands.clone(), Arc::clone(&counters))?;
+    let timed = Timed { store: around(store), metrics: Arc::clone(&counters.metrics) };
+    let group = group_commit(&config, Box::new(timed), commands.clone(), Arc::clone(&counters))?;
     let applications = Applications::new(runtime.clone(), &router, commands.clone(), clock);
     let host = Host {
         runtime: runtime.clone(),

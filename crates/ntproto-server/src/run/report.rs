@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ntproto_hub::{HubEvent, Served};
 use ntproto_hub::store::StoreError;
+use ntproto_hub::{HubEvent, Served};
 use ntproto_sdk::trace::{Operation, Span, packet_name};
 use ntproto_tokio::Socket;
 
@@ -141,5 +141,8 @@ impl Counters {
 /// The server's part of a trace that the asker keeps.
 fn tell_span(served: &Served) {
     let Served { packet, trace, span, lasted, refused, group } = *served;
-    Span::new(trace, span, Operation::Process, packet_name(packet)).to_group(group).refused(refused).tell(lasted);
+    Span::new(trace, span, Operation::Process, packet_name(packet))
+        .to_group(group)
+        .refused(refused)
+        .tell(lasted);
 }

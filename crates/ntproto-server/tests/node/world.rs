@@ -305,6 +305,7 @@ impl World {
         self.call(
             from,
             Call::Send {
+                trace: None,
                 conversation,
                 client_msg_id: None,
                 body,
@@ -315,7 +316,10 @@ impl World {
     }
 
     pub fn request(&mut self, from: usize, packet: PacketId, body: impl prost::Message) {
-        self.call(from, Call::Request { packet, body: body.encode_to_vec().into(), deadline: None });
+        self.call(
+            from,
+            Call::Request { packet, body: body.encode_to_vec().into(), deadline: None, trace: None },
+        );
     }
 
     /// Hostile bytes from somewhere.
@@ -365,6 +369,7 @@ impl World {
                 ) => {
                     panic!("nothing here asks for this")
                 }
+                Step::Effect(Effect::Counted(_) | Effect::Event(NodeEvent::Rtt(_))) => {}
                 Step::Effect(Effect::Event(NodeEvent::Hub(event))) => self.server.events.push(event),
                 Step::Effect(Effect::Event(NodeEvent::Opened { .. })) => self.server.opened += 1,
                 Step::Effect(Effect::Event(NodeEvent::Down { .. })) => self.server.down += 1,
