@@ -103,7 +103,8 @@ fn tell(client: &mut Client, board: &mut Board, event: ClientEvent) {
                 board.log("message", inbound.position);
                 let mut body = Vec::from(*b"echo: ");
                 body.extend_from_slice(&inbound.message.body);
-                let answer = Command::Send { trace: None,
+                let answer = Command::Send {
+                    trace: None,
                     conversation: inbound.conversation,
                     client_msg_id: None,
                     body: body.into(),
