@@ -50,7 +50,7 @@ pub mod rng;
 pub mod session;
 pub mod text;
 pub mod time;
-pub mod transfer;
 pub mod trace;
+pub mod transfer;
 pub mod tx;
 pub mod wire;

@@ -89,6 +89,7 @@ fn answer_again(kv: &dyn Kv, append: &Append, sent: &record::Sent) -> Result<Out
         //= spec: messages-6
         return if append.resolve_only { Ok(Outcome::Cancelled) } else { Err(StoreError::Cancelled) };
     }
+    //= spec: packets-13
     let same = sent.body_hash == append.body_hash[..] && sent.conversation == append.conversation.0[..];
     if !same && !append.resolve_only {
         return Err(StoreError::Conflict);
