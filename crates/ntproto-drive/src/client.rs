@@ -26,7 +26,7 @@ pub async fn connect<R: Runtime>(runtime: R, mut options: Options) -> Result<Cli
     let host = runtime.clone();
     runtime.spawn(async move {
         let serve = |effect| serve(&host, &mut desk, effect);
-        let sockets = Sockets { udp: &socket, tcp: None };
+        let sockets = Sockets::from(&socket);
         let driven = drive(host.clone(), &mut driver, sockets, &clock, commands, serve).await;
         if let Err(error) = driven {
             desk.failed(&error);

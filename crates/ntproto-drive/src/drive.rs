@@ -11,6 +11,7 @@ use ntproto_core::time::Instant;
 use ntproto_net::{Machine, Step, StreamInput};
 use ntproto_udp::{Clock, RecvBatch, Socket};
 
+use crate::https::{Https, Place, Visitor};
 use crate::queue::{Queue, Woken};
 use crate::runtime::{Runtime, Timer};
 use crate::streams::{Came, Streams};
@@ -23,18 +24,20 @@ const MAX_COMMANDS: usize = 64;
 /// How long a full socket may hide the machine's timers.
 const BLOCKED_TICK: Duration = Duration::from_millis(5);
 
-/// What a machine speaks over.
-pub struct Sockets<'a> {
+/// What a machine speaks over. `S` is the runtime's TCP connection.
+pub struct Sockets<'a, S> {
     /// Its UDP socket.
     pub udp: &'a Socket,
     /// Where it takes TCP connections, if it does.
     pub tcp: Option<std::net::TcpListener>,
+    /// Who serves TCP connections that begin as TLS does; without anybody they are the machine's, as all others.
+    pub https: Option<Https<S>>,
 }
 
 /// UDP alone.
-impl<'a> From<&'a Socket> for Sockets<'a> {
+impl<'a, S> From<&'a Socket> for Sockets<'a, S> {
     fn from(udp: &'a Socket) -> Self {
-        Self { udp, tcp: None }
+        Self { udp, tcp: None, https: None }
     }
 }
 
@@ -48,21 +51,24 @@ impl<'a> From<&'a Socket> for Sockets<'a> {
 pub async fn drive<R: Runtime, M: Machine>(
     runtime: R,
     machine: &mut M,
-    sockets: Sockets<'_>,
+    sockets: Sockets<'_, R::Stream>,
     clock: &Clock,
     commands: Receiver<M::Command>,
     mut effects: impl FnMut(M::Effect),
 ) -> io::Result<()> {
     let mut link = Link::new(sockets.udp, runtime.udp(sockets.udp.as_std().try_clone()?)?);
-    let (mut streams, came) = Streams::new(runtime.clone());
+    let mut https = sockets.https;
+    let (mut streams, came) = Streams::new(runtime.clone(), https.is_some());
+    // Each place says two things at most, and the machine's gate bounds the places.
+    let (tell, places) = async_channel::unbounded();
     if let Some(listener) = sockets.tcp {
         listener.set_nonblocking(true)?;
         streams.listen(runtime.listener(listener)?);
     }
     let mut batch = RecvBatch::new();
     let mut alarm = Alarm { timer: runtime.timer(), rings: None };
-    let (commands, came) = (pin!(commands), pin!(came));
-    let (mut commands, mut came) = (Queue::new(commands), Queue::new(came));
+    let (commands, came, places) = (pin!(commands), pin!(came), pin!(places));
+    let (mut commands, mut came, mut places) = (Queue::new(commands), Queue::new(came), Queue::new(places));
     let mut now = clock.now();
     loop {
         // Drain.
@@ -73,7 +79,7 @@ pub async fn drive<R: Runtime, M: Machine>(
         };
 
         // Sleep, unless there is more to do; even then let others run and the socket stir.
-        let (mut command, mut input) = (None, None);
+        let (mut command, mut input, mut place) = (None, None, None);
         if let Some(at) = wait {
             let at = if link.is_blocked() {
                 let tick = now.mono + BLOCKED_TICK;
@@ -86,7 +92,8 @@ pub async fn drive<R: Runtime, M: Machine>(
                 let stirred = alarm.poll(cx)
                     | link.poll(cx)?
                     | woken(cx, &mut commands, &mut command)
-                    | woken(cx, &mut came, &mut input);
+                    | woken(cx, &mut came, &mut input)
+                    | woken(cx, &mut places, &mut place);
                 if stirred { Poll::Ready(Ok::<_, io::Error>(())) } else { Poll::Pending }
             })
             .await?;
@@ -113,7 +120,16 @@ pub async fn drive<R: Runtime, M: Machine>(
             Some(Came::Accepted(stream, remote)) => {
                 // One that is not let in is dropped.
                 if let Some(id) = machine.accept(now, remote) {
-                    streams.accepted(id, stream);
+                    streams.accepted(id, stream, remote);
+                }
+            }
+            Some(Came::Tls(id, stream, remote)) => {
+                streams.over(id);
+                // One that was given up meanwhile is dropped.
+                if let Some(https) = &mut https
+                    && machine.hand_over(now, id)
+                {
+                    https(Visitor { stream, remote, place: Place::new(id, tell.clone()) });
                 }
             }
             Some(Came::Input(id, input)) => {
@@ -123,6 +139,11 @@ pub async fn drive<R: Runtime, M: Machine>(
                 machine.stream(now, id, input);
             }
             None => {}
+        });
+        places.take(place, MAX_COMMANDS, |place| {
+            if let Some((id, input)) = place {
+                machine.stream(now, id, input);
+            }
         });
         commands.take(command, MAX_COMMANDS, |command| match command {
             Some(command) => machine.command(now, command),

@@ -18,6 +18,7 @@
 //! | `drive` | the loop |
 //! | `udp` | the UDP socket as the loop sees it |
 //! | `streams` | the TCP connections: a task each |
+//! | [`https`] | connections that begin as TLS does, for somebody else |
 //! | `client` | a client started on a runtime |
 //! | [`task`] | a task that can be waited for and taken back |
 //! | `bind` | a server's sockets |
@@ -27,6 +28,7 @@
 mod bind;
 mod client;
 mod drive;
+pub mod https;
 mod queue;
 pub mod runtime;
 mod streams;

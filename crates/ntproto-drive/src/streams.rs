@@ -16,6 +16,7 @@ use bytes::Bytes;
 use futures_core::Stream as _;
 use ntproto_net::{StreamId, StreamInput, StreamStep};
 
+use crate::https;
 use crate::runtime::{Listener, Runtime, Stream, Timer};
 
 /// What streams bring that waits for the loop.
@@ -34,6 +35,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) enum Came<S> {
     /// Somebody connected.
     Accepted(S, SocketAddr),
+    /// A connection that was accepted speaks TLS.
+    Tls(StreamId, S, SocketAddr),
     /// Something happened to a stream.
     Input(StreamId, StreamInput),
 }
@@ -49,14 +52,16 @@ pub(crate) struct Streams<R: Runtime> {
     /// Held by the loop: when it is gone, no more connections are taken.
     running: Sender<()>,
     over: Receiver<()>,
+    /// Whether somebody serves connections that speak TLS.
+    https: bool,
 }
 
 impl<R: Runtime> Streams<R> {
-    pub(crate) fn new(runtime: R) -> (Self, Receiver<Came<R::Stream>>) {
+    pub(crate) fn new(runtime: R, https: bool) -> (Self, Receiver<Came<R::Stream>>) {
         let (came, waiting) = async_channel::bounded(MAX_WAITING);
         let (alive, gone) = async_channel::bounded(1);
         let (running, over) = async_channel::bounded(1);
-        (Self { runtime, steps: BTreeMap::new(), came, alive, gone, running, over }, waiting)
+        (Self { runtime, steps: BTreeMap::new(), came, alive, gone, running, over, https }, waiting)
     }
 
     /// Takes connections in, for as long as the loop runs.
@@ -88,9 +93,10 @@ impl<R: Runtime> Streams<R> {
     }
 
     /// A connection was accepted under this name.
-    pub(crate) fn accepted(&mut self, id: StreamId, stream: R::Stream) {
+    pub(crate) fn accepted(&mut self, id: StreamId, stream: R::Stream, remote: SocketAddr) {
         let task = self.task(id);
-        self.runtime.spawn(task.run(stream));
+        let peek = self.https.then_some(remote);
+        self.runtime.spawn(task.run(stream, peek));
     }
 
     /// Does what the machine wants of a stream.
@@ -150,6 +156,8 @@ struct Task<R: Runtime> {
 #[derive(Default)]
 struct Work {
     reading: bool,
+    /// Its first byte decides whose it is.
+    peek: bool,
     out: Bytes,
     /// Written, but not told yet.
     written: bool,
@@ -159,6 +167,8 @@ struct Work {
 /// What came of waiting.
 enum Stirred {
     Tell(StreamInput),
+    /// It begins as TLS does.
+    Tls,
     /// The loop is gone, or the farewell is out.
     End,
     /// The farewell does not leave.
@@ -176,17 +186,19 @@ impl<R: Runtime> Task<R> {
         })
         .await;
         match connected {
-            Some(Ok(stream)) if self.tell(StreamInput::Connected).await => self.run(stream).await,
+            Some(Ok(stream)) if self.tell(StreamInput::Connected).await => self.run(stream, None).await,
             Some(Err(_)) => drop(self.tell(StreamInput::Closed).await),
             // The loop is gone, or gave up.
             Some(Ok(_)) | None => {}
         }
     }
 
-    async fn run(self, stream: R::Stream) {
+    /// `peek`: who it is with, if its first byte decides whose it is.
+    async fn run(self, stream: R::Stream, peek: Option<SocketAddr>) {
         // Small frames wait for nobody. One that can't be set so is slow, not wrong.
         let _ = stream.socket().set_tcp_nodelay(true);
-        let (mut work, mut steps) = (Work::default(), pin!(self.steps.clone()));
+        let mut work = Work { peek: peek.is_some(), ..Work::default() };
+        let mut steps = pin!(self.steps.clone());
         // Set once it is being closed: a peer that does not read is not waited for longer.
         let mut last: Option<R::Timer> = None;
         loop {
@@ -208,6 +220,13 @@ impl<R: Runtime> Task<R> {
                     if !self.tell(input).await || over {
                         return;
                     }
+                }
+                Stirred::Tls => {
+                    if let Some(remote) = peek {
+                        // If the loop is gone, so is the connection.
+                        let _ = self.came.send(Came::Tls(self.id, stream, remote)).await;
+                    }
+                    return;
                 }
                 Stirred::End if work.closing => return self.linger(stream).await,
                 Stirred::End | Stirred::Stuck => return,
@@ -274,6 +293,13 @@ impl Work {
         if !self.reading {
             return Poll::Pending;
         }
+        if self.peek {
+            let first = ready!(poll_peek(cx, stream));
+            self.peek = false;
+            if first.is_ok_and(|first| first == Some(https::TLS)) {
+                return Poll::Ready(Stirred::Tls);
+            }
+        }
         let bytes = ready!(poll_read(cx, stream)).unwrap_or_default();
         self.reading = false;
         Poll::Ready(Stirred::Tell(match bytes.is_empty() {
@@ -303,6 +329,24 @@ fn poll_read<S: Stream>(cx: &mut Context<'_>, stream: &S) -> Poll<io::Result<Byt
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => return Poll::Ready(result.map(|n| Bytes::copy_from_slice(&buffer[..n]))),
+        }
+    }
+}
+
+/// The first byte that waits, which goes on waiting; nothing at the end of the stream.
+fn poll_peek<S: Stream>(cx: &mut Context<'_>, stream: &S) -> Poll<io::Result<Option<u8>>> {
+    loop {
+        ready!(stream.poll_readable(cx))?;
+        let mut first = [0];
+        let peek = || {
+            // The standard library's peek asks for no buffer that is not set. Another descriptor, once a connection.
+            let socket = std::net::TcpStream::from(stream.socket().try_clone()?);
+            socket.peek(&mut first)
+        };
+        match stream.try_read(peek) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return Poll::Ready(result.map(|n| (n > 0).then_some(first[0]))),
         }
     }
 }

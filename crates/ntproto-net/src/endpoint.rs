@@ -59,6 +59,11 @@ impl Endpoint {
         self.tcp.input(stream, input);
     }
 
+    /// A TCP connection begins as TLS does: see [`Machine::hand_over`](crate::Machine::hand_over).
+    pub fn hand_over(&mut self, stream: StreamId) -> bool {
+        self.tcp.hand_over(stream)
+    }
+
     /// A deadline may have come.
     pub fn timeout(&mut self, now: Now) {
         self.quic.handle(now, ntproto_quic::Input::Timeout);

@@ -152,6 +152,8 @@ pub enum TcpClosed {
     Unreachable,
     /// The peer ended it, or it broke.
     Ended,
+    /// The peer speaks TLS: it was handed to whoever serves HTTPS.
+    Https,
 }
 
 impl fmt::Display for TcpClosed {
@@ -160,6 +162,7 @@ impl fmt::Display for TcpClosed {
             Self::Local { code } => write!(f, "closed here with code {code}"),
             Self::Unreachable => f.write_str("no connection could be had"),
             Self::Ended => f.write_str("the peer ended the connection, or it broke"),
+            Self::Https => f.write_str("it goes on as HTTPS"),
         }
     }
 }

@@ -43,6 +43,13 @@ pub trait Machine {
         let _ = (now, stream, input);
     }
 
+    /// An accepted connection begins as TLS does: somebody else serves it, if this says so, and its place stays taken
+    /// until [`StreamInput::Closed`]. `false`: drop the connection.
+    fn hand_over(&mut self, now: Now, stream: StreamId) -> bool {
+        let _ = (now, stream);
+        false
+    }
+
     /// The deadline came.
     fn timeout(&mut self, now: Now);
 
@@ -66,6 +73,8 @@ pub enum StreamInput {
     Bytes(Bytes),
     /// All of the last [`StreamStep::Write`] is with the system.
     Written,
+    /// Whoever serves it instead of us has found it good: it no longer counts as half-open.
+    Settled,
     /// The peer ended it, or it broke, or could not be had.
     Closed,
 }

@@ -351,3 +351,31 @@ proptest! {
         prop_assert_eq!(over.len(), known.len(), "everybody is told over in the end");
     }
 }
+
+//= proof: tcp-13
+#[test]
+fn a_connection_that_speaks_tls_goes_to_somebody_else_and_keeps_its_place() {
+    let limits = TcpLimits { max_half_open: 1, ..TcpLimits::default() };
+    let mut endpoint = endpoint(limits);
+    let stream = endpoint.accept(at(0), peer()).unwrap();
+    drain(&mut endpoint, at(0));
+    assert!(endpoint.hand_over(stream) && !endpoint.hand_over(stream), "once");
+    let (events, steps) = drain(&mut endpoint, at(0));
+    assert!(matches!(events[..], [Event::Closed { reason: Closed::Tcp(TcpClosed::Https), .. }]), "{events:?}");
+    assert_eq!(steps, [], "it is not ours to read");
+    assert_eq!(endpoint.with(at(0), stream.into(), |_| ()), None);
+    assert_eq!((endpoint.stats().connections, endpoint.is_flushed()), (1, true));
+
+    // It is half-open until whoever serves it says otherwise.
+    assert_eq!(endpoint.accept(at(0), peer()), None);
+    endpoint.stream(stream, StreamInput::Settled);
+    endpoint.stream(stream, StreamInput::Settled);
+    let other = endpoint.accept(at(0), peer()).unwrap();
+    assert_eq!(endpoint.accept(at(0), peer()), None);
+    endpoint.stream(stream, StreamInput::Closed);
+    endpoint.stream(other, StreamInput::Closed);
+    drain(&mut endpoint, at(0));
+    assert_eq!(endpoint.stats().connections, 0);
+    assert!(endpoint.accept(at(0), peer()).is_some());
+    assert!(!endpoint.hand_over(stream), "it is over");
+}

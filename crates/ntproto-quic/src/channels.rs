@@ -4,7 +4,9 @@
 //! them. They live as long as the connection: a peer that ends or resets one breaks the protocol.
 
 use ntproto_core::wire::channel::Channel;
-use quinn_proto::{Dir, Side, StreamId};
+use quinn_proto::{Dir, Side, StreamEvent, StreamId};
+
+use crate::slots::Slot;
 
 /// CONTROL goes out before the others, which share what is left evenly.
 pub(crate) const CONTROL_PRIORITY: i32 = 1;
@@ -23,6 +25,36 @@ pub(crate) fn channel_of(stream: StreamId) -> Option<Channel> {
         return None;
     }
     Channel::STREAMS.into_iter().find(|channel| channel.index() as u64 == stream.index())
+}
+
+/// Notes what happened to a stream of a connection that has channels. `false`: nothing its host should hear of.
+pub(crate) fn channel_event(slot: &mut Slot, event: StreamEvent) -> Result<bool, &'static str> {
+    match event {
+        StreamEvent::Opened { dir } => {
+            let Some(quic) = slot.quic.as_deref_mut() else { return Ok(false) };
+            while let Some(stream) = quic.streams().accept(dir) {
+                //= spec: quic-10
+                let channel = channel_of(stream).ok_or("the peer opened a stream that is no channel")?;
+                slot.readable = slot.readable.with(channel);
+            }
+        }
+        StreamEvent::Readable { id } => match channel_of(id) {
+            Some(channel) => slot.readable = slot.readable.with(channel),
+            None => return Ok(false),
+        },
+        StreamEvent::Writable { id } => match channel_of(id) {
+            Some(channel) => slot.writable = slot.writable.with(channel),
+            None => return Ok(false),
+        },
+        //= spec: quic-2
+        StreamEvent::Stopped { id, .. } if channel_of(id).is_some() => {
+            return Err("the peer stopped reading a channel");
+        }
+        StreamEvent::Stopped { .. } | StreamEvent::Finished { .. } | StreamEvent::Available { .. } => {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 #[cfg(test)]

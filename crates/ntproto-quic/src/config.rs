@@ -20,8 +20,9 @@ pub const MTU_SAFE: u16 = 1200;
 
 /// Streams a client opens: CONTROL, MESSAGE, SYNC.
 pub const MAX_BIDI_STREAMS: u32 = 3;
-/// Streams of one direction: there are none.
-pub const MAX_UNI_STREAMS: u32 = 0;
+/// Streams of one direction that a server announces where it also serves HTTP/3, whose peers may refuse one that
+/// allows fewer (RFC 9114, section 6.2): the protocol is known only later. As channels there are none.
+pub const MAX_UNI_STREAMS: u32 = 3;
 /// Bytes a peer may send on one channel before they are read: 100 ms at 5 MB/s, and the most memory an unread
 /// channel costs.
 pub const STREAM_WINDOW: u32 = 512 * 1024;
@@ -31,6 +32,17 @@ pub const CONNECTION_WINDOW: u32 = MAX_BIDI_STREAMS * STREAM_WINDOW;
 pub const SEND_WINDOW: u64 = 512 * 1024;
 /// What CONTROL may hold above that: heartbeats and closes never queue behind messages.
 pub const CONTROL_RESERVE: u64 = 16 * 1024;
+/// Streams of both directions on a connection of another protocol: requests that a browser has open at once
+/// (RFC 9114, section 6.1, asks for 100).
+pub const H3_BIDI_STREAMS: u32 = 100;
+/// Streams of one direction there: HTTP/3's own three, and as many again that mean nothing (RFC 9114, section 6.2.3)
+/// or belong to a session, with some to spare.
+pub const H3_UNI_STREAMS: u32 = 16;
+/// Bytes unread there, all streams together: four uploads at once, each at the 5 MB/s that a stream's window allows,
+/// and the most memory such a connection costs.
+pub const H3_CONNECTION_WINDOW: u32 = 4 * STREAM_WINDOW;
+/// Bytes held there for sending until acknowledged: a download of 5 MB/s over 200 ms.
+pub const H3_SEND_WINDOW: u64 = 1024 * 1024;
 /// Datagrams received and not read; older ones are dropped first. About 50 ms of video.
 pub const DATAGRAM_RECEIVE_BUFFER: usize = 64 * 1024;
 /// Datagrams waiting to be sent; older ones are dropped first, late media being worth nothing.
@@ -122,12 +134,28 @@ impl EndpointConfig {
         Self { server: Some(tls), ..Self::client() }
     }
 
+    /// How connections behave whose protocol is not known yet, or is ours.
     pub(crate) fn transport(&self) -> Arc<TransportConfig> {
+        let web = self.server.as_ref().is_some_and(|tls| tls.is_web());
+        Arc::new(self.lean(if web { MAX_UNI_STREAMS } else { 0 }))
+    }
+
+    /// How connections behave that are made for another protocol.
+    pub(crate) fn h3_transport(&self) -> Arc<TransportConfig> {
+        let mut transport = self.lean(H3_UNI_STREAMS);
+        transport
+            .max_concurrent_bidi_streams(VarInt::from_u32(H3_BIDI_STREAMS))
+            .receive_window(VarInt::from_u32(H3_CONNECTION_WINDOW))
+            .send_window(H3_SEND_WINDOW);
+        Arc::new(transport)
+    }
+
+    fn lean(&self, uni_streams: u32) -> TransportConfig {
         let idle = u32::try_from(self.limits.idle_timeout.as_millis()).unwrap_or(u32::MAX);
         let mut transport = TransportConfig::default();
         transport
             .max_concurrent_bidi_streams(VarInt::from_u32(MAX_BIDI_STREAMS))
-            .max_concurrent_uni_streams(VarInt::from_u32(MAX_UNI_STREAMS))
+            .max_concurrent_uni_streams(VarInt::from_u32(uni_streams))
             .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(idle))))
             .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
             .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
@@ -141,6 +169,6 @@ impl EndpointConfig {
             .allow_spin(false)
             .datagram_receive_buffer_size(Some(DATAGRAM_RECEIVE_BUFFER))
             .datagram_send_buffer_size(DATAGRAM_SEND_BUFFER);
-        Arc::new(transport)
+        transport
     }
 }

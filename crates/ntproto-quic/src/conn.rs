@@ -6,10 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use ntproto_core::code::ErrorCode;
 use ntproto_core::wire::channel::Channel;
-use quinn_proto::{Connection, ReadError, SendDatagramError, WriteError};
+use quinn_proto::{Connection, ReadError, SendDatagramError, StreamId, WriteError};
 
 use crate::channels::stream_of;
 use crate::config::{CONTROL_RESERVE, MAX_CLOSE_REASON, SEND_WINDOW};
+use crate::streams::Streams;
 use crate::{Closed, ConnId};
 
 /// A connection's measures.
@@ -48,6 +49,8 @@ pub(crate) enum End {
 pub struct Conn<'a> {
     pub(crate) id: ConnId,
     pub(crate) quic: &'a mut Connection,
+    /// What there is in place of channels, when another protocol is spoken.
+    pub(crate) streams: Option<&'a mut Streams>,
     pub(crate) now: std::time::Instant,
     /// Whether channels are open and it is not over.
     pub(crate) open: bool,
@@ -76,6 +79,10 @@ impl Conn<'_> {
         self.quic.local_ip()
     }
 
+    fn channel(&self, channel: Channel) -> Option<StreamId> {
+        stream_of(channel).filter(|_| self.streams.is_none())
+    }
+
     /// Offers bytes to a channel and says how many were taken. When fewer than offered were, `Writable` follows
     /// once there is room.
     pub fn write(&mut self, channel: Channel, data: &[u8]) -> usize {
@@ -97,7 +104,7 @@ impl Conn<'_> {
         len: usize,
         mut write: impl FnMut(&mut quinn_proto::SendStream<'_>, usize) -> Result<usize, WriteError>,
     ) -> usize {
-        let (Some(stream), true) = (stream_of(channel), self.open) else { return 0 };
+        let Some(stream) = self.channel(channel).filter(|_| self.open) else { return 0 };
         let control = channel == Channel::Control;
         self.quic.set_send_window(match (control, self.control_last) {
             // Taken only if nothing is unacknowledged.
@@ -132,8 +139,10 @@ impl Conn<'_> {
     /// From now on CONTROL takes bytes only when the peer has acknowledged all that was written before, on every
     /// channel: a farewell does not overtake the answers before it.
     pub fn control_last(&mut self) {
-        self.control_last = true;
-        self.rest();
+        if self.streams.is_none() {
+            self.control_last = true;
+            self.rest();
+        }
     }
 
     /// The window between writes says when a blocked channel is woken.
@@ -160,7 +169,7 @@ impl Conn<'_> {
         max: usize,
         mut take: impl FnMut(Bytes) -> bool,
     ) -> usize {
-        let (Some(stream), true) = (stream_of(channel), self.end.is_none()) else { return 0 };
+        let Some(stream) = self.channel(channel).filter(|_| self.end.is_none()) else { return 0 };
         let mut recv = self.quic.recv_stream(stream);
         // Not open yet, or closed for good: nothing to read.
         let Ok(mut chunks) = recv.read(true) else { return 0 };

@@ -13,10 +13,10 @@ use ntproto_core::tx::TxBuf;
 use ntproto_core::wire::channel::ChannelSet;
 use quinn_proto::{
     ClientConfig, ConnectError, Connection, DatagramEvent, EcnCodepoint, Incoming, NoneTokenStore,
-    StreamEvent, TransportConfig, VarInt,
+    TransportConfig, VarInt,
 };
 
-use crate::channels::channel_of;
+use crate::channels::channel_event;
 use crate::config::{
     EndpointConfig, Limits, MAX_DATAGRAM, MAX_EARLY_BYTES, MAX_RESPONSES, MAX_SEGMENTS, RETRY_TOKEN_LIFETIME,
 };
@@ -25,6 +25,7 @@ use crate::hello::{greet, open_channels, prefer_control, protocol};
 use crate::ids::{self, ResetKey};
 use crate::schedule::{ReadyQueue, Timers};
 use crate::slots::{Phase, Slots};
+use crate::streams::Streams;
 use crate::time::{CallClock, TimeMap};
 use crate::{ALPN, ClientTls, Closed, ConnId, Event, Input, Output, Received, Transmit, WaitReason};
 
@@ -75,6 +76,7 @@ pub struct EndpointStats {
 pub struct Endpoint {
     quic: quinn_proto::Endpoint,
     transport: Arc<TransportConfig>,
+    h3_transport: Arc<TransportConfig>,
     initial_cids: Arc<dyn Fn() -> quinn_proto::ConnectionId + Send + Sync>,
     server_clock: Option<CallClock>,
     token_clock: CallClock,
@@ -98,7 +100,7 @@ impl Endpoint {
     #[must_use]
     pub fn new(config: EndpointConfig, base: std::time::Instant, seed: [u8; 32]) -> Self {
         let mut rng = Rng::new(seed);
-        let transport = config.transport();
+        let (transport, h3_transport) = (config.transport(), config.h3_transport());
         let reset_key = config.reset_key.unwrap_or_else(|| ResetKey::from_rng(&mut rng));
         let mut endpoint = quinn_proto::EndpointConfig::new(reset_key.into_inner());
         endpoint.cid_generator(ids::local_cids(&mut rng));
@@ -123,6 +125,7 @@ impl Endpoint {
                 Some(rng.array()),
             ),
             transport,
+            h3_transport,
             initial_cids,
             server_clock,
             token_clock,
@@ -167,7 +170,7 @@ impl Endpoint {
         tls.clock.set_unix(now.unix);
         let mut config = ClientConfig::new(Arc::clone(&tls.crypto) as _);
         config
-            .transport_config(Arc::clone(&self.transport))
+            .transport_config(Arc::clone(if tls.is_native() { &self.transport } else { &self.h3_transport }))
             .token_store(Arc::new(NoneTokenStore))
             .initial_dst_cid_provider(Arc::clone(&self.initial_cids));
         let at = self.time.to_std(self.now);
@@ -192,6 +195,7 @@ impl Endpoint {
         let mut conn = Conn {
             id: slot.id,
             quic,
+            streams: slot.streams.as_deref_mut(),
             now: self.time.to_std(self.now),
             open,
             control_last: slot.control_last,
@@ -412,7 +416,7 @@ impl Endpoint {
         if !matches!(slot.phase, Phase::Handshake(_)) {
             return;
         }
-        if slot.early {
+        if slot.early || slot.streams.is_some() {
             //= spec: quic-9
             if slot.server && quic.stats().udp_rx.bytes > MAX_EARLY_BYTES {
                 let (code, text) = (ErrorCode::TooEarly as u32, "too much early data");
@@ -455,31 +459,27 @@ impl Endpoint {
             }
             // Media that comes while the host is slow is dropped by age; nothing waits for room.
             quinn_proto::Event::DatagramReceived => slot.datagrams = true,
-            quinn_proto::Event::HandshakeDataReady | quinn_proto::Event::DatagramsUnblocked => return,
-            quinn_proto::Event::Stream(event) => match event {
-                StreamEvent::Opened { dir } => {
-                    let Some(quic) = slot.quic.as_deref_mut() else { return };
-                    while let Some(stream) = quic.streams().accept(dir) {
-                        slot.readable = channel_of(stream).map_or(slot.readable, |c| slot.readable.with(c));
-                    }
+            // Before any of its streams is heard of.
+            quinn_proto::Event::HandshakeDataReady => {
+                if let Some(quic) = slot.quic.as_deref_mut()
+                    && protocol(quic).is_some_and(|alpn| alpn != ALPN)
+                {
+                    slot.streams = Some(Streams::begin(quic));
                 }
-                StreamEvent::Readable { id } => match channel_of(id) {
-                    Some(channel) => slot.readable = slot.readable.with(channel),
-                    None => return,
-                },
-                StreamEvent::Writable { id } => match channel_of(id) {
-                    Some(channel) => slot.writable = slot.writable.with(channel),
-                    None => return,
-                },
-                //= spec: quic-2
-                StreamEvent::Stopped { id, .. } if channel_of(id).is_some() => {
-                    let (closed, farewell) = fault("the peer stopped reading a channel");
+                return;
+            }
+            quinn_proto::Event::DatagramsUnblocked => return,
+            quinn_proto::Event::Stream(event) if slot.streams.is_some() => {
+                if let (Some(quic), Some(streams)) = (slot.quic.as_deref_mut(), &mut slot.streams) {
+                    streams.heard(quic, event);
+                }
+            }
+            quinn_proto::Event::Stream(event) => match channel_event(slot, event) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(text) => {
+                    let (closed, farewell) = fault(text);
                     return self.end(no, closed, Some(farewell));
-                }
-                StreamEvent::Stopped { .. }
-                | StreamEvent::Finished { .. }
-                | StreamEvent::Available { .. } => {
-                    return;
                 }
             },
         }

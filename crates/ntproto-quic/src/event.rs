@@ -138,6 +138,12 @@ pub enum Event {
         /// The channel.
         channel: Channel,
     },
+    /// Something happened to the streams of a connection that speaks another protocol: visit it and take what, with
+    /// [`Conn::next_stream_event`](crate::Conn::next_stream_event).
+    Streams {
+        /// The connection.
+        conn: ConnId,
+    },
     /// Datagrams wait.
     Datagram {
         /// The connection.

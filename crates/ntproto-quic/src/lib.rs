@@ -19,6 +19,8 @@
 //! | [`sessions`] | what resumption remembers |
 //! | [`endpoint`] | the machine |
 //! | [`conn`] | one connection, inside [`Endpoint::with`] |
+//! | [`streams`] | the streams of a connection that speaks another protocol |
+//! | [`web`] | the certificate of those |
 //! | [`event`] | what goes in and comes out |
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -33,8 +35,10 @@ mod ids;
 mod schedule;
 pub mod sessions;
 mod slots;
+pub mod streams;
 mod time;
 pub mod tls;
+pub mod web;
 
 pub use config::{EndpointConfig, Limits, TX_LIMIT};
 pub use conn::{Conn, ConnStats};
@@ -42,7 +46,11 @@ pub use endpoint::{Endpoint, EndpointStats, Misuse};
 pub use event::{Closed, EarlyData, Event, Input, Output, Received, Transmit, WaitReason};
 pub use ids::{ConnId, ResetKey};
 pub use sessions::{ClientSessions, SessionMemory};
+pub use streams::{Dir, Read, StreamEvent, StreamNo, Unwritable};
 pub use tls::{ClientTls, Pin, ServerTls, TlsError, Trust};
+pub use web::WebCertificate;
 
 /// The protocol name this crate maps channels for.
 pub const ALPN: &[u8] = b"ntp/2";
+/// HTTP/3. Its connections, as those of any other name, have no channels but raw [`streams`].
+pub const H3: &[u8] = b"h3";

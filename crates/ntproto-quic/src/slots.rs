@@ -7,6 +7,7 @@ use quinn_proto::{Connection, ConnectionHandle};
 use std::net::SocketAddr;
 
 use crate::hello::Hello;
+use crate::streams::Streams;
 use crate::{Closed, ConnId, Event};
 
 /// How far a connection has come.
@@ -37,6 +38,8 @@ pub(crate) struct Slot {
     pub(crate) readable: ChannelSet,
     pub(crate) writable: ChannelSet,
     pub(crate) datagrams: bool,
+    /// In place of channels, when another protocol is spoken.
+    pub(crate) streams: Option<Box<Streams>>,
     /// CONTROL waits until the peer has acknowledged everything before it.
     pub(crate) control_last: bool,
     pub(crate) closed: Option<Closed>,
@@ -63,6 +66,9 @@ impl Slot {
         }
         if let Some(channel) = pop(&mut self.writable) {
             return Some(Event::Writable { conn, channel });
+        }
+        if self.streams.as_mut().is_some_and(|streams| std::mem::take(&mut streams.stirred)) {
+            return Some(Event::Streams { conn });
         }
         if std::mem::take(&mut self.datagrams) {
             return Some(Event::Datagram { conn });
@@ -143,6 +149,7 @@ impl Slots {
             readable: ChannelSet::NONE,
             writable: ChannelSet::NONE,
             datagrams: false,
+            streams: None,
             control_last: false,
             closed: None,
             farewell: None,

@@ -21,6 +21,8 @@ use subtle::ConstantTimeEq;
 
 use crate::sessions::TICKETS;
 use crate::time::CallClock;
+use crate::web::{ByProtocol, WebCertificate};
+use crate::{ALPN, H3};
 
 /// What QUIC wants a server to announce that takes early data (RFC 9001, section 4.6.1). How much it takes is up to
 /// the layers above.
@@ -124,6 +126,11 @@ impl ClientTls {
         Self::build(config, clock)
     }
 
+    /// Whether it speaks our protocol and no other.
+    pub(crate) fn is_native(&self) -> bool {
+        self.config.alpn_protocols.iter().map(Vec::as_slice).eq([ALPN])
+    }
+
     /// The same trust, with a memory of sessions: a server that is known from an earlier connection is sent early
     /// data ([`Event::Early`](crate::Event::Early)). What resumes a session rests on the certificate of the
     /// connection it came from. Whoever shares the memory can be told to be the same client: one per account.
@@ -143,7 +150,7 @@ impl ClientTls {
         let mut config = ClientConfig::clone(&self.config);
         config.resumption = Resumption::store(sessions).tls12_resumption(Tls12Resumption::Disabled);
         // Early data is written on ntproto's channels, before the server has said which protocol it speaks.
-        config.enable_early_data = config.alpn_protocols.iter().map(Vec::as_slice).eq([crate::ALPN]);
+        config.enable_early_data = self.is_native();
         Self::build(config, self.clock.clone())
     }
 
@@ -183,6 +190,22 @@ impl ServerTls {
         config.send_tls13_tickets = 0;
         config.max_early_data_size = 0;
         Self::build(config, clock)
+    }
+
+    /// Serves HTTP/3 beside our protocol, with a certificate of its own. A client that offers both gets ours.
+    ///
+    /// # Errors
+    /// The provider lacks AES-128-GCM.
+    pub fn with_web(&self, web: WebCertificate) -> Result<Self, TlsError> {
+        let mut config = ServerConfig::clone(&self.config);
+        let native = Arc::clone(&config.cert_resolver);
+        config.cert_resolver = Arc::new(ByProtocol { native, web });
+        config.alpn_protocols.push(H3.to_vec());
+        Self::build(config, self.clock.clone())
+    }
+
+    pub(crate) fn is_web(&self) -> bool {
+        self.config.alpn_protocols.iter().any(|name| name != ALPN)
     }
 
     /// The same certificate, with a memory of sessions: clients may come back by them and send early data.

@@ -15,7 +15,7 @@ use ntproto_core::wire::channel::Channel;
 use ntproto_quic::tls::default_provider;
 use ntproto_quic::{
     ALPN, ClientTls, Closed, ConnId, Endpoint, EndpointConfig, Event, Input, Output, Pin, Received, TX_LIMIT,
-    Trust,
+    Trust, WebCertificate,
 };
 use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn_proto::{
@@ -63,7 +63,11 @@ impl Raw {
 
     /// A bare client, connected to our server.
     fn client() -> (Self, ConnId) {
-        let mut raw = Self::new(server_config(), None);
+        Self::client_of(server_config())
+    }
+
+    fn client_of(server: EndpointConfig) -> (Self, ConnId) {
+        let mut raw = Self::new(server, None);
         let mut roots = rustls::RootCertStore::empty();
         roots.add(pki().root.clone()).unwrap();
         let mut tls = rustls::ClientConfig::builder_with_provider(default_provider())
@@ -241,6 +245,24 @@ fn more_streams_than_channels_are_not_to_be_had() {
     let opened = std::iter::from_fn(|| raw.quic().streams().open(Dir::Bi)).count();
     assert_eq!(opened, 3);
     assert_eq!(raw.quic().streams().open(Dir::Uni), None);
+}
+
+//= proof: quic-10
+#[test]
+fn a_stream_that_is_no_channel_ends_the_connection() {
+    // A server that also serves HTTP/3 can't forbid it by QUIC's own limits.
+    let key = rcgen::KeyPair::generate().unwrap();
+    let cert = rcgen::CertificateParams::new(vec![NAME.into()]).unwrap().self_signed(&key).unwrap();
+    let der = rustls::pki_types::PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    let web = WebCertificate::new(&default_provider(), vec![cert.der().clone()], der).unwrap();
+    let tls = identity().tls(&[ALPN]).with_web(web).unwrap();
+    let (mut raw, conn) = Raw::client_of(EndpointConfig::server(tls));
+    let opened = std::iter::from_fn(|| raw.quic().streams().open(Dir::Bi)).count();
+    assert_eq!(opened, 3);
+    let stream = raw.quic().streams().open(Dir::Uni).unwrap();
+    raw.quic().send_stream(stream).write(b"what is this?").unwrap();
+    raw.run();
+    raw.assert_fault(conn, true);
 }
 
 /// Shows somebody else's certificate and signs with a key of its own.

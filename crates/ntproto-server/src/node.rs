@@ -495,6 +495,10 @@ impl Machine for Node {
         self.net.stream(stream, input);
     }
 
+    fn hand_over(&mut self, _: Now, stream: StreamId) -> bool {
+        self.phase == Phase::Serving && self.net.hand_over(stream)
+    }
+
     fn timeout(&mut self, now: Now) {
         self.net.timeout(now);
         self.hub.handle(now, hub::Input::Timeout);

@@ -9,13 +9,15 @@ use async_channel::{Sender, bounded};
 use ntproto_core::time::{Instant, Now};
 use ntproto_core::tx::TxBuf;
 use ntproto_core::wire::channel::Channel;
-use ntproto_net::{Machine, Step};
+use ntproto_drive::https::{Https, Visitor};
+use ntproto_drive::runtime::Stream;
+use ntproto_net::{Machine, Step, StreamId, StreamInput, StreamStep};
 use ntproto_quic::tls::default_provider;
 use ntproto_quic::{
     ALPN, ClientTls, Closed, ConnId, Endpoint, EndpointConfig, Event, Input, Output, Pin, Received,
     ServerTls, Transmit, Trust,
 };
-use ntproto_tokio::{Clock, Socket, drive};
+use ntproto_tokio::{Clock, Socket, Sockets, drive};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::time::timeout;
 
@@ -194,7 +196,7 @@ impl Quic {
                     self.tell.push_back(Told::Bytes(got.len()));
                 }
             }
-            Event::Early { .. } | Event::Writable { .. } | Event::Datagram { .. } => {}
+            Event::Early { .. } | Event::Writable { .. } | Event::Datagram { .. } | Event::Streams { .. } => {}
             Event::Closed { reason, .. } => {
                 self.conn = None;
                 self.done = true;
@@ -327,4 +329,108 @@ async fn the_loop_can_be_spawned() {
     });
     drop(send);
     timeout(Duration::from_secs(5), task).await.unwrap().unwrap().unwrap();
+}
+
+/// TCP connections as the loop tells of them.
+#[derive(Default)]
+struct Doorman {
+    last: u64,
+    ask: VecDeque<StreamId>,
+    told: VecDeque<(StreamId, StreamInput)>,
+    handed: usize,
+}
+
+impl Machine for Doorman {
+    type Command = ();
+    type Effect = (StreamId, StreamInput);
+
+    fn datagram(&mut self, _: Now, _: Received<'_>) {}
+
+    fn timeout(&mut self, _: Now) {}
+
+    fn command(&mut self, _: Now, (): ()) {}
+
+    fn commands_closed(&mut self, _: Now) {}
+
+    fn accept(&mut self, _: Now, _: SocketAddr) -> Option<StreamId> {
+        self.last += 1;
+        self.ask.push_back(StreamId(self.last));
+        Some(StreamId(self.last))
+    }
+
+    fn stream(&mut self, _: Now, stream: StreamId, input: StreamInput) {
+        self.told.push_back((stream, input));
+    }
+
+    fn hand_over(&mut self, _: Now, _: StreamId) -> bool {
+        self.handed += 1;
+        true
+    }
+
+    fn poll(&mut self, _: Now, _: Option<&mut TxBuf>) -> Step<Self::Effect> {
+        match (self.ask.pop_front(), self.told.pop_front()) {
+            (Some(stream), told) => {
+                self.told.extend(told);
+                Step::Stream(stream, StreamStep::Read)
+            }
+            (None, Some(told)) => Step::Effect(told),
+            (None, None) => Step::Wait(None),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_first_byte_decides_who_serves_a_tcp_connection() {
+    use std::io::{Read as _, Write as _};
+
+    let (udp, tcp) = ntproto_drive::bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let (clock, address) = (Clock::start(), udp.local_addr());
+    let (_keep, commands) = bounded(1);
+    let (hand, handed) = async_channel::unbounded();
+    let (tell, told) = async_channel::unbounded();
+    let https: Https<_> = Box::new(move |visitor| hand.try_send(visitor).unwrap());
+    let sockets = Sockets { tcp: Some(tcp), https: Some(https), ..Sockets::from(&udp) };
+    let mut doorman = Doorman::default();
+    let run = drive(&mut doorman, sockets, &clock, commands, |effect| tell.try_send(effect).unwrap());
+    let talk = async {
+        let connect = |first: &[u8]| {
+            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            stream.write_all(first).unwrap();
+            stream
+        };
+        let ours = connect(b"NTHD");
+        assert_eq!(
+            told.recv().await.unwrap(),
+            (StreamId(1), StreamInput::Bytes(bytes::Bytes::from_static(b"NTHD")))
+        );
+        let mut theirs = connect(b"\x16\x03\x01");
+        let visitor: Visitor<_> = handed.recv().await.unwrap();
+        assert_eq!(visitor.remote, theirs.local_addr().unwrap());
+        // Nothing of it was read.
+        let mut all = [0; 3];
+        let stream = visitor.stream;
+        let socket = Stream::socket(&stream);
+        let mut socket = &*socket;
+        socket.read_exact(&mut all).unwrap();
+        assert_eq!(&all, b"\x16\x03\x01");
+        socket.write_all(b"hello").unwrap();
+        visitor.place.settle();
+        assert_eq!(told.recv().await.unwrap(), (StreamId(2), StreamInput::Settled));
+        drop(visitor.place);
+        assert_eq!(told.recv().await.unwrap(), (StreamId(2), StreamInput::Closed));
+        drop(stream);
+        let mut hello = Vec::new();
+        theirs.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        theirs.read_to_end(&mut hello).unwrap();
+        assert_eq!(hello, b"hello");
+        drop(ours);
+    };
+    let both = async {
+        tokio::select! {
+            ended = run => panic!("{ended:?}"),
+            () = talk => {}
+        }
+    };
+    timeout(Duration::from_secs(20), both).await.unwrap();
+    assert_eq!(doorman.handed, 1);
 }

@@ -109,6 +109,12 @@ impl Tcp {
                 let writable = stream.written();
                 self.events.extend(writable.map(|channel| Event::Writable { conn, channel }));
             }
+            StreamInput::Settled => {
+                if stream.is_half_open() {
+                    stream.settle();
+                    self.gate.settled();
+                }
+            }
             StreamInput::Closed => {
                 let reason = if stream.is_dialling() { TcpClosed::Unreachable } else { TcpClosed::Ended };
                 self.end(id, reason);
@@ -118,9 +124,22 @@ impl Tcp {
         self.stir(id);
     }
 
+    //= spec: tcp-13
+    /// Somebody else serves a connection from here on. It keeps its place, and counts as half-open until that
+    /// somebody says otherwise.
+    pub(crate) fn hand_over(&mut self, id: StreamId) -> bool {
+        let Some(stream) = self.streams.get_mut(&id) else { return false };
+        let taken = stream.hand_over();
+        if taken && stream.tell_end() {
+            let reason = Closed::Tcp(TcpClosed::Https);
+            self.events.push_back(Event::Closed { conn: id.into(), reason });
+        }
+        taken
+    }
+
     /// Visits a connection that is not over.
     pub(crate) fn with<R>(&mut self, id: StreamId, visit: impl FnOnce(&mut Stream) -> R) -> Option<R> {
-        let stream = self.streams.get_mut(&id).filter(|stream| !stream.is_closing())?;
+        let stream = self.streams.get_mut(&id).filter(|stream| stream.is_ours())?;
         let half_open = stream.is_half_open();
         let result = visit(stream);
         if half_open && !stream.is_half_open() {

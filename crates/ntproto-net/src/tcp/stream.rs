@@ -36,6 +36,8 @@ enum Phase {
     New,
     Dialling,
     Open,
+    /// Somebody else serves it.
+    Elsewhere,
     /// Closed here; what was written has yet to leave.
     Closing {
         code: u32,
@@ -139,7 +141,7 @@ impl Stream {
                 self.known = true;
                 Some(StreamStep::Dial(self.remote))
             }
-            Phase::Dialling => None,
+            Phase::Dialling | Phase::Elsewhere => None,
             _ if !self.out.is_empty() && !self.writing => {
                 self.writing = true;
                 Some(StreamStep::Write(std::mem::take(&mut self.out)))
@@ -151,6 +153,16 @@ impl Stream {
             }
             Phase::Open | Phase::Closing { .. } => None,
         }
+    }
+
+    /// What it was asked to write is not written: the peer understands none of it.
+    pub(crate) fn hand_over(&mut self) -> bool {
+        let taken = self.phase == Phase::Open;
+        if taken {
+            self.phase = Phase::Elsewhere;
+            self.out = Bytes::new();
+        }
+        taken
     }
 
     // ── the table's side ────────────────────────────────────────────────────────────────────────
@@ -170,6 +182,11 @@ impl Stream {
 
     pub(crate) const fn is_closing(&self) -> bool {
         matches!(self.phase, Phase::Closing { .. })
+    }
+
+    /// Whether it may be visited.
+    pub(crate) const fn is_ours(&self) -> bool {
+        !matches!(self.phase, Phase::Closing { .. } | Phase::Elsewhere)
     }
 
     pub(crate) const fn close_code(&self) -> Option<u32> {

@@ -488,7 +488,7 @@ impl<R: Runtime> Host<R> {
         receiver: Receiver<Command>,
     ) -> Result<(), RunError> {
         let effects = |effect| self.perform(effect, &commands, &mut applications);
-        let sockets = Sockets { udp: &self.socket, tcp: Some(listener) };
+        let sockets = Sockets { tcp: Some(listener), ..Sockets::from(&self.socket) };
         let runtime = self.runtime.clone();
         let result = drive(runtime, &mut node, sockets, &self.clock, receiver, effects).await;
         let failed = node.store_failed();
