@@ -272,7 +272,10 @@ impl World {
                     }
                 }
                 Output::Event(
-                    Event::Readable { conn, .. } | Event::Writable { conn, .. } | Event::Datagram { conn },
+                    Event::Readable { conn, .. }
+                    | Event::Writable { conn, .. }
+                    | Event::Streams { conn }
+                    | Event::Datagram { conn },
                 ) => {
                     assert!(host.connected.contains(&conn) || host.early.contains(&conn));
                     assert!(!host.closed.contains(&conn));

@@ -12,7 +12,7 @@ use ntproto_quic::{ClientTls, EndpointConfig, EndpointStats, Misuse, Received, T
 use crate::tcp::Tcp;
 use crate::tcp::gate::TcpLimits;
 use crate::tcp::stream::Stream;
-use crate::{ConnId, Event, StreamId, StreamInput, StreamStep};
+use crate::{ConnId, Event, ExchangeId, HttpAnswer, StreamId, StreamInput, StreamStep};
 
 /// QUIC and TCP connections.
 pub struct Endpoint {
@@ -62,6 +62,11 @@ impl Endpoint {
     /// A TCP connection begins as TLS does: see [`Machine::hand_over`](crate::Machine::hand_over).
     pub fn hand_over(&mut self, stream: StreamId) -> bool {
         self.tcp.hand_over(stream)
+    }
+
+    /// What the host says to an HTTP exchange.
+    pub fn http(&mut self, now: Now, exchange: ExchangeId, answer: HttpAnswer) {
+        let _ = (now, exchange, answer);
     }
 
     /// A deadline may have come.
@@ -121,7 +126,11 @@ impl Endpoint {
             return Output::Stream(stream, step);
         }
         let at = match self.quic.poll_output(now, tx) {
-            ntproto_quic::Output::Event(event) => return Output::Event(event.into()),
+            ntproto_quic::Output::Event(event) => match Event::native(event) {
+                Some(event) => return Output::Event(event),
+                // Its connection speaks another protocol, and nobody here understands it.
+                None => return Output::Wait(Some(now.mono)),
+            },
             ntproto_quic::Output::Transmit(transmit) => {
                 self.tcp_next = true;
                 return Output::Transmit(transmit);
@@ -139,10 +148,12 @@ impl Endpoint {
         if let Some(event) = self.tcp.events.pop_front() {
             return Some(event);
         }
-        match self.quic.poll_output(now, None) {
-            ntproto_quic::Output::Event(event) => Some(event.into()),
-            _ => None,
+        while let ntproto_quic::Output::Event(event) = self.quic.poll_output(now, None) {
+            if let Some(event) = Event::native(event) {
+                return Some(event);
+            }
         }
+        None
     }
 
     /// Whether nothing waits to be sent: after [`close_all`](Self::close_all), whether the farewells are out.

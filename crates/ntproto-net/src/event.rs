@@ -7,7 +7,7 @@ use ntproto_core::binding::{Binding, TransportId};
 use ntproto_core::wire::channel::Channel;
 use ntproto_quic::EarlyData;
 
-use crate::StreamId;
+use crate::{ExchangeId, HttpEvent, StreamId};
 
 /// Set in the numbers of TCP connections, and never in those of QUIC.
 const TCP: u64 = 1 << 63;
@@ -96,6 +96,8 @@ pub enum Event {
         /// The connection.
         conn: ConnId,
     },
+    /// Something of an HTTP exchange.
+    Http(ExchangeId, HttpEvent),
     /// The connection is over: the last event of every connection, exactly once. What its channels still hold is
     /// gone with it: read on `Readable`, before polling on.
     Closed {
@@ -106,19 +108,21 @@ pub enum Event {
     },
 }
 
-impl From<ntproto_quic::Event> for Event {
-    fn from(event: ntproto_quic::Event) -> Self {
+impl Event {
+    /// What QUIC says of a connection that has channels.
+    pub(crate) fn native(event: ntproto_quic::Event) -> Option<Self> {
         use ntproto_quic::Event as Quic;
-        match event {
+        Some(match event {
             Quic::Early { conn, remote } => Self::Early { conn: conn.into(), remote },
             Quic::Connected { conn, alpn, binding, remote, early } => {
                 Self::Connected { conn: conn.into(), alpn, binding, remote, early }
             }
             Quic::Readable { conn, channel } => Self::Readable { conn: conn.into(), channel },
             Quic::Writable { conn, channel } => Self::Writable { conn: conn.into(), channel },
+            Quic::Streams { .. } => return None,
             Quic::Datagram { conn } => Self::Datagram { conn: conn.into() },
             Quic::Closed { conn, reason } => Self::Closed { conn: conn.into(), reason: Closed::Quic(reason) },
-        }
+        })
     }
 }
 

@@ -17,15 +17,18 @@
 //! | [`machine`] | the interface adapters drive: datagrams, streams, a timer, commands |
 //! | [`endpoint`] | both transports behind one face |
 //! | [`tcp`] | TCP connections: channels out of a stream, and who may come in |
-//! | [`event`] | names and events of either transport |
+//! | [`http`] | HTTP exchanges over HTTP/3 |
+//! | [`event`] | names and events of any transport |
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
 pub mod endpoint;
 pub mod event;
+pub mod http;
 pub mod machine;
 pub mod tcp;
 
 pub use endpoint::{Conn, Endpoint, Output};
 pub use event::{Closed, ConnId, Event, TcpClosed};
+pub use http::{ExchangeId, HttpAnswer, HttpEvent};
 pub use machine::{Machine, Step, StreamId, StreamInput, StreamStep};

@@ -361,7 +361,10 @@ fn a_connection_that_speaks_tls_goes_to_somebody_else_and_keeps_its_place() {
     drain(&mut endpoint, at(0));
     assert!(endpoint.hand_over(stream) && !endpoint.hand_over(stream), "once");
     let (events, steps) = drain(&mut endpoint, at(0));
-    assert!(matches!(events[..], [Event::Closed { reason: Closed::Tcp(TcpClosed::Https), .. }]), "{events:?}");
+    assert!(
+        matches!(events[..], [Event::Closed { reason: Closed::Tcp(TcpClosed::Https), .. }]),
+        "{events:?}"
+    );
     assert_eq!(steps, [], "it is not ours to read");
     assert_eq!(endpoint.with(at(0), stream.into(), |_| ()), None);
     assert_eq!((endpoint.stats().connections, endpoint.is_flushed()), (1, true));

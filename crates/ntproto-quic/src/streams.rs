@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use quinn_proto::{Connection, ReadError, Side, StreamId, VarInt, WriteError};
 
 use crate::config::{H3_BIDI_STREAMS, H3_CONNECTION_WINDOW, H3_SEND_WINDOW, H3_UNI_STREAMS};
@@ -195,6 +195,26 @@ impl Conn<'_> {
         }
         self.touched = true;
         Ok(done)
+    }
+
+    /// Like [`write_stream`](Self::write_stream), but takes bytes only when the peer has acknowledged all that was
+    /// written before, on every stream: a farewell does not overtake the answers before it.
+    ///
+    /// # Errors
+    /// As [`write_stream`](Self::write_stream).
+    pub fn write_stream_last(&mut self, stream: StreamNo, data: &mut Bytes) -> Result<usize, Unwritable> {
+        if self.streams.is_none() || data.is_empty() {
+            return self.write_stream(stream, data);
+        }
+        // Its first byte is taken only if nothing is unacknowledged. The rest may follow at once.
+        self.quic.set_send_window(1);
+        let taken = self.write_stream(stream, &mut data.slice(..1));
+        self.quic.set_send_window(H3_SEND_WINDOW);
+        if taken? == 0 {
+            return Ok(0);
+        }
+        data.advance(1);
+        Ok(1 + self.write_stream(stream, data)?)
     }
 
     /// Says that nothing more comes on a stream. One that can't be finished is over already.

@@ -25,7 +25,10 @@ use ntproto_core::tx::TxBuf;
 use ntproto_core::wire::channel::{Channel, ChannelSet};
 use ntproto_hub::store::{OpId, Outcome, StoreError, Txn};
 use ntproto_hub::{self as hub, Ask, AskId, Counts, HostAsk, Hub, HubEvent, Load, Push, Who};
-use ntproto_net::{Closed, Conn, ConnId, Endpoint, Event, Machine, Output, Step, StreamId, StreamInput};
+use ntproto_net::{
+    Closed, Conn, ConnId, Endpoint, Event, ExchangeId, HttpAnswer, HttpEvent, Machine, Output, Step,
+    StreamId, StreamInput,
+};
 use ntproto_quic::{ALPN, EndpointStats, Received};
 
 /// What the hub seals into at a time: frames of packets that wait together. It is also the most that is kept of a
@@ -56,6 +59,8 @@ pub enum Command {
     },
     /// Tell what was done so far, and how much there is to do: [`Effect::Counted`].
     Count,
+    /// What the host says to an HTTP exchange.
+    Http(ExchangeId, HttpAnswer),
     /// Let nobody in, finish what is in the store, send everybody away, end.
     Drain,
 }
@@ -94,6 +99,8 @@ pub enum Effect {
     },
     /// What [`Command::Count`] asked for.
     Counted(NodeCounts),
+    /// Something of an HTTP exchange over HTTP/3; answer it with [`Command::Http`].
+    Http(ExchangeId, HttpEvent),
     /// Something for logs and counters.
     Event(NodeEvent),
 }
@@ -313,6 +320,7 @@ impl Node {
             Event::Datagram { conn } => {
                 self.net.with(now, conn, |c| while c.recv_datagram().is_some() {});
             }
+            Event::Http(exchange, event) => self.effects.push_back(Effect::Http(exchange, event)),
             Event::Closed { conn, reason } => {
                 if self.pipes.remove(&conn).is_some() {
                     self.hub.handle(now, hub::Input::Closed { conn: hub::ConnId(conn.0) });
@@ -529,6 +537,7 @@ impl Machine for Node {
                 let counts = self.counts();
                 self.effects.push_back(Effect::Counted(counts));
             }
+            Command::Http(exchange, answer) => self.net.http(now, exchange, answer),
             Command::Drain => self.drain(now),
         }
     }

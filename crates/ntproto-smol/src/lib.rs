@@ -57,7 +57,7 @@ pub async fn connect_on(runtime: Smol, options: Options) -> Result<Client, Conne
 /// A socket failed for good.
 pub async fn drive<M: Machine>(
     machine: &mut M,
-    sockets: impl Into<Sockets<'_, <Smol as Runtime>::Stream>>,
+    sockets: impl Into<Sockets<'_, Watch<std::net::TcpStream>>>,
     clock: &Clock,
     commands: Receiver<M::Command>,
     effects: impl FnMut(M::Effect),

@@ -46,7 +46,7 @@ pub async fn connect(options: Options) -> Result<Client, ConnectError> {
 /// A socket failed for good.
 pub async fn drive<M: Machine>(
     machine: &mut M,
-    sockets: impl Into<Sockets<'_, <Tokio as Runtime>::Stream>>,
+    sockets: impl Into<Sockets<'_, Tcp<tokio::net::TcpStream>>>,
     clock: &Clock,
     commands: Receiver<M::Command>,
     effects: impl FnMut(M::Effect),

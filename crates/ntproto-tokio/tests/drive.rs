@@ -196,7 +196,8 @@ impl Quic {
                     self.tell.push_back(Told::Bytes(got.len()));
                 }
             }
-            Event::Early { .. } | Event::Writable { .. } | Event::Datagram { .. } | Event::Streams { .. } => {}
+            Event::Early { .. } | Event::Writable { .. } | Event::Datagram { .. } | Event::Streams { .. } => {
+            }
             Event::Closed { reason, .. } => {
                 self.conn = None;
                 self.done = true;

@@ -354,7 +354,8 @@ impl Driver {
             Event::Early { .. }
             | Event::Readable { .. }
             | Event::Writable { .. }
-            | Event::Datagram { .. } => {}
+            | Event::Datagram { .. }
+            | Event::Http(..) => {}
         }
     }
 

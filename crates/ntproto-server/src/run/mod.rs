@@ -39,8 +39,8 @@ use ntproto_hub::store::execute::FIRST_UIN;
 use ntproto_hub::store::txn::Boot;
 use ntproto_hub::store::{Outcome, Store, StoreError, Txn};
 use ntproto_hub::{Hub, HubConfig, HubKeys};
-use ntproto_net::Endpoint;
 use ntproto_net::tcp::gate::TcpLimits;
+use ntproto_net::{Endpoint, HttpAnswer};
 use ntproto_quic::{EndpointConfig, Limits};
 use ntproto_sdk::dispatch::Router;
 use ntproto_sdk::{ConnectString, EnrolCode};
@@ -545,6 +545,10 @@ impl<R: Runtime> Host<R> {
             // Nobody asks: no HTTP is served here yet.
             Effect::Bearer { .. } => {}
             Effect::Counted(counts) => self.counters.metrics.node(counts),
+            // Nobody serves HTTP yet: the certificate for it is not shown, so nobody can ask.
+            Effect::Http(exchange, _) => {
+                let _ = commands.try_send(Command::Http(exchange, HttpAnswer::Reset));
+            }
             Effect::Event(event) => self.counters.tell(&event),
         }
     }

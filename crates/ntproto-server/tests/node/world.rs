@@ -365,7 +365,11 @@ impl World {
                     self.server.tickets = Some((current, previous));
                 }
                 Step::Effect(
-                    Effect::Asks(_) | Effect::Host(_) | Effect::Abandoned(_) | Effect::Bearer { .. },
+                    Effect::Asks(_)
+                    | Effect::Host(_)
+                    | Effect::Abandoned(_)
+                    | Effect::Bearer { .. }
+                    | Effect::Http(..),
                 ) => {
                     panic!("nothing here asks for this")
                 }

@@ -53,6 +53,9 @@ impl World {
                 Step::Effect(Effect::Host(ask)) => {
                     return Err(format!("an administrator out of nowhere: {ask:?}"));
                 }
+                Step::Effect(Effect::Http(exchange, _)) => {
+                    return Err(format!("an HTTP exchange out of nowhere: {exchange}"));
+                }
                 Step::Effect(Effect::Abandoned(ask)) => return Err(format!("{ask:?} was never asked")),
                 Step::Effect(Effect::Bearer { op, .. }) => return Err(format!("{op} was never asked")),
                 Step::Effect(Effect::Counted(_)) => return Err("counts that nobody asked for".into()),

@@ -539,7 +539,7 @@ impl World {
                 let now = self.schedule.now();
                 self.later(n, way, Stir::Due, now);
             }
-            StreamInput::Written | StreamInput::Closed => {}
+            StreamInput::Written | StreamInput::Settled | StreamInput::Closed => {}
         }
         Ok(())
     }
