@@ -36,7 +36,7 @@ const PURE: [(&str, &[&str]); 8] = [
     ("ntproto-hub", &["bytes", "ntproto-core", "ntproto-proto", "prost"]),
     ("ntproto-h3", &["bytes", "http", "ntproto-core"]),
     ("ntproto-web", &["bytes", "http", "ntproto-core", "ntproto-hub", "sha1", "sha2"]),
-    ("ntproto-net", &["bytes", "ntproto-core", "ntproto-quic"]),
+    ("ntproto-net", &["bytes", "http", "ntproto-core", "ntproto-h3", "ntproto-quic"]),
     (
         "ntproto-wasm",
         &["bytes", "js-sys", "ntproto-core", "ntproto-proto", "prost", "wasm-bindgen", "zeroize"],

@@ -204,7 +204,7 @@ impl Node {
                 left.drain(..done);
                 self.writable(now, conn);
             }
-            Event::Early { .. } | Event::Datagram { .. } | Event::Http(..) => {}
+            Event::Early { .. } | Event::Datagram { .. } | Event::Streams { .. } => {}
             Event::Closed { conn, .. } => {
                 self.left.retain(|(id, _), _| *id != conn);
                 self.hub.handle(now, ntproto_hub::Input::Closed { conn: ntproto_hub::ConnId(conn.0) });
