@@ -17,6 +17,7 @@ use prost::Message;
 
 use crate::api::{AskId, Command, ConnId, Input, Misuse, Output, Push};
 use crate::hub::Hub;
+use crate::store::file::FileAnswer;
 use crate::store::txn::{Boot, DeviceInfo, InboxPlace, ReceiptPlaced};
 use crate::store::{Acted, OpId, Outcome, Placed, StoreError, Txn};
 
@@ -334,6 +335,8 @@ fn write_outcome(outcome: &Outcome, to: &mut Writer) {
             to.u64(groups.len() as u64);
             groups.iter().for_each(|group| to.u64(group.0));
         }
+        // The hub asks for none, so what it says is nothing to it.
+        Outcome::File(_) => to.u8(15),
     }
 }
 
@@ -371,6 +374,7 @@ fn read_outcome(from: &mut Reader<'_>) -> Result<Outcome, Malformed> {
         12 => Outcome::Restored { above: from.u64()? },
         13 => Outcome::Acted(read_acted(from)?),
         14 => Outcome::Groups(list(from, |from| Ok(GroupId(from.u64()?)))?),
+        15 => Outcome::File(FileAnswer::Done),
         _ => return Err(Malformed),
     })
 }
@@ -488,7 +492,7 @@ fn list<'a, T>(
     Ok(all)
 }
 
-const ERRORS: [StoreError; 25] = [
+const ERRORS: [StoreError; 26] = [
     StoreError::NotFound,
     StoreError::Forbidden,
     StoreError::Conflict,
@@ -514,6 +518,7 @@ const ERRORS: [StoreError; 25] = [
     StoreError::TooLate,
     StoreError::BadRequest,
     StoreError::BadName,
+    StoreError::Quota,
 ];
 
 const fn number(error: StoreError) -> u8 {
@@ -534,6 +539,6 @@ mod tests {
             assert_eq!(usize::from(number(error)), n);
         }
         // The last one; a new one stands behind it.
-        assert_eq!(number(StoreError::BadName), 24);
+        assert_eq!(number(StoreError::Quota), 25);
     }
 }

@@ -122,6 +122,8 @@ impl Model {
             | Txn::SetRules(_)
             | Txn::Act { .. }
             | Txn::GroupsOf { .. }
+            | Txn::File { .. }
+            | Txn::FileWork(_)
             | Txn::Presence { .. } => {
                 unreachable!("it is not drawn: the conformance suite has its case")
             }

@@ -2,8 +2,10 @@
 
 use alloc::vec::Vec;
 
-use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, GroupId, Uin};
+use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, FileId, GroupId, Uin};
 use ntproto_core::time::UnixMillis;
+
+use super::file::Doomed;
 
 /// Meta: the format version, u32.
 pub(super) const FORMAT: &[u8] = b"format";
@@ -122,6 +124,35 @@ pub(super) fn change(group: GroupId, version: u64) -> [u8; 16] {
 
 pub(super) fn group_request(uin: Uin, request: &[u8; 16]) -> [u8; 24] {
     join(&[&uin.0.to_be_bytes(), request])
+}
+
+pub(super) fn upload_id(uin: Uin, id: &[u8; 16]) -> [u8; 24] {
+    join(&[&uin.0.to_be_bytes(), id])
+}
+
+pub(super) fn upload_end(at_ms: u64, file: FileId) -> [u8; 24] {
+    join(&[&at_ms.to_be_bytes(), &file.0])
+}
+
+/// Kinds in keys of `Doomed`.
+const PARTIAL: u8 = 1;
+const CONTENT: u8 = 2;
+/// The longest key of `Doomed`.
+pub(super) const DOOMED_LEN: usize = 33;
+
+pub(super) fn doomed(what: &Doomed) -> Vec<u8> {
+    match what {
+        Doomed::Partial(file) => join::<17>(&[&[PARTIAL], &file.0]).to_vec(),
+        Doomed::Content(hash) => join::<DOOMED_LEN>(&[&[CONTENT], hash]).to_vec(),
+    }
+}
+
+pub(super) fn read_doomed(key: &[u8]) -> Option<Doomed> {
+    match key.split_first()? {
+        (&PARTIAL, id) => id.try_into().ok().map(|id| Doomed::Partial(FileId(id))),
+        (&CONTENT, hash) => hash.try_into().ok().map(Doomed::Content),
+        _ => None,
+    }
 }
 
 /// The last key before this one among keys of its width; `false`: there is none.

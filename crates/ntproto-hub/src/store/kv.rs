@@ -82,6 +82,20 @@ tables! {
     Presence = "presence";
     /// Number → `AuditEntry`.
     Audit = "audit";
+    /// File → `Upload`, as long as it is not whole.
+    Uploads = "uploads";
+    /// Account, the account's name for an upload → file.
+    UploadIds = "upload_ids";
+    /// End, file → nothing: uploads in the order they end in.
+    UploadEnds = "upload_ends";
+    /// File → `File`.
+    Files = "files";
+    /// SHA-256 → `StoredContent`.
+    Contents = "contents";
+    /// Account → `FileUsage`.
+    FileUsage = "file_usage";
+    /// 1, file or 2, SHA-256 → nothing: bytes on the disk that are to be removed.
+    Doomed = "doomed";
 }
 
 impl Table {

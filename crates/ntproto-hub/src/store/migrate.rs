@@ -18,7 +18,7 @@ use super::txn::StoreError;
 pub type Migration = fn(&mut dyn Kv) -> Result<(), StoreError>;
 
 /// Migration `i` leads from format `i` to `i + 1`; format 0 is an empty store.
-pub const MIGRATIONS: &[Migration] = &[create, one_of_each];
+pub const MIGRATIONS: &[Migration] = &[create, one_of_each, files];
 
 /// The format this version writes.
 pub const FORMAT: u32 = MIGRATIONS.len() as u32;
@@ -60,6 +60,11 @@ fn one_of_each(kv: &mut dyn Kv) -> Result<(), StoreError> {
         true
     })?;
     kv.put(Table::Meta, keys::ACCOUNTS, &accounts.to_be_bytes())
+}
+
+/// 2 → 3: files. Their tables come into being when first written.
+fn files(_: &mut dyn Kv) -> Result<(), StoreError> {
+    Ok(())
 }
 
 /// The first entry after a key: a table is walked while it is changed.
@@ -156,7 +161,7 @@ mod tests {
     use super::*;
 
     /// A later version that renames a Meta entry.
-    const LATER: &[Migration] = &[create, one_of_each, |kv| {
+    const LATER: &[Migration] = &[create, one_of_each, files, |kv| {
         let value = kv.get(Table::Meta, b"epoch")?.unwrap_or_default();
         kv.put(Table::Meta, b"history", &value)?;
         kv.delete(Table::Meta, b"epoch")
@@ -174,10 +179,10 @@ mod tests {
         let mut kv = Tables::default();
         migrate(&mut kv).unwrap();
         kv.put(Table::Meta, b"epoch", b"x").unwrap();
-        assert_eq!(migrate_by(&mut kv, LATER), Ok(2));
+        assert_eq!(migrate_by(&mut kv, LATER), Ok(3));
         assert_eq!(kv.get(Table::Meta, b"history").unwrap().unwrap(), &b"x"[..]);
         assert_eq!(kv.get(Table::Meta, b"epoch").unwrap(), None);
-        assert_eq!(migrate_by(&mut kv, LATER), Ok(3));
+        assert_eq!(migrate_by(&mut kv, LATER), Ok(4));
     }
 
     #[test]
@@ -214,7 +219,7 @@ mod tests {
         let mut kv = Tables::default();
         migrate_by(&mut kv, LATER).unwrap();
         let before = kv.clone();
-        assert_eq!(migrate(&mut kv), Err(MigrateError::Newer { found: 3, supported: 2 }));
+        assert_eq!(migrate(&mut kv), Err(MigrateError::Newer { found: 4, supported: 3 }));
         assert!(kv == before);
     }
 

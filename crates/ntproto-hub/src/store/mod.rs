@@ -7,7 +7,8 @@
 //!
 //! | module | is |
 //! | --- | --- |
-//! | [`txn`] | the closed list of transactions and their answers |
+//! | [`txn`], `error` | the closed list of transactions and their answers |
+//! | [`file`] | those of them that are about files |
 //! | [`act`] | those of them that are requests of accounts |
 //! | [`mod@execute`] | what each of them means, written once |
 //! | [`kv`], `keys` | the ordered tables they are written against |
@@ -21,7 +22,9 @@ use alloc::vec::Vec;
 pub mod act;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod error;
 pub mod execute;
+pub mod file;
 mod keys;
 pub mod kv;
 pub mod memory;

@@ -5,13 +5,14 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use bytes::Bytes;
-use ntproto_core::code::ErrorCode;
 use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, GroupId, Uin};
 use ntproto_core::time::UnixMillis;
 use ntproto_core::trace::TraceContext;
 use ntproto_proto::{Hidden, v2};
 
 use super::act::{Act, Acted, Actor};
+pub use super::error::StoreError;
+use super::file::{Doomed, FileAnswer, FileAsk, FileWork};
 
 /// Names one transaction between the hub's `Store` output and its completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -139,6 +140,15 @@ pub enum Txn {
         /// The account.
         uin: Uin,
     },
+    /// A request of an account about a file. Answers [`Outcome::File`].
+    File {
+        /// Who asks.
+        by: Actor,
+        /// What.
+        ask: FileAsk,
+    },
+    /// What the server does with uploads by itself. Answers [`Outcome::File`].
+    FileWork(FileWork),
     /// What connections mean for presence. Answers [`Outcome::Acted`] with the accounts that changed.
     Presence {
         /// Devices that are connected still: their leases run on.
@@ -308,6 +318,7 @@ impl Txn {
         match self {
             Self::LookupDevice { .. } | Self::Devices { .. } | Self::GroupsOf { .. } => true,
             Self::Act { act, .. } => act.is_read(),
+            Self::File { ask, .. } => matches!(ask, FileAsk::Find { .. }),
             Self::SyncPage { place, .. } => !*place,
             Self::Boot { .. }
             | Self::SetClockFloor { .. }
@@ -318,6 +329,7 @@ impl Txn {
             | Self::Enrol { .. }
             | Self::Append(_)
             | Self::Presence { .. }
+            | Self::FileWork(_)
             | Self::Delivered { .. }
             | Self::RevokeDevice { .. } => false,
         }
@@ -332,6 +344,7 @@ impl Txn {
                 Self::Delivered { watermarks, .. } => watermarks.len() * size_of::<Watermark>(),
                 Self::Enrol { device, .. } => device.name.len(),
                 Self::Act { act, .. } => act.weight(),
+                Self::FileWork(FileWork::Swept(doomed)) => doomed.len() * size_of::<Doomed>(),
                 Self::Presence { renew, left, expire, .. } => {
                     (renew.len() + left.len()) * size_of::<(Uin, DeviceId)>()
                         + expire.len() * size_of::<Uin>()
@@ -411,6 +424,8 @@ pub enum Outcome {
     },
     /// To [`Txn::Act`] and [`Txn::Presence`].
     Acted(Acted),
+    /// To [`Txn::File`] and [`Txn::FileWork`].
+    File(FileAnswer),
     /// To [`Txn::GroupsOf`], in order.
     Groups(Vec<GroupId>),
 }
@@ -470,131 +485,3 @@ pub struct ReceiptPlaced {
     /// What.
     pub receipt: v2::Receipt,
 }
-
-/// Why a transaction was refused, or could not be run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum StoreError {
-    /// No such account, device or conversation.
-    NotFound,
-    /// The caller has no right to it.
-    Forbidden,
-    /// The idempotency key holds another message.
-    Conflict,
-    /// The idempotency key was given up before its message came.
-    Cancelled,
-    /// An earlier message of the device is not stored: that one comes first.
-    OutOfOrder,
-    /// The device was revoked.
-    Revoked,
-    /// No such invitation.
-    InvitationUnknown,
-    /// The invitation's time is over.
-    InvitationExpired,
-    /// Every use of the invitation was made.
-    InvitationUsedUp,
-    /// The link's time is over.
-    LinkExpired,
-    /// The link was used before.
-    LinkUsed,
-    /// The device's keys belong to another device.
-    KeysInUse,
-    /// The account has as many devices as it may.
-    TooManyDevices,
-    /// The deadline passed before the store came to it.
-    Expired,
-    /// The disk is full: free some space. Nothing that was acknowledged is lost.
-    Full,
-    /// The store failed and takes nothing more until it is opened again.
-    Unavailable,
-    /// A record that this transaction needs can't be read. Restore the store from a backup.
-    Corrupt,
-    /// The version compared is not the current one.
-    Stale,
-    /// It was there, and is no more.
-    Gone,
-    /// The owner of a group can't leave it.
-    LastOwner,
-    /// May not send in this group now.
-    Muted,
-    /// As many as there may be.
-    TooMany,
-    /// The time in which it could be done is over.
-    TooLate,
-    /// A request that makes no sense.
-    BadRequest,
-    /// A text that may not be shown as it is.
-    BadName,
-}
-
-impl StoreError {
-    /// Whether the store works and said no (the transaction wrote nothing, the rest of its batch
-    /// stands). Otherwise the store failed, and nothing of the batch may be relied on.
-    #[must_use]
-    pub const fn is_refusal(self) -> bool {
-        !matches!(self, Self::Full | Self::Unavailable)
-    }
-
-    /// What a peer is told.
-    #[must_use]
-    pub const fn code(self) -> ErrorCode {
-        match self {
-            Self::NotFound => ErrorCode::NotFound,
-            Self::Forbidden | Self::TooManyDevices => ErrorCode::Forbidden,
-            Self::Conflict => ErrorCode::Conflict,
-            Self::Cancelled => ErrorCode::Cancelled,
-            Self::Revoked => ErrorCode::Revoked,
-            Self::InvitationUnknown
-            | Self::InvitationExpired
-            | Self::InvitationUsedUp
-            | Self::LinkExpired
-            | Self::LinkUsed
-            | Self::KeysInUse => ErrorCode::BadCredential,
-            Self::Stale => ErrorCode::Stale,
-            Self::Gone => ErrorCode::Gone,
-            Self::LastOwner => ErrorCode::LastOwner,
-            Self::Muted => ErrorCode::Muted,
-            Self::TooMany => ErrorCode::TooMany,
-            Self::TooLate => ErrorCode::TooLate,
-            Self::BadRequest => ErrorCode::BadRequest,
-            Self::BadName => ErrorCode::BadName,
-            Self::OutOfOrder => ErrorCode::RetryAfter,
-            Self::Expired => ErrorCode::DeadlineExceeded,
-            Self::Full | Self::Unavailable => ErrorCode::Unavailable,
-            Self::Corrupt => ErrorCode::Internal,
-        }
-    }
-}
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NotFound => "no such thing",
-            Self::Forbidden => "not allowed",
-            Self::Conflict => "the idempotency key holds another message",
-            Self::Cancelled => "the message was given up before it came",
-            Self::OutOfOrder => "an earlier message comes first",
-            Self::Revoked => "the device was revoked",
-            Self::InvitationUnknown => "no such invitation",
-            Self::InvitationExpired => "the invitation has expired",
-            Self::InvitationUsedUp => "the invitation is used up",
-            Self::LinkExpired => "the device link has expired",
-            Self::LinkUsed => "the device link was used before",
-            Self::KeysInUse => "the device's keys belong to another device",
-            Self::TooManyDevices => "the account has too many devices",
-            Self::Stale => "the version is not the current one: read again",
-            Self::Gone => "it is no more",
-            Self::LastOwner => "the owner can't leave: hand the group over, or dissolve it",
-            Self::Muted => "may not send in this group now",
-            Self::TooMany => "there are as many as there may be",
-            Self::TooLate => "the time for it is over",
-            Self::BadRequest => "the request makes no sense",
-            Self::BadName => "a text that may not be shown as it is",
-            Self::Expired => "the deadline passed",
-            Self::Full => "the disk is full; free some space (nothing acknowledged is lost)",
-            Self::Unavailable => "the store failed and must be opened again",
-            Self::Corrupt => "the store holds a record that can't be read; restore a backup",
-        })
-    }
-}
-
-impl core::error::Error for StoreError {}

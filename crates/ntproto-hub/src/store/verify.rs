@@ -26,6 +26,7 @@ use super::kv::{Kv, Table};
 use super::txn::StoreError;
 use super::{keys, migrate};
 
+mod files;
 mod groups;
 
 /// Faults that are told; where there are more, the first ones say enough.
@@ -89,6 +90,7 @@ fn ensure(holds: bool, else_what: &'static str) -> Check {
 struct Tally {
     accounts: u64,
     groups: u64,
+    files: files::Files,
 }
 
 /// Reads every record of a store and compares what they say of each other. `progress` hears from time to time how many were read, and
@@ -123,6 +125,9 @@ pub fn verify(kv: &dyn Kv, progress: &mut dyn FnMut(u64) -> bool) -> Result<Veri
         if said != Some(counted) {
             note(&mut found.faults, Table::Meta, name, "is not as many as there are");
         }
+    }
+    if !tally.files.agree() {
+        note(&mut found.faults, Table::FileUsage, &[], "does not count files right");
     }
     Ok(found)
 }
@@ -167,6 +172,13 @@ fn check(kv: &dyn Kv, tally: &mut Tally, table: Table, key: &[u8], value: &[u8])
         Table::Latest => latest(kv, key, value),
         Table::Conversations => conversation(kv, key),
         Table::Friends => friend(kv, key, value),
+        Table::Uploads => files::upload(kv, tally, key, value),
+        Table::UploadIds => files::upload_id(kv, key, value),
+        Table::UploadEnds => files::upload_end(kv, key),
+        Table::Files => files::file(kv, tally, key, value),
+        Table::Contents => files::content(kv, tally, key, value),
+        Table::FileUsage => files::usage(kv, tally, key, value),
+        Table::Doomed => ensure(keys::read_doomed(key).is_some(), "names nothing"),
         Table::Groups => groups::group(kv, tally, key, value),
         Table::Members => groups::member(kv, key, value),
         Table::MemberSlots => groups::slot(kv, key, value),

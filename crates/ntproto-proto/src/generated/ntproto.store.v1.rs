@@ -273,6 +273,74 @@ pub struct AuditEntry {
     #[prost(string, tag = "5")]
     pub subject: ::prost::alloc::string::String,
 }
+/// An upload that is not whole.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Upload {
+    #[prost(uint64, tag = "1")]
+    pub uin: u64,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub conversation: ::prost::bytes::Bytes,
+    /// 16 bytes: what the client named it by, or random.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub upload_id: ::prost::bytes::Bytes,
+    /// Not known before its end, if absent.
+    #[prost(uint64, optional, tag = "4")]
+    pub length: ::core::option::Option<u64>,
+    /// Bytes up to here are durable.
+    #[prost(uint64, tag = "5")]
+    pub offset: u64,
+    /// Of its newest writer.
+    #[prost(uint64, tag = "6")]
+    pub epoch: u64,
+    #[prost(uint64, tag = "7")]
+    pub created_ms: u64,
+    #[prost(uint64, tag = "8")]
+    pub expires_ms: u64,
+    /// What the SHA-256 of the whole must be; empty: anything.
+    #[prost(bytes = "bytes", tag = "9")]
+    pub digest: ::prost::bytes::Bytes,
+    /// SHA-256 of the whole, once it was computed: its content is being kept.
+    #[prost(bytes = "bytes", tag = "10")]
+    pub content: ::prost::bytes::Bytes,
+}
+/// A file: an upload that became whole.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct File {
+    #[prost(uint64, tag = "1")]
+    pub uin: u64,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub conversation: ::prost::bytes::Bytes,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub upload_id: ::prost::bytes::Bytes,
+    #[prost(bytes = "bytes", tag = "4")]
+    pub content: ::prost::bytes::Bytes,
+    #[prost(uint64, tag = "5")]
+    pub size: u64,
+    #[prost(uint64, tag = "6")]
+    pub created_ms: u64,
+    #[prost(uint64, tag = "7")]
+    pub stored_ms: u64,
+}
+/// Bytes that files hold, stored once.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StoredContent {
+    /// Files that hold it.
+    #[prost(uint64, tag = "1")]
+    pub count: u64,
+    #[prost(uint64, tag = "2")]
+    pub size: u64,
+}
+/// What an account's files take.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FileUsage {
+    /// Sizes of files; of uploads, their lengths, or what is there of those without one.
+    #[prost(uint64, tag = "1")]
+    pub bytes: u64,
+    #[prost(uint32, tag = "2")]
+    pub files: u32,
+    #[prost(uint32, tag = "3")]
+    pub uploads: u32,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UploadState {
     #[prost(bytes = "bytes", tag = "1")]

@@ -43,6 +43,7 @@ use super::{Act, Acted, Actor, Outcome, Store, StoreError, Txn};
 mod accounts;
 mod admin;
 mod changes;
+mod files;
 mod groups;
 mod history;
 mod large;
@@ -116,6 +117,11 @@ const CASES: &[(&str, Case)] = &[
     ("presence is compared and swapped", presence::swap),
     ("connections keep presence", presence::connections),
     ("presence is for friends", presence::subscribe),
+    ("an upload is begun once, by a member", files::create),
+    ("offsets rise, by the newest writer", files::progress),
+    ("a file is its content, and content stands once", files::complete),
+    ("what ends is swept", files::sweep),
+    ("files fill a quota", files::quota),
     ("administrators, and what is written of them", admin::admin),
     ("invitations by administrators", admin::invitations),
 ];

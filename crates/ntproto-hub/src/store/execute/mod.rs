@@ -12,6 +12,7 @@
 //! | `people`, `friends` | profiles; what accounts are to each other |
 //! | `groups`, `members`, `roster` | groups; their members; the records of both |
 //! | `presence` | who is there |
+//! | `files` | uploads, files, and what they hold |
 //! | `admin` | what administrators may, and the log of it |
 //! | `rules` | what the operator has settled |
 //! | `restored` | what numbers are above, and raising it after a restore |
@@ -29,6 +30,7 @@ mod acts;
 mod admin;
 mod changes;
 mod delivered;
+mod files;
 mod friends;
 mod groups;
 mod history;
@@ -50,6 +52,7 @@ pub use accounts::{BOOT_LEAD, CLOCK_LEAD, FIRST_UIN, MAX_DEVICES, MAX_LIVE_DEVIC
 pub use admin::{MAX_AUDIT, MAX_BACKUP_NAME};
 pub use changes::{EDIT_WINDOW, MAX_EDITS, RECALL_WINDOW};
 pub use delivered::RECEIPT_FANOUT;
+pub(super) use files::charge;
 pub use friends::{MAX_FRIENDS, MAX_RECORDS, MAX_WANTED};
 pub use groups::MAX_GROUPS_GET;
 pub use history::MAX_HISTORY;
@@ -113,6 +116,8 @@ fn run(txn: &Txn, kv: &mut dyn Kv) -> Result<Outcome, StoreError> {
         Txn::Devices { uin } => accounts::devices(kv, *uin),
         Txn::RevokeDevice { uin, device_id, now } => accounts::revoke_device(kv, *uin, *device_id, *now),
         Txn::Act { by, act } => acts::act(kv, by, act).map(Outcome::Acted),
+        Txn::File { by, ask } => files::ask(kv, by, ask).map(Outcome::File),
+        Txn::FileWork(work) => files::work(kv, work).map(Outcome::File),
         Txn::GroupsOf { uin } => groups::groups_of(kv, *uin).map(Outcome::Groups),
         Txn::Presence { renew, left, expire, now } => {
             presence::connections(kv, renew, left, expire, *now).map(Outcome::Acted)
