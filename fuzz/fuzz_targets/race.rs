@@ -180,6 +180,7 @@ impl World {
             port: 443,
             addresses: (1..=input.addresses % 4).map(address).collect(),
             tls: tls().client.with_sessions(Arc::new(ClientSessions::default())).expect("a client"),
+            pin: None,
             static_key: SERVER,
             operator_key: [9; 32],
             transports,
@@ -412,6 +413,7 @@ impl World {
                 Step::Effect(effect) => match effect {
                     Effect::Store(op, _) => self.store.push_back(op),
                     Effect::Resolve { id, .. } => self.lookups.push(id),
+                    Effect::Bootstrap(_) => panic!("nobody said that it can"),
                     Effect::Called(CallId(id), _) => {
                         self.answered += 1;
                         assert!(

@@ -146,6 +146,8 @@ impl Client {
                 let addresses = (host, port).to_socket_addrs().map(Iterator::collect).unwrap_or_default();
                 self.driver.command(now, Command::Resolved(id, addresses));
             }
+            // It knows its server by the connect string alone.
+            Effect::Bootstrap(id) => self.driver.command(now, Command::Bootstrapped(id, None)),
             Effect::Called(_, result) => drop(result?),
             Effect::Event(ClientEvent::Stopped(why)) if why != Stopped::Closed => {
                 return Err(why.to_string().into());

@@ -24,7 +24,7 @@ use ntproto_net::{Machine as _, Step, StreamId, StreamInput, StreamStep};
 use ntproto_quic::{Received, TX_LIMIT};
 use ntproto_sdk::driver::{Command, Driver, Server};
 use ntproto_sdk::store::MemoryStore;
-use ntproto_sdk::{Client, Credential, Desk, EnrolCode, Event, Options, Parts, Uin, assemble};
+use ntproto_sdk::{Client, Credential, Desk, EnrolCode, Errand, Event, Options, Parts, Uin, assemble};
 use ntproto_udp::Clock;
 
 /// What may wait for the loop. A task that finds it full waits, and with it the peer.
@@ -86,13 +86,15 @@ async fn run(
                 continue;
             }
             Step::Effect(effect) => {
-                if let Some(lookup) = desk.effect(effect) {
-                    spawn(async move {
+                match desk.effect(effect) {
+                    None => {}
+                    Some(Errand::Lookup(lookup)) => spawn(async move {
                         let found = (lookup.host.as_str(), lookup.port).to_socket_addrs_async().await;
                         let found = found.map(Iterator::collect).unwrap_or_default();
                         lookup.answer(found).await;
                     })
-                    .detach();
+                    .detach(),
+                    Some(Errand::Bootstrap(renewal)) => spawn(renewal.run()).detach(),
                 }
                 continue;
             }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use ntproto_sdk::{Client, Desk, Options, Parts, StartError, assemble};
+use ntproto_sdk::{Client, Desk, Errand, Options, Parts, StartError, assemble};
 use ntproto_udp::{Clock, Socket};
 
 use crate::{Runtime, Sockets, drive};
@@ -36,10 +36,14 @@ pub async fn connect<R: Runtime>(runtime: R, mut options: Options) -> Result<Cli
 }
 
 fn serve<R: Runtime>(runtime: &R, desk: &mut Desk, effect: ntproto_sdk::driver::Effect) {
-    if let Some(lookup) = desk.effect(effect) {
-        // Not found is an answer too: the client tries again later.
-        let found = R::look_up(lookup.host.clone(), lookup.port);
-        runtime.spawn(async move { lookup.answer(found.await).await });
+    match desk.effect(effect) {
+        None => {}
+        Some(Errand::Lookup(lookup)) => {
+            // Not found is an answer too: the client tries again later.
+            let found = R::look_up(lookup.host.clone(), lookup.port);
+            runtime.spawn(async move { lookup.answer(found.await).await });
+        }
+        Some(Errand::Bootstrap(renewal)) => runtime.spawn(renewal.run()),
     }
 }
 

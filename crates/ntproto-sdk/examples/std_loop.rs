@@ -158,6 +158,8 @@ fn perform(
             let addresses = (host, port).to_socket_addrs().map(Iterator::collect).unwrap_or_default();
             driver.command(now, Command::Resolved(id, addresses));
         }
+        // It knows its server by the connect string alone.
+        Effect::Bootstrap(id) => driver.command(now, Command::Bootstrapped(id, None)),
         Effect::Called(_, result) => {
             result?;
         }

@@ -26,11 +26,13 @@ pub mod store;
 pub mod trace;
 
 pub use client::{
-    Admin, AdminInvitation, Appearance, Client, Desk, Ended, Event, Events, EventsTaken, Friends, Group,
-    GroupEvent, GroupUpdate, GroupWatch, Groups, HistoryPage, Identity, Lifecycle, Lookup, MembersError,
-    Message, MessageAction, NewGroup, NewProfile, Options, OwnPresence, Parts, Presence, QueryError,
-    Recipient, RequestError, SendError, SendOptions, Sent, StartError, State, assemble,
+    Admin, AdminInvitation, Appearance, BootstrapSource, Client, Desk, Ended, Errand, Event, Events,
+    EventsTaken, Friends, Group, GroupEvent, GroupUpdate, GroupWatch, Groups, HistoryPage, Identity,
+    Lifecycle, Lookup, MembersError, Message, MessageAction, NewGroup, NewProfile, Options, OwnPresence,
+    Parts, Presence, QueryError, Recipient, Renewal, RequestError, SendError, SendOptions, Sent, StartError,
+    State, assemble,
 };
+pub use ntproto_core::bootstrap::{Bootstrap, Learned};
 pub use ntproto_core::client::{
     Credential, Down, Failure, Misuse, SendAction, SendOutcome, Stopped, StoreError, Target,
 };

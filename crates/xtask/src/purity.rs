@@ -35,7 +35,7 @@ const PURE: [(&str, &[&str]); 8] = [
     ),
     ("ntproto-hub", &["bytes", "ntproto-core", "ntproto-proto", "prost"]),
     ("ntproto-h3", &["bytes", "http", "ntproto-core"]),
-    ("ntproto-web", &["bytes", "http", "ntproto-core", "ntproto-hub", "sha1", "sha2"]),
+    ("ntproto-web", &["bytes", "http", "ntproto-core", "ntproto-hub", "ntproto-proto", "sha1", "sha2"]),
     ("ntproto-net", &["bytes", "http", "ntproto-core", "ntproto-h3", "ntproto-quic"]),
     (
         "ntproto-wasm",

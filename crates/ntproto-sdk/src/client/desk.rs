@@ -8,6 +8,7 @@ use ntproto_core::client::{ClientEvent, ClientTxn, Failure};
 use ntproto_core::ids::ConversationId;
 use ntproto_core::ids::Uin;
 
+use super::bootstrap::{BootstrapSource, Renewal};
 use super::error::Ended;
 use super::events::Event;
 use super::{Sent, Shared, State};
@@ -35,6 +36,15 @@ impl Lookup {
     }
 }
 
+/// What is left to the adapter, which has a runtime to do it on.
+#[derive(Debug)]
+pub enum Errand {
+    /// Look a host up.
+    Lookup(Lookup),
+    /// Bootstrap anew.
+    Bootstrap(Renewal),
+}
+
 /// Beside the loop: every effect of the driver goes through [`effect`](Self::effect), which never blocks.
 /// Dropped, it ends the client.
 pub struct Desk {
@@ -42,12 +52,13 @@ pub struct Desk {
     pub(super) commands: WeakSender<Command>,
     pub(super) store: StoreThread,
     pub(super) generation: u32,
+    pub(super) bootstrap: Option<Arc<dyn BootstrapSource>>,
 }
 
 impl Desk {
-    /// Does what the driver wants. Only looking up a host is left to the adapter.
+    /// Does what the driver wants, but for what is left to the adapter.
     #[must_use]
-    pub fn effect(&mut self, effect: Effect) -> Option<Lookup> {
+    pub fn effect(&mut self, effect: Effect) -> Option<Errand> {
         match effect {
             Effect::Called(id, result) => self.shared.calls.called(id, result),
             Effect::Store(op, txn) => {
@@ -60,7 +71,11 @@ impl Desk {
                 self.store.submit(op, txn);
             }
             Effect::Resolve { id, host, port } => {
-                return Some(Lookup { host, port, id, commands: self.commands.clone() });
+                return Some(Errand::Lookup(Lookup { host, port, id, commands: self.commands.clone() }));
+            }
+            Effect::Bootstrap(id) => {
+                let (source, commands) = (self.bootstrap.clone(), self.commands.clone());
+                return Some(Errand::Bootstrap(Renewal { source, id, commands }));
             }
             Effect::Event(event) => self.event(event),
             Effect::Reached => self.shared.status.reached(),

@@ -10,6 +10,7 @@
 //! commands, and hands every effect to the [`Desk`].
 
 mod admin;
+mod bootstrap;
 mod calls;
 mod conversations;
 mod desk;
@@ -46,8 +47,9 @@ use crate::store::{ClientStore, Mark, SearchPage, SearchQuery, StoreReader, Stor
 use crate::trace::TraceContext;
 
 pub use self::admin::{Admin, AdminInvitation};
+pub use self::bootstrap::{BootstrapSource, Renewal};
 pub use self::conversations::{HistoryPage, Lifecycle};
-pub use self::desk::{Desk, Lookup};
+pub use self::desk::{Desk, Errand, Lookup};
 pub use self::error::{Ended, EventsTaken, QueryError, RequestError, SendError};
 pub use self::events::{Event, Events, Message, MessageAction};
 pub use self::groups::{Group, GroupUpdate, Groups, NewGroup};

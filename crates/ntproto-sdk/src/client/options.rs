@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_channel::Receiver;
+use ntproto_core::bootstrap::Bootstrap;
 use ntproto_core::client::{self as core, ClientConfig, Credential, StoreError};
 use ntproto_core::crypto::CryptoProvider;
 use ntproto_core::crypto::identity::DeviceKeys;
@@ -15,6 +16,7 @@ use ntproto_core::liveness::{INTERVAL, Jitter};
 use ntproto_core::rng::Rng;
 use ntproto_core::time::Now;
 
+use super::bootstrap::BootstrapSource;
 use super::calls::Calls;
 use super::desk::Desk;
 use super::events::Queue;
@@ -55,6 +57,10 @@ pub struct Options {
     pub appear_online: bool,
     /// Whether what this client sends begins a trace of its own, where none is given: see [`trace`](crate::trace).
     pub traces: bool,
+    /// What a bootstrap has just told, to sign in with; it goes before what `server` says of the server's key.
+    pub bootstrap: Option<Bootstrap>,
+    /// Where to bootstrap anew. Without, a server whose keys changed is found again over TCP or not at all.
+    pub bootstrap_source: Option<Arc<dyn BootstrapSource>>,
     /// The primitives.
     pub provider: &'static dyn CryptoProvider,
 }
@@ -74,6 +80,8 @@ impl Options {
             jitter: Jitter::Full,
             appear_online: false,
             traces: false,
+            bootstrap: None,
+            bootstrap_source: None,
             provider: &RUSTCRYPTO,
         }
     }
@@ -133,6 +141,8 @@ pub fn assemble(
         jitter,
         appear_online,
         traces,
+        bootstrap,
+        bootstrap_source,
         provider,
     } = options;
     // Messages not yet confirmed are read by the event stream, a page at a time.
@@ -146,6 +156,8 @@ pub fn assemble(
         heartbeat,
         jitter,
         appear_online,
+        bootstrap,
+        can_bootstrap: bootstrap_source.is_some(),
         operator: Some(server.operator_key),
         server_speaks_first: server.speaks_first,
         transports: server.transports.offered(),
@@ -175,7 +187,13 @@ pub fn assemble(
     });
     let mut driver = Driver::new(config, server, saved, base, seed, now);
     ntproto_net::Machine::command(&mut driver, now, Command::Call(CallId(0), core::Command::Start));
-    let desk = Desk { shared: Arc::clone(&shared), commands: sender.downgrade(), store, generation };
+    let desk = Desk {
+        shared: Arc::clone(&shared),
+        commands: sender.downgrade(),
+        store,
+        generation,
+        bootstrap: bootstrap_source,
+    };
     let client = Client(Arc::new(Inner { commands: sender, shared }));
     Ok(Parts { client, driver, commands, desk })
 }

@@ -46,9 +46,18 @@ pub struct Driver {
     stirred: bool,
     wake: Option<Instant>,
     confirm: Confirm,
+    renewal: Renewal,
     stopped: bool,
     /// The last handle is gone, and with it whoever answers for the store.
     deserted: bool,
+}
+
+/// Bootstraps: the one that a connection waits for, and the transport it is for if nothing comes of it.
+#[derive(Default)]
+struct Renewal {
+    last: u64,
+    waits: bool,
+    only: Option<TransportId>,
 }
 
 /// Confirmations: one under way, the latest waits.
@@ -88,6 +97,7 @@ impl Driver {
             stirred: true,
             wake: None,
             confirm: Confirm::default(),
+            renewal: Renewal::default(),
             stopped: false,
             deserted: false,
         }
@@ -164,11 +174,14 @@ impl Driver {
                 }
                 self.effects.push_back(Effect::Event(event));
             }
-            client::Output::Connect { only, .. } => {
+            client::Output::Connect { only, bootstrap, .. } => {
                 self.hang_up(now, ErrorCode::Normal);
-                let plan = self.plan(only);
-                let next = self.dial.start(now, &mut self.net, &self.server, plan);
-                self.dialled(now, next);
+                if bootstrap {
+                    self.renewal = Renewal { last: self.renewal.last + 1, waits: true, only };
+                    self.effects.push_back(Effect::Bootstrap(self.renewal.last));
+                } else {
+                    self.dial(now, only);
+                }
             }
             client::Output::Disconnect(code) => self.hang_up(now, code),
             client::Output::Transmit { .. } | client::Output::Wait { .. } => {}
@@ -275,7 +288,31 @@ impl Driver {
         if race && quic { self.probe.doubt(self.is_owed()) } else { None }
     }
 
+    fn dial(&mut self, now: Now, only: Option<TransportId>) {
+        let plan = self.plan(only);
+        let next = self.dial.start(now, &mut self.net, &self.server, plan);
+        self.dialled(now, next);
+    }
+
+    /// A bootstrap has ended. One that is not waited for any more is not believed either: a later one may be.
+    fn bootstrapped(&mut self, now: Now, id: u64, learned: Option<Box<Learned>>) {
+        if !self.renewal.waits || id != self.renewal.last {
+            return;
+        }
+        self.renewal.waits = false;
+        match learned {
+            Some(learned) if learned.connect.operator_key == self.server.operator_key => {
+                self.server.renew(&learned);
+                self.client.handle(now, client::Input::Bootstrapped(learned.bootstrap));
+                self.dial(now, None);
+            }
+            // Another operator's is another server.
+            _ => self.dial(now, self.renewal.only),
+        }
+    }
+
     fn hang_up(&mut self, now: Now, code: ErrorCode) {
+        self.renewal.waits = false;
         self.dial.cancel(now, &mut self.net, None);
         self.scout.recall(now, &mut self.net);
         if let Some(conn) = self.conn.take() {
@@ -452,6 +489,7 @@ impl Machine for Driver {
                 let next = self.dial.resolved(now, &mut self.net, &self.server, id, addresses);
                 self.dialled(now, next);
             }
+            Command::Bootstrapped(id, learned) => self.bootstrapped(now, id, learned),
             Command::NetworkChanged => {
                 self.worked = None;
                 if let Some(conn) = self.conn

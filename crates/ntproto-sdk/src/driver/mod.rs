@@ -21,6 +21,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ntproto_core::binding::TransportId;
+use ntproto_core::bootstrap::Learned;
 use ntproto_core::client::{self, ClientEvent, ClientTxn, Misuse, OpId, RequestId, StoreError};
 use ntproto_core::crypto::identity::CertificateError;
 use ntproto_core::crypto::{CryptoProvider, rustcrypto::RUSTCRYPTO};
@@ -69,6 +70,9 @@ pub struct Server {
     pub addresses: Vec<SocketAddr>,
     /// Whom TLS trusts.
     pub tls: ClientTls,
+    /// The pin `tls` was made of. With one, a bootstrap that tells another makes `tls` anew; without, `tls` is the
+    /// host's and is left alone.
+    pub pin: Option<[u8; 32]>,
     /// The server's static key, out of a verified certificate.
     pub static_key: [u8; 32],
     /// The operator's key. Over TCP a client learns a static key that was changed by it.
@@ -89,11 +93,27 @@ impl Server {
     /// # Errors
     /// The operator does not vouch for the server's key now, or TLS can't be set up.
     pub fn new(connect: &ConnectString, now: UnixMillis) -> Result<Self, ServerError> {
-        let trust = Trust::Pinned(vec![Pin(connect.tls_pin)]);
-        let tls = ClientTls::new(default_provider(), trust, &[ALPN]).map_err(ServerError::Tls)?;
-        //= spec: quic-8
-        let tls = tls.with_sessions(Arc::new(ClientSessions::default())).map_err(ServerError::Tls)?;
-        Self::with_tls(&RUSTCRYPTO, tls, connect, now)
+        let tls = pinned(connect.tls_pin).map_err(ServerError::Tls)?;
+        let server = Self::with_tls(&RUSTCRYPTO, tls, connect, now)?;
+        Ok(Self { pin: Some(connect.tls_pin), ..server })
+    }
+
+    /// What a bootstrap has told is true from now on. The operator is not changed by it.
+    pub(crate) fn renew(&mut self, learned: &Learned) {
+        let connect = &learned.connect;
+        if (&connect.host, connect.port) != (&self.host, self.port) {
+            self.host.clone_from(&connect.host);
+            self.port = connect.port;
+            // They were another's.
+            self.addresses.clear();
+        }
+        self.static_key = learned.bootstrap.server_static;
+        if self.pin.is_some_and(|pin| pin != connect.tls_pin)
+            && let Ok(tls) = pinned(connect.tls_pin)
+        {
+            self.tls = tls;
+            self.pin = Some(connect.tls_pin);
+        }
     }
 
     /// [`new`](Self::new) with the host's own cryptography and trust. Without a
@@ -113,6 +133,7 @@ impl Server {
             port: connect.port,
             addresses: Vec::new(),
             tls,
+            pin: None,
             static_key,
             operator_key: connect.operator_key,
             transports: Transports::Any,
@@ -120,6 +141,13 @@ impl Server {
             quic: EndpointConfig::client(),
         })
     }
+}
+
+/// TLS that trusts one key, with a memory of sessions.
+fn pinned(pin: [u8; 32]) -> Result<ClientTls, TlsError> {
+    let tls = ClientTls::new(default_provider(), Trust::Pinned(vec![Pin(pin)]), &[ALPN])?;
+    //= spec: quic-8
+    tls.with_sessions(Arc::new(ClientSessions::default()))
 }
 
 /// Why a server can't be used.
@@ -157,6 +185,8 @@ pub enum Command {
     StoreDone(Vec<OpId>, Result<(), StoreError>),
     /// Where the host of [`Effect::Resolve`] with this number is; nowhere if empty.
     Resolved(u64, Vec<SocketAddr>),
+    /// What the bootstrap of [`Effect::Bootstrap`] with this number told; nothing if it could not be had.
+    Bootstrapped(u64, Option<Box<Learned>>),
     /// The device has another network, or woke up.
     NetworkChanged,
 }
@@ -177,6 +207,9 @@ pub enum Effect {
         /// The port to go with it.
         port: u16,
     },
+    /// Bootstrap anew; answer with [`Command::Bootstrapped`]. Only with
+    /// [`ClientConfig::can_bootstrap`](client::ClientConfig::can_bootstrap).
+    Bootstrap(u64),
     /// Tell the application.
     Event(ClientEvent),
     /// The transport came up: from here on the server may have been asked, whatever comes back.

@@ -33,7 +33,7 @@ use ntproto_quic::{
 };
 use ntproto_sdk::driver::{CallId, Command, Driver, Effect, Server, Transports};
 use ntproto_sdk::store::{ClientStore, MemoryStore};
-use ntproto_sdk::{Client, ConnectString, Credential, Desk, Options, Parts, assemble};
+use ntproto_sdk::{Client, ConnectString, Credential, Desk, Learned, Options, Parts, assemble};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 /// 2026-06-01.
@@ -222,6 +222,9 @@ pub struct Device {
     pub events: Vec<ClientEvent>,
     pub called: BTreeMap<CallId, Result<RequestId, Misuse>>,
     pub lookups: Vec<(u64, String, u16)>,
+    /// Bootstraps that were asked for, and what the next one tells.
+    pub bootstraps: usize,
+    pub learns: Option<Learned>,
     pub lost: Vec<ntproto_net::Closed>,
     pub done: bool,
     /// How many effects a poll gave; how often it was polled without giving anything.
@@ -366,6 +369,8 @@ impl World {
             events: Vec::new(),
             called: BTreeMap::new(),
             lookups: Vec::new(),
+            bootstraps: 0,
+            learns: None,
             lost: Vec::new(),
             done: false,
             polls: 0,
@@ -585,6 +590,10 @@ impl World {
                         driver.command(now, Command::StoreDone(vec![op], result));
                     }
                     Effect::Resolve { id, host, port } => device.lookups.push((id, host, port)),
+                    Effect::Bootstrap(id) => {
+                        device.bootstraps += 1;
+                        driver.command(now, Command::Bootstrapped(id, device.learns.take().map(Box::new)));
+                    }
                     Effect::Event(event) => device.events.push(event),
                     Effect::Reached => {}
                     Effect::Lost(reason) => device.lost.push(reason),

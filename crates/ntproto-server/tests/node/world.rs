@@ -260,6 +260,7 @@ impl World {
             port: 7424,
             addresses: vec![self.server.addr],
             tls: self.peers[no].tls.clone(),
+            pin: None,
             static_key: *self.server_key().public(),
             operator_key: [0; 32],
             transports: Transports::RequireQuic,
@@ -406,6 +407,7 @@ impl World {
                     driver.command(now, driver::Command::StoreDone(vec![op], result));
                 }
                 Step::Effect(driver::Effect::Resolve { .. }) => panic!("the address is known"),
+                Step::Effect(driver::Effect::Bootstrap(_)) => panic!("nobody said that it can"),
                 Step::Effect(driver::Effect::Reached | driver::Effect::Lost(_)) => {}
                 Step::Effect(driver::Effect::Event(event)) => {
                     if let ClientEvent::Online { uin, .. } = event {

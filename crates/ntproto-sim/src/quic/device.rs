@@ -57,6 +57,7 @@ impl DriverHost {
             operator_key,
             transports: habit.transports,
             speaks_first: habit.speaks_first,
+            pin: None,
             quic: EndpointConfig::client(),
         };
         Self {
@@ -145,6 +146,10 @@ impl World {
                     let at = Time(time.0 + self.delay())
                         .max(self.devices[d].cut_until[0].min(time.plus_ms(5_000)));
                     self.schedule.at(at, Ev::Resolved { d, boot, id });
+                }
+                // No device of the simulator can.
+                Step::Effect(Effect::Bootstrap(_)) => {
+                    return Err(format!("device {d} bootstraps, and nobody said that it can"));
                 }
                 Step::Effect(Effect::Called(..)) => {
                     return Err(format!("device {d} was answered a call twice"));
