@@ -6,14 +6,18 @@ mod common;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{Link, World};
+use common::{Link, World, identity};
+use ntproto_core::bootstrap::{BootstrapTicket, Endpoints};
 use ntproto_core::client::{self, ClientEvent, Down, Failure, Stopped, StoreError};
 use ntproto_core::code::ErrorCode;
+use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
 use ntproto_core::ids::{ConversationId, Uin};
+use ntproto_core::time::UnixMillis;
 use ntproto_core::wire::packet::PacketId;
 use ntproto_proto::v2;
 use ntproto_sdk::driver::Command;
 use ntproto_sdk::store::ClientStore as _;
+use ntproto_sdk::{Bootstrap, ConnectString, Learned};
 use prost::Message as _;
 
 fn pair(seed: u8, link: Link) -> World {
@@ -371,4 +375,46 @@ fn nobody_writes_where_he_does_not_belong() {
     let id = world.call(0, call);
     world.drain_all();
     assert_eq!(world.devices[0].called[&id], Err(client::Misuse::NotMember));
+}
+
+/// What a bootstrap would tell of the server now.
+fn learned(connect: ConnectString) -> Learned {
+    let server_static = connect.verify(&RUSTCRYPTO, UnixMillis(common::UNIX)).unwrap();
+    let ticket = BootstrapTicket { sealed: Bytes::new(), expires: UnixMillis(0) };
+    Learned {
+        bootstrap: Bootstrap { server_static, ticket, clock_offset_ms: 0 },
+        endpoints: Endpoints::default(),
+        version: "2.4.1".into(),
+        connect,
+    }
+}
+
+/// A server that changed its key is found again by a bootstrap: over QUIC alone nothing else helps.
+#[test]
+fn a_changed_server_key_is_learnt_by_a_bootstrap() {
+    let mut world = World::new(21, Link::default());
+    world.add_that_bootstraps([9; 32], identity().pin.0);
+    world.run_for(Duration::from_secs(20));
+    assert!(world.devices[0].bootstraps > 0 && !world.devices[0].is_online());
+    // Another operator's answer is another server's.
+    let stranger = ConnectString { operator_key: [9; 32], ..identity().connect_string("10.0.0.1") };
+    let good = learned(identity().connect_string("10.0.0.1"));
+    world.devices[0].learns = Some(Learned { connect: stranger, ..good.clone() });
+    world.run_for(Duration::from_secs(120));
+    assert!(world.devices[0].learns.is_none() && !world.devices[0].is_online());
+    world.devices[0].learns = Some(good);
+    assert!(world.run_until(|w| w.devices[0].is_online()));
+}
+
+/// So is one whose TLS certificate changed, and one that moved.
+#[test]
+fn a_changed_certificate_and_a_new_place_are_learnt_by_a_bootstrap() {
+    for host in ["10.0.0.1", "10.0.0.99"] {
+        let mut world = World::new(22, Link::default());
+        let pin = if host == "10.0.0.1" { [9; 32] } else { identity().pin.0 };
+        world.add_that_bootstraps_at(host, pin);
+        world.devices[0].learns = Some(learned(identity().connect_string("10.0.0.1")));
+        assert!(world.run_until(|w| w.devices[0].is_online()), "{host}");
+        assert!(world.devices[0].learns.is_none());
+    }
 }

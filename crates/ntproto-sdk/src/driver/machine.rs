@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use ntproto_core::binding::{Binding, TransportId};
+use ntproto_core::bootstrap::Learned;
 use ntproto_core::client::{self, Client, ClientConfig, ClientEvent, ClientTxn, OpId, Saved};
 use ntproto_core::code::ErrorCode;
 use ntproto_core::ids::{DeviceId, Uin};

@@ -44,7 +44,7 @@ const SERVER_ADDR: &str = "10.0.0.1:4433";
 /// What a server keeps for all its life.
 pub struct Identity {
     tls: ServerTls,
-    pin: Pin,
+    pub pin: Pin,
     operator: DeviceKeys,
     seed: [u8; 32],
 }
@@ -446,12 +446,35 @@ impl World {
 
     /// Starts it with another connect string.
     pub fn start_at(&mut self, no: usize, connect: &ConnectString) {
+        let server = Server::new(connect, self.now().unix).unwrap();
+        self.start_with(no, server, false);
+    }
+
+    /// A device that can bootstrap, and takes this for the server's static key.
+    pub fn add_that_bootstraps(&mut self, static_key: [u8; 32], pin: [u8; 32]) {
+        let connect = ConnectString { tls_pin: pin, ..identity().connect_string("10.0.0.1") };
+        let server = Server { static_key, ..Server::new(&connect, self.now().unix).unwrap() };
+        let no = self.add();
+        self.kill(no);
+        self.start_with(no, server, true);
+    }
+
+    /// A device that can bootstrap, and takes the server to be there and to show this pin.
+    pub fn add_that_bootstraps_at(&mut self, host: &str, pin: [u8; 32]) {
+        let connect = ConnectString { tls_pin: pin, ..identity().connect_string(host) };
+        let server = Server::new(&connect, self.now().unix).unwrap();
+        let no = self.add();
+        self.kill(no);
+        self.start_with(no, server, true);
+    }
+
+    fn start_with(&mut self, no: usize, mut server: Server, can_bootstrap: bool) {
         let now = self.now();
-        let mut server = Server::new(connect, now.unix).unwrap();
         server.transports = Transports::RequireQuic;
         let device = &mut self.devices[no];
         let config = ClientConfig {
             enrol: device.enrol.clone(),
+            can_bootstrap,
             ..ClientConfig::new(&RUSTCRYPTO, server.static_key, device.keys.duplicate())
         };
         let saved = device.store.load_all().unwrap();
@@ -690,6 +713,10 @@ impl World {
 impl Device {
     fn is_asked(&self) -> bool {
         self.driver.is_some() && self.desk.as_ref().is_some_and(|(_, commands)| !commands.is_empty())
+    }
+
+    pub fn is_online(&self) -> bool {
+        self.driver.as_ref().is_some_and(|driver| driver.client().is_online())
     }
 
     pub fn messages(&self) -> Vec<&Inbound> {
