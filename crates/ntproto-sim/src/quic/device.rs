@@ -105,6 +105,7 @@ impl DriverHost {
             Input::Connected(_)
             | Input::Bound(_)
             | Input::Moved(_)
+            | Input::Bootstrapped(_)
             | Input::Bytes { .. }
             | Input::Writable(_)
             | Input::Disconnected => {}
