@@ -62,4 +62,4 @@ pub use api::{
 pub use config::HubConfig;
 pub use counts::{Counts, Load};
 pub use hub::Hub;
-pub use limits::{LONGEST_WAIT, Rate};
+pub use limits::{LONGEST_WAIT, Networks, Rate};

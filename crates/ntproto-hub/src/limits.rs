@@ -137,6 +137,36 @@ impl<K: Copy + Ord> Buckets<K> {
     }
 }
 
+/// Buckets of networks, for whoever else takes strangers in beside the hub: one for each address of IPv4, and each /64
+/// of IPv6.
+///
+/// ```
+/// use ntproto_core::time::Instant;
+/// use ntproto_hub::{Networks, Rate};
+///
+/// let mut networks = Networks::new(Some(Rate::per_second(1, 1)));
+/// let (now, from) = (Instant::from_micros(1), [192, 0, 2, 7].into());
+/// assert_eq!(networks.take(now, from), Ok(()));
+/// assert_eq!(networks.take(now, from).map_err(|wait| wait.as_secs()), Err(1));
+/// ```
+pub struct Networks(Buckets<Prefix>);
+
+impl Networks {
+    /// As many as a hub has of each kind. `None`: there is no limit.
+    #[must_use]
+    pub const fn new(rate: Option<Rate>) -> Self {
+        Self(Buckets::new(rate, MAX_BUCKETS))
+    }
+
+    /// Takes a token.
+    ///
+    /// # Errors
+    /// There is none: after how long there is one.
+    pub fn take(&mut self, now: Instant, from: IpAddr) -> Result<(), Duration> {
+        self.0.take(now, Prefix::of(from))
+    }
+}
+
 /// All buckets of a hub. An `Err` says after how long there is a token, exactly: who waits so long finds it, unless
 /// somebody else who draws from the same bucket was there before.
 pub(crate) struct Limits {

@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use ntproto_hub::Rate;
+
 /// Bytes of a body that may come beyond those given back: one write, and the next one on its way.
 pub const WINDOW: usize = 512 * 1024;
 /// Bytes that are written to a file at once: large enough that a thread's errand is worth it.
@@ -37,6 +39,10 @@ pub const SWEEP_BATCH: u32 = 64;
 /// Between two looks for them.
 pub const SWEEP_TIME: Duration = Duration::from_secs(60);
 
+/// Requests of strangers from one network: a company behind one address that comes back, all at once. Each costs less than
+/// a tenth of a millisecond.
+pub const STRANGERS: Rate = Rate::per_second(1_024, 128);
+
 /// Settings of the HTTP surface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WebConfig {
@@ -50,6 +56,8 @@ pub struct WebConfig {
     pub max_uploads: u32,
     /// An upload that nothing came for this long is removed.
     pub upload_lifetime: Duration,
+    /// How often requests without a token may come from one network; `None`: there is no limit.
+    pub strangers: Option<Rate>,
 }
 
 impl Default for WebConfig {
@@ -60,6 +68,7 @@ impl Default for WebConfig {
             quota: 16 << 30,
             max_uploads: 256,
             upload_lifetime: Duration::from_secs(24 * 60 * 60),
+            strangers: Some(STRANGERS),
         }
     }
 }

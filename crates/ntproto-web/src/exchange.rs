@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use http::{Method, Request, header};
+use http::{HeaderValue, Method, Request, header};
 use ntproto_core::time::{Instant, Now};
 
 use crate::answer::Answer;
@@ -24,6 +24,8 @@ pub(crate) struct Exchange {
     pub(crate) method: &'static str,
     /// The answer has no body, whatever its head says.
     pub(crate) head_only: bool,
+    /// The page that may read the answer.
+    pub(crate) origin: Option<HeaderValue>,
     /// The client waits for 100 before it sends the body, and sent nothing of it.
     pub(crate) asks_first: bool,
     pub(crate) started: Instant,
@@ -52,6 +54,7 @@ impl Exchange {
             route,
             method: method_name(request.method()),
             head_only: request.method() == Method::HEAD,
+            origin: None,
             asks_first: expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")),
             started: now.mono,
             received: 0,

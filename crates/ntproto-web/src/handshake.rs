@@ -281,4 +281,49 @@ pub(crate) mod tests {
             assert_eq!((code.name(), code.status()), (why.code(), why.status()));
         }
     }
+
+    /// A request with these fields; the answer's head.
+    fn with(web: &mut Web, method: &str, fields: &[(&str, &str)]) -> Response<()> {
+        let mut request = Request::builder().method(method).uri(GOOD);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let (exchange, carrier, request) = (ExchangeId(9), CarrierId(1), request.body(()).unwrap());
+        web.handle(NOW, Input::Head { exchange, carrier, remote: FROM.parse().unwrap(), request, end: true });
+        let Output::Respond { head, .. } = web.poll_output(NOW) else { panic!("an answer") };
+        while !matches!(web.poll_output(NOW), Output::Wait { .. }) {}
+        head
+    }
+
+    //= proof: bootstrap-11
+    #[test]
+    fn pages_of_the_operator_may_read_it_and_others_may_not() {
+        let mut web = web(bootstrap()).with_origins("https://chat.example.org".parse().unwrap());
+        let (mine, other) = (("origin", "https://chat.example.org"), ("origin", "https://evil.example"));
+        let told = with(&mut web, "GET", &[mine]);
+        assert_eq!(told.headers()["access-control-allow-origin"], "https://chat.example.org");
+        assert_eq!(told.headers()["vary"], "origin");
+        assert!(!with(&mut web, "GET", &[other]).headers().contains_key("access-control-allow-origin"));
+        assert!(!with(&mut web, "GET", &[]).headers().contains_key("vary"));
+        let ask = ("access-control-request-method", "PATCH");
+        let told = with(&mut web, "OPTIONS", &[mine, ask]);
+        assert_eq!(told.status(), StatusCode::NO_CONTENT);
+        assert!(told.headers()["access-control-allow-headers"].to_str().unwrap().contains("upload-offset"));
+        assert_eq!(with(&mut web, "OPTIONS", &[other, ask]).status(), StatusCode::METHOD_NOT_ALLOWED);
+    }
+
+    //= proof: bootstrap-12
+    #[test]
+    fn strangers_of_one_network_are_told_when_to_come_again() {
+        let strangers = Some(ntproto_hub::Rate::one_each(2, core::time::Duration::from_secs(5)));
+        let mut web = Web::new(WebConfig { strangers, ..WebConfig::default() }, [7; 32]);
+        web.handle(NOW, Input::Bootstrap(Box::new(bootstrap())));
+        for _ in 0..2 {
+            assert_eq!(with(&mut web, "GET", &[]).status(), StatusCode::OK);
+        }
+        let late = with(&mut web, "GET", &[]);
+        assert_eq!((late.status().as_u16(), &late.headers()["retry-after"]), (429, &"6".parse().unwrap()));
+        // Somebody with a token is looked at by that.
+        assert_eq!(with(&mut web, "GET", &[("authorization", "Bearer x")]).status(), StatusCode::OK);
+    }
 }

@@ -28,6 +28,7 @@
 //! | `web`, `api`, [`config`] | the machine, what goes in and out, its limits |
 //! | [`routes`] | which request is about what |
 //! | [`handshake`] | what a client is told of the server |
+//! | [`cors`] | which pages of browsers may read answers |
 //! | [`problem`] | refusals as problem+json |
 //! | `exchange`, `answer` | one request, and what it is answered |
 //! | [`text`] | bytes and numbers in headers |
@@ -37,6 +38,7 @@
 mod answer;
 mod api;
 pub mod config;
+pub mod cors;
 mod exchange;
 pub mod handshake;
 pub mod problem;
@@ -46,6 +48,8 @@ mod web;
 
 pub use api::{CarrierId, ContentId, ExchangeId, FileError, FileOp, FileOutcome, Input, Output, WebEvent};
 pub use config::WebConfig;
+pub use cors::Origins;
+pub use handshake::Bootstrap;
 pub use ntproto_core::ids::FileId;
 pub use ntproto_hub::Who;
 pub use ntproto_hub::store::OpId;

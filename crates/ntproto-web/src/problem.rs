@@ -108,6 +108,8 @@ codes! {
     Range = 416, "range_not_satisfiable", "The file has no such range";
     /// The bytes end beyond the file's length.
     BeyondLength = 416, "beyond_length", "These bytes end beyond the length of the upload";
+    /// Too many requests without a token from one network.
+    TooManyRequests = 429, "too_many_requests", "Too many requests from this network: come again later";
     /// The account has too many uploads.
     TooManyUploads = 429, "too_many_uploads", "The account has too many unfinished uploads";
     /// tus: the body is not what its checksum says.

@@ -7,10 +7,12 @@ use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use ntproto_core::rng::Rng;
 use ntproto_core::time::{Instant, Now};
+use ntproto_hub::Networks;
 
 use crate::answer::Answer;
 use crate::api::{CarrierId, ExchangeId, Input, Output, WebEvent};
 use crate::config::{DRAIN_BYTES, DRAIN_TIME, WINDOW, WebConfig};
+use crate::cors::{self, Origins};
 use crate::exchange::{Exchange, State};
 use crate::handshake::Bootstrap;
 use crate::problem::{Code, Problem};
@@ -24,6 +26,8 @@ pub struct Web {
     config: WebConfig,
     ready: bool,
     bootstrap: Option<Box<Bootstrap>>,
+    origins: Origins,
+    strangers: Networks,
     exchanges: BTreeMap<ExchangeId, Exchange>,
     timers: BTreeSet<(Instant, ExchangeId)>,
     /// Numbers of files come of it.
@@ -39,11 +43,19 @@ impl Web {
             config,
             ready: false,
             bootstrap: None,
+            origins: Origins::default(),
+            strangers: Networks::new(config.strangers),
             exchanges: BTreeMap::new(),
             timers: BTreeSet::new(),
             rng: Rng::new(seed),
             out: VecDeque::new(),
         }
+    }
+
+    /// Pages of these origins may read its answers; of others only those of clients that are no browsers can.
+    #[must_use]
+    pub fn with_origins(self, origins: Origins) -> Self {
+        Self { origins, ..self }
     }
 
     /// Takes what the host brings. Never fails. `now.unix` is server time, as the hub tells it.
@@ -94,8 +106,23 @@ impl Web {
         let crowded = self.exchanges.len() >= self.config.max_exchanges;
         let route = Route::of(request);
         let known = route.unwrap_or(Route::None);
-        let exchange = Exchange::new(now, carrier, known, request, end);
+        let mut exchange = Exchange::new(now, carrier, known, request, end);
+        exchange.origin = self.origins.of(request);
+        let preflight = cors::preflight(request).filter(|_| exchange.origin.is_some());
         self.exchanges.insert(id, exchange);
+        let token = request.headers().contains_key(header::AUTHORIZATION);
+        let probe = matches!(known, Route::Health | Route::Ready);
+        let late = if token || probe { Ok(()) } else { self.strangers.take(now.mono, remote.ip()) };
+        if let Err(wait) = late {
+            //= spec: bootstrap-12
+            let seconds = (wait.as_secs() + 1).to_string();
+            let answer = Answer::from(Problem::new(Code::TooManyRequests)).set(header::RETRY_AFTER, &seconds);
+            // Its body is not read: that would cost more than the answer.
+            return self.respond(now, id, answer);
+        }
+        if let Some(answer) = preflight {
+            return self.finish(now, id, answer);
+        }
         let answer = match route {
             _ if crowded => {
                 // It is not read: that would take room too.
@@ -190,7 +217,11 @@ impl Web {
         let body = if exchange.head_only { Bytes::new() } else { answer.body.clone() };
         exchange.sent += body.len() as u64;
         let whole = exchange.whole;
-        self.out.push_back(Output::Respond { exchange: id, head: answer.head(), end: body.is_empty() });
+        let mut head = answer.head();
+        if let Some(origin) = &exchange.origin {
+            cors::grant(&mut head, origin);
+        }
+        self.out.push_back(Output::Respond { exchange: id, head, end: body.is_empty() });
         if !body.is_empty() {
             self.out.push_back(Output::Body { exchange: id, data: body, end: true });
         }
