@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands;
 use crate::exit::Outcome;
+use crate::telemetry;
 
 /// Secure messages from your own server: a server, a client and tools in one program.
 #[derive(Debug, Parser)]
@@ -18,6 +19,16 @@ use crate::exit::Outcome;
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Export spans to this collector, as OTLP over HTTP (http://host:4318). What is sent then begins a trace, or goes
+    /// on with that of the variable TRACEPARENT.
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "OTEL_EXPORTER_OTLP_ENDPOINT",
+        hide_env_values = true
+    )]
+    otlp_endpoint: Option<String>,
 }
 
 const AFTER: &str = "\
@@ -73,8 +84,13 @@ enum Command {
 impl Cli {
     /// Runs the command.
     pub(crate) fn run(self) -> Outcome {
+        let endpoint = self.otlp_endpoint.as_deref().filter(|url| !url.is_empty());
+        // A server has more sources of settings, and logs.
+        if !matches!(self.command, Command::Serve(_)) {
+            telemetry::start(endpoint, "ntp", None)?;
+        }
         match self.command {
-            Command::Serve(args) => commands::serve::run(&args),
+            Command::Serve(args) => commands::serve::run(&args, endpoint),
             Command::Register(args) => commands::register::run(&args),
             Command::Connect(args) => commands::connect::run(&args),
             Command::Chat(args) => commands::chat::run(&args),

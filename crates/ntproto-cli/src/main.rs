@@ -12,6 +12,7 @@ mod inspect;
 mod output;
 mod session;
 mod signals;
+mod telemetry;
 mod text;
 
 use std::process::ExitCode;
@@ -28,7 +29,9 @@ fn main() -> ExitCode {
             return code.into();
         }
     };
-    match cli.run() {
+    let outcome = cli.run();
+    telemetry::finish();
+    match outcome {
         Ok(code) => code.into(),
         Err(failure) => {
             let message = failure.to_string();

@@ -13,6 +13,7 @@ use ntproto_sdk::{
 };
 
 use crate::exit::{Code, Failure};
+use crate::telemetry;
 
 /// The longest name of a profile.
 const MAX_NAME: usize = 64;
@@ -249,6 +250,7 @@ impl Session {
 /// Starts a client. On smol it runs on a thread of its own; what is here asks it from tokio all the same.
 pub(crate) async fn start(mut options: Options, link: LinkArgs) -> Result<Client, Failure> {
     options.server.transports = link.transport.into();
+    options.traces = telemetry::keeps_traces();
     let started = match link.runtime {
         Runtime::Tokio => ntproto_tokio::connect(options).await,
         Runtime::Smol => ntproto_smol::connect(options).await,

@@ -9,6 +9,7 @@
 //! | [`config`] | settings and where they come from |
 //! | [`offline`] | what is done to its data while it is stopped |
 //! | [`metrics`] | what it counts, for Prometheus |
+//! | `otlp` | its spans to a collector (feature `otlp`) |
 //! | [`bucket`] | how often something may come, as a setting |
 //!
 //! All but [`node`] is behind the feature `runtime`, which is on by default.
@@ -26,6 +27,8 @@ pub mod metrics;
 pub mod node;
 #[cfg(feature = "runtime")]
 pub mod offline;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 #[cfg(feature = "runtime")]
 pub mod run;
 #[cfg(feature = "runtime")]

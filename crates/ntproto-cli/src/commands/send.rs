@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::exit::{Code, Failure, Outcome};
 use crate::output;
 use crate::session::{self, ProfileArgs, Session, seconds};
+use crate::telemetry;
 
 /// Send a message, and wait until the server has it on its disk.
 ///
@@ -107,7 +108,7 @@ async fn send(args: &Args, session: &Session, body: Bytes) -> Result<Fate, Failu
     if session.client.identity().is_none() {
         session.online(deadline).await?;
     }
-    let options = SendOptions { deadline: Some(deadline), ..SendOptions::default() };
+    let options = SendOptions { deadline: Some(deadline), client_msg_id: None, trace: telemetry::parent() };
     match session.client.send_with(args.to, body, options).await {
         Ok(sent) => Ok(Fate::Sent(sent)),
         Err(SendError::DeadlineExceeded) if !matches!(session.client.state(), State::Online { .. }) => {
@@ -130,7 +131,8 @@ fn refused(args: &Args, code: Option<ErrorCode>, detail: &str) -> Failure {
 
 async fn queue(args: &Args, session: &Session, body: Bytes) -> Result<Fate, Failure> {
     let mut events = session.client.events().map_err(|e| Failure::failed(e.to_string()))?;
-    let id = session.client.enqueue(args.to, body).await?;
+    let options = SendOptions { trace: telemetry::parent(), ..SendOptions::default() };
+    let id = session.client.enqueue_with(args.to, body, options).await?;
     let settled = async {
         while let Some(event) = events.next().await {
             match event {

@@ -3,15 +3,15 @@
 use std::io::Read as _;
 use std::path::PathBuf;
 
-use ntproto_server::config::{LogFormat, Overrides, ServerConfig};
+use ntproto_server::config::{Overrides, ServerConfig};
 use ntproto_server::run::{RunError, Running, Server, Signals, StartOptions};
 use ntproto_smol::Smol;
 use serde_json::json;
-use tracing_subscriber::EnvFilter;
 
 use crate::exit::{Code, Failure, Outcome};
 use crate::output::{self, Style};
 use crate::session::{self, Runtime};
+use crate::telemetry;
 
 /// Run the server.
 ///
@@ -91,7 +91,16 @@ settings! {
     /// What is logged: a level, or a filter such as info,ntproto_server=debug.
     log_level: "FILTER",
     /// How it is logged: text or json.
+    #[arg(visible_alias = "log")]
     log_format: "FORMAT",
+    /// Where operators find /metrics, /healthz and /readyz, over plain HTTP; off unless it is given.
+    ops_listen: "ADDRESS",
+    /// Whether that may be an address that others reach.
+    ops_public: "BOOL",
+    /// The collector that spans are exported to.
+    otlp_endpoint: "URL",
+    /// The folder for qlog files of connections.
+    qlog_dir: "DIR",
     /// Connections in all.
     max_connections: "N",
     /// Half-open handshakes above which an address must prove itself first.
@@ -139,11 +148,12 @@ settings! {
 }
 
 /// Runs it.
-pub(crate) fn run(args: &Args) -> Outcome {
+pub(crate) fn run(args: &Args, endpoint: Option<&str>) -> Outcome {
     let overrides = args.settings.overrides(args.config.clone());
     let config = ServerConfig::from_process(&overrides).map_err(|e| Failure::usage(e.to_string()))?;
     let config = ServerConfig { new_invitation: args.new_invitation, ..config };
-    log(&config)?;
+    let endpoint = config.otlp_endpoint.as_deref().or(endpoint);
+    telemetry::start(endpoint, "ntp serve", Some((&config.log_level, config.log_format)))?;
     if args.end_with_stdin {
         end_with_stdin()?;
     }
@@ -165,17 +175,6 @@ pub(crate) fn run(args: &Args) -> Outcome {
     })
 }
 
-fn log(config: &ServerConfig) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&config.log_level)
-        .map_err(|e| Failure::usage(format!("log_level {:?}: {e}", config.log_level)))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match config.log_format {
-        LogFormat::Json => builder.json().init(),
-        LogFormat::Text => builder.with_ansi(Style::of_stderr().is_on()).init(),
-    }
-    Ok(())
-}
-
 /// A parent that is gone can't end its server: when the pipe from it closes, the process ends. Nothing is lost,
 /// as with any other sudden end.
 fn end_with_stdin() -> Result<(), Failure> {
@@ -193,7 +192,10 @@ fn greet(args: &Args, running: &Running) -> Result<(), Failure> {
     let invitation = running.invitation.as_ref().map(ToString::to_string);
     if args.json {
         let listening = running.local_addr.to_string();
-        output::json_line(&json!({ "listening": listening, "connect": connect, "invitation": invitation }))?;
+        let ops = running.ops_addr.map(|address| address.to_string());
+        output::json_line(&json!({
+            "listening": listening, "connect": connect, "invitation": invitation, "ops": ops,
+        }))?;
         return Ok(());
     }
     let style = Style::of_stdout();

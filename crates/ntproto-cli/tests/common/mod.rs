@@ -1,9 +1,12 @@
 //! The real program in processes of its own, and clients in this one.
 #![allow(dead_code, clippy::unwrap_used, unreachable_pub)]
 
+pub mod collector;
+
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::SocketAddr;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
@@ -34,7 +37,10 @@ pub fn under(home: &Path, first: &str, args: &[&str]) -> Command {
     if !first.is_empty() {
         command.args(["-c", &format!("{first}; exec \"$0\" \"$@\""), program]);
     }
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("NTP_")) {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| {
+        let name = name.to_string_lossy();
+        name.starts_with("NTP_") || name.starts_with("OTEL_") || name == "TRACEPARENT"
+    }) {
         command.env_remove(name);
     }
     command.env("NTP_HOME", home).args(args).stdin(Stdio::null());
@@ -97,6 +103,33 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
+/// Lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Asks an operations listener: the status and the body.
+pub fn get(ops: SocketAddr, method: &str, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(ops).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: ops\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+/// Every series of /metrics.
+pub fn scrape(ops: SocketAddr) -> BTreeMap<String, f64> {
+    let (status, text) = get(ops, "GET", "/metrics");
+    assert_eq!(status, 200);
+    let series = text.lines().filter(|line| !line.starts_with('#'));
+    series
+        .map(|line| line.rsplit_once(' ').unwrap())
+        .map(|(name, n)| (name.into(), n.parse().unwrap()))
+        .collect()
+}
+
 /// The lines of `ntp recv`.
 pub fn lines(out: &str) -> Vec<Value> {
     out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -119,6 +152,7 @@ pub struct Server {
     pub listening: SocketAddr,
     pub connect: String,
     pub invitation: Option<String>,
+    pub ops: Option<SocketAddr>,
 }
 
 /// The arguments of a server in this folder.
@@ -165,6 +199,7 @@ impl Server {
             listening: text("listening").unwrap().parse().unwrap(),
             connect: text("connect").unwrap(),
             invitation: text("invitation"),
+            ops: text("ops").map(|address| address.parse().unwrap()),
         }
     }
 

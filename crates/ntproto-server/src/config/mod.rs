@@ -45,6 +45,14 @@ pub struct ServerConfig {
     pub log_level: String,
     /// How it is logged.
     pub log_format: LogFormat,
+    /// Where `/metrics`, `/healthz` and `/readyz` are, over plain HTTP. `None`: nowhere.
+    pub ops_listen: Option<SocketAddr>,
+    /// Whether that may be another address than one of this machine's own.
+    pub ops_public: bool,
+    /// The collector that whoever has the subscriber of this process exports spans to: see `otlp`.
+    pub otlp_endpoint: Option<String>,
+    /// The folder for qlog files of connections; `None`: no such files.
+    pub qlog_dir: Option<PathBuf>,
     /// Connections in all.
     pub max_connections: usize,
     /// Half-open handshakes above which an address must prove itself first.
@@ -107,6 +115,10 @@ impl Default for ServerConfig {
             rules: Rules::default(),
             log_level: "info".into(),
             log_format: LogFormat::Text,
+            ops_listen: None,
+            ops_public: false,
+            otlp_endpoint: None,
+            qlog_dir: None,
             max_connections: hub.max_connections,
             retry_above: ntproto_quic::config::RETRY_ABOVE,
             max_half_open: ntproto_quic::config::MAX_HALF_OPEN,
@@ -212,6 +224,26 @@ const SETTINGS: &[Setting] = &[
             set(&mut c.log_format, format)
         },
         expected: "text or json",
+    },
+    Setting {
+        key: "ops_listen",
+        read: |c, v| set(&mut c.ops_listen, v.parse().ok().map(Some)),
+        expected: "an address with a port, such as 127.0.0.1:9464",
+    },
+    Setting {
+        key: "ops_public",
+        read: |c, v| set(&mut c.ops_public, v.parse().ok()),
+        expected: "true or false",
+    },
+    Setting {
+        key: "otlp_endpoint",
+        read: |c, v| set(&mut c.otlp_endpoint, v.starts_with("http://").then(|| Some(v.to_owned()))),
+        expected: "the URL of a collector, such as http://127.0.0.1:4318",
+    },
+    Setting {
+        key: "qlog_dir",
+        read: |c, v| set(&mut c.qlog_dir, (!v.is_empty()).then(|| Some(v.into()))),
+        expected: "a folder",
     },
     Setting {
         key: "max_connections",
@@ -456,6 +488,11 @@ impl ServerConfig {
         if self.certificate.is_some() && self.operator_public.is_none() {
             return Err(ConfigError::Conflict(
                 "certificate is set without operator_public: name the operator's key that signed it as well",
+            ));
+        }
+        if self.ops_listen.is_some_and(|address| !address.ip().is_loopback()) && !self.ops_public {
+            return Err(ConfigError::Conflict(
+                "ops_listen is an address that others reach: write 127.0.0.1, or set ops_public as well",
             ));
         }
         if self.session_lifetime < self.ticket_lifetime {

@@ -17,6 +17,7 @@ pub(crate) mod timed;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use async_channel::{Receiver, Sender};
 use ntproto_hub::HubEvent;
 
 use self::cell::{Counter, Counters, Histogram, Histograms};
@@ -63,6 +64,8 @@ pub struct Metrics {
     uploaded: Counter,
     spans: Counter,
     node: Mutex<NodeCounts>,
+    /// Whoever waits for what the node says next.
+    waiting: Mutex<Vec<Sender<()>>>,
 }
 
 impl Default for Metrics {
@@ -91,6 +94,7 @@ impl Metrics {
             uploaded: Counter::default(),
             spans: Counter::default(),
             node: Mutex::default(),
+            waiting: Mutex::default(),
         }
     }
 
@@ -155,6 +159,15 @@ impl Metrics {
     /// What the node says of itself.
     pub fn node(&self, counts: NodeCounts) {
         *self.node.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+        // Each waits on a channel of its own, which is closed by this.
+        drop(std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner)));
+    }
+
+    /// Closed when the node says something of itself the next time.
+    pub(crate) fn counted(&self) -> Receiver<()> {
+        let (sender, receiver) = async_channel::bounded(1);
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
+        receiver
     }
 
     // ── reading ─────────────────────────────────────────────────────────────────────────────────

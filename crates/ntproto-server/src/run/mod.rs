@@ -10,6 +10,7 @@
 
 mod applications;
 mod error;
+mod ops;
 mod report;
 mod signals;
 mod tasks;
@@ -58,6 +59,7 @@ use crate::store::redb::RedbStore;
 use applications::Applications;
 pub use applications::{PushError, Pusher};
 pub use error::{RunError, StartError};
+use ops::Ops;
 use report::Counters;
 pub use report::Stats;
 pub use signals::Signals;
@@ -86,6 +88,8 @@ pub struct StartOptions {
 pub struct Running {
     /// Where it listens.
     pub local_addr: SocketAddr,
+    /// Where its operators find `/metrics`, if anywhere.
+    pub ops_addr: Option<SocketAddr>,
     /// What clients find and know it by.
     pub connect_string: ConnectString,
     /// An invitation for one account that may invite others: as long as there is no account, or when
@@ -214,6 +218,12 @@ fn start_over<R: Runtime>(
     let beside = store.beside();
     let timed = Timed { store: around(store), metrics: Arc::clone(&counters.metrics) };
     let group = group_commit(&config, Box::new(timed), commands.clone(), Arc::clone(&counters))?;
+    let ops = ops_listener(&config)?;
+    let ops_addr = ops.as_ref().and_then(|listener| listener.local_addr().ok());
+    let ops = ops.map(|listener| {
+        let (runtime, metrics) = (runtime.clone(), Arc::clone(&counters.metrics));
+        task::spawn(&runtime.clone(), Ops { runtime, metrics, commands: commands.clone() }.serve(listener))
+    });
     let applications = Applications::new(runtime.clone(), &router, commands.clone(), clock);
     let host = Host {
         runtime: runtime.clone(),
@@ -224,9 +234,10 @@ fn start_over<R: Runtime>(
         beside,
         counters: Arc::clone(&counters),
         store_end,
+        ops,
     };
     let task = task::spawn(&runtime, host.run(node, listener, applications, commands.clone(), receiver));
-    Ok(Running { local_addr, connect_string, invitation, commands, counters, task })
+    Ok(Running { local_addr, ops_addr, connect_string, invitation, commands, counters, task })
 }
 
 impl Running {
@@ -304,6 +315,13 @@ impl Running {
 
 async fn ended(task: &Task<Result<(), RunError>>) -> Result<(), RunError> {
     task.join().await.unwrap_or_else(|e| Err(RunError::Panicked(e.to_string())))
+}
+
+/// Where operators ask, if it is to be anywhere.
+fn ops_listener(config: &ServerConfig) -> Result<Option<TcpListener>, StartError> {
+    let Some(address) = config.ops_listen else { return Ok(None) };
+    let listener = TcpListener::bind(address).map_err(|e| StartError::Bind(address, e))?;
+    Ok(Some(listener))
 }
 
 fn bind(listen: SocketAddr) -> io::Result<(Socket, TcpListener)> {
@@ -476,6 +494,8 @@ struct Host<R> {
     counters: Arc<Counters>,
     /// How long the store's thread may take to end.
     store_end: Duration,
+    /// The operations listener.
+    ops: Option<Task<io::Result<()>>>,
 }
 
 impl<R: Runtime> Host<R> {
@@ -495,6 +515,9 @@ impl<R: Runtime> Host<R> {
         drop(node);
         let closed = close(&self.runtime, self.group, self.store_end).await;
         self.counters.finish(&self.socket);
+        if let Some(ops) = &self.ops {
+            ops.cancel();
+        }
         result.map_err(RunError::Socket)?;
         if failed {
             return Err(RunError::Store);
