@@ -84,6 +84,7 @@ codes! {
 
 impl Code {
     /// The code of an application of WebTransport, as it travels. Reserved numbers are passed over.
+    //= spec: http3-23
     #[must_use]
     pub const fn application(code: u32) -> Self {
         let code = code as u64;
@@ -116,6 +117,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    //= proof: http3-23
     #[test]
     fn the_ends_of_the_applications_codes() {
         assert_eq!(Code::application(0).0, FIRST_APPLICATION_CODE);
@@ -139,6 +141,7 @@ mod tests {
     }
 
     proptest! {
+        //= proof: http3-23
         #[test]
         fn application_codes_come_back(code: u32) {
             prop_assert!(!is_reserved(Code::application(code).0));

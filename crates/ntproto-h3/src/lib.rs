@@ -23,6 +23,9 @@
 //!
 //! | module | is |
 //! | --- | --- |
+//! | [`conn`] | the machine |
+//! | [`frame`], [`capsule`], [`settings`] | what streams are made of |
+//! | [`head`], [`qpack`] | heads of requests and responses, and how they are written |
 //! | [`table`] | every number on the wire, those of WebTransport's drafts among them |
 //! | [`config`] | limits, each with its reason |
 //! | [`event`] | what goes in and comes out |
@@ -32,13 +35,20 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod capsule;
 pub mod code;
 pub mod config;
+pub mod conn;
 pub mod event;
+pub mod frame;
+pub mod head;
 pub mod origin;
+pub mod qpack;
+pub mod settings;
 pub mod table;
 pub mod varint;
 
 pub use code::Code;
 pub use config::{Config, Limits};
+pub use conn::Connection;
 pub use event::{Dir, Event, Input, Misuse, Output, Role, SessionEnd, SessionId, StreamId};

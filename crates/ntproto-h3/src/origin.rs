@@ -42,6 +42,7 @@ impl Origins {
 
     /// Whether a request with these fields may open a session. One with two origins may not, nor one whose origin
     /// is `null` unless that is on the list.
+    //= spec: http3-24
     #[must_use]
     pub fn allow(&self, fields: &HeaderMap) -> bool {
         let Allow::Only(allowed) = &self.0 else { return true };
@@ -78,6 +79,7 @@ mod tests {
         fields
     }
 
+    //= proof: http3-24
     #[test]
     fn foreign_pages_are_refused() {
         let origins = Origins::only(["https://chat.example", "http://127.0.0.1:8080"]);

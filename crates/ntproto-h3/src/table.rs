@@ -98,3 +98,8 @@ pub const RESERVED_FROM: u64 = 0x21;
 pub const fn is_reserved(number: u64) -> bool {
     number >= RESERVED_FROM && (number - RESERVED_FROM).is_multiple_of(RESERVED_EVERY)
 }
+
+/// What a client of draft 02 puts into its request.
+pub const DRAFT02_REQUEST: &str = "sec-webtransport-http3-draft02";
+/// And what it wants to see in the answer.
+pub const DRAFT02_ANSWER: (&str, &str) = ("sec-webtransport-http3-draft", "draft02");
