@@ -5,11 +5,11 @@ use core::time::Duration;
 use ntproto_hub::Rate;
 
 /// Bytes of a body that may come beyond those given back: one write, and the next one on its way.
-pub const WINDOW: usize = 512 * 1024;
+pub const WINDOW: usize = 256 * 1024;
 /// Bytes that are written to a file at once: large enough that a thread's errand is worth it.
-pub const WRITE_BYTES: usize = 256 * 1024;
+pub const WRITE_BYTES: usize = 128 * 1024;
 /// Bytes of a content that are read at once.
-pub const READ_BYTES: usize = 256 * 1024;
+pub const READ_BYTES: usize = 128 * 1024;
 /// Bytes written after which they are made durable and the offset is stored: what a crash of the server costs at most, beside
 /// what is on its way.
 pub const SYNC_BYTES: u64 = 1024 * 1024;
@@ -63,7 +63,7 @@ pub struct WebConfig {
 impl Default for WebConfig {
     fn default() -> Self {
         Self {
-            max_exchanges: 4_096,
+            max_exchanges: 1_024,
             max_file: 4 << 30,
             quota: 16 << 30,
             max_uploads: 256,

@@ -4,16 +4,25 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, header};
+use ntproto_core::ids::FileId;
 use ntproto_core::time::{Instant, Now};
 
 use crate::answer::Answer;
 use crate::api::CarrierId;
+use crate::dialect::Dialect;
+use crate::download::Download;
 use crate::routes::{Route, method_name};
 
 /// How far it is.
 pub(crate) enum State {
     /// Its head is looked at.
     New,
+    /// It has its place at an upload, and is not read.
+    Waiting(FileId),
+    /// Its body goes to an upload.
+    Uploading(FileId),
+    /// Its answer has a body that is read from the disk.
+    Sending { status: u16, body: Box<Download> },
     /// Its answer waits for the rest of a body that nobody wants.
     Draining { answer: Box<Answer>, drained: u64 },
 }
@@ -36,6 +45,11 @@ pub(crate) struct Exchange {
     /// What came of the body and was given to nobody yet.
     pub(crate) held: VecDeque<Bytes>,
     pub(crate) held_bytes: usize,
+    /// Bytes that the host brought and was not given back.
+    pub(crate) owed: usize,
+    pub(crate) dialect: Dialect,
+    /// It creates an upload: which one it is, and whether that is new.
+    pub(crate) created: Option<(FileId, bool)>,
     pub(crate) state: State,
     pub(crate) deadline: Option<Instant>,
 }
@@ -62,6 +76,9 @@ impl Exchange {
             whole,
             held: VecDeque::new(),
             held_bytes: 0,
+            owed: 0,
+            dialect: Dialect::ContentRange,
+            created: None,
             state: State::New,
             deadline: None,
         }

@@ -30,6 +30,12 @@
 //! | [`handshake`] | what a client is told of the server |
 //! | [`cors`] | which pages of browsers may read answers |
 //! | [`problem`] | refusals as problem+json |
+//! | [`dialect`], `plan` | what a request about files asks for, in three ways to say it |
+//! | `upload` | uploads: who writes, what counts, from the last byte to a file |
+//! | `download` | files, whole or in part |
+//! | `sweep` | what nobody needs any more |
+//! | [`digest`] | digests of bodies |
+//! | `tasks` | what the machine waits for |
 //! | `exchange`, `answer` | one request, and what it is answered |
 //! | [`text`] | bytes and numbers in headers |
 #![forbid(unsafe_code)]
@@ -39,11 +45,18 @@ mod answer;
 mod api;
 pub mod config;
 pub mod cors;
+pub mod dialect;
+pub mod digest;
+mod download;
 mod exchange;
 pub mod handshake;
+mod plan;
 pub mod problem;
 pub mod routes;
+mod sweep;
+mod tasks;
 pub mod text;
+mod upload;
 mod web;
 
 pub use api::{CarrierId, ContentId, ExchangeId, FileError, FileOp, FileOutcome, Input, Output, WebEvent};

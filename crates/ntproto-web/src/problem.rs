@@ -96,6 +96,8 @@ codes! {
     UploadIdUsed = 409, "upload_id_used", "This upload_id was used for another file";
     /// It was there, and is no more.
     Gone = 410, "gone", "It was there, and is no more";
+    /// A precondition does not hold.
+    Precondition = 412, "precondition_failed", "The file is another one than the request names";
     /// This version of tus is not spoken.
     TusVersion = 412, "tus_version", "This server speaks tus 1.0.0";
     /// More than a file may have.

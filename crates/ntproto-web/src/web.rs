@@ -5,34 +5,49 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
+use ntproto_core::ids::FileId;
 use ntproto_core::rng::Rng;
-use ntproto_core::time::{Instant, Now};
-use ntproto_hub::Networks;
+use ntproto_core::session::bearer::Bearer;
+use ntproto_core::time::{Instant, Now, earliest};
+use ntproto_hub::store::OpId;
+use ntproto_hub::store::file::FileAsk;
+use ntproto_hub::{Networks, Who};
 
 use crate::answer::Answer;
 use crate::api::{CarrierId, ExchangeId, Input, Output, WebEvent};
 use crate::config::{DRAIN_BYTES, DRAIN_TIME, WINDOW, WebConfig};
 use crate::cors::{self, Origins};
+use crate::dialect::{self, Dialect};
 use crate::exchange::{Exchange, State};
 use crate::handshake::Bootstrap;
+use crate::plan::{Plan, one};
 use crate::problem::{Code, Problem};
 use crate::routes::{Route, method_name};
+use crate::sweep::Sweep;
+use crate::tasks::Task;
+use crate::upload::{After, Fate, Upload};
 
 /// The status noted of an exchange whose client was gone before the answer.
 const CLIENT_GONE: u16 = 499;
+/// The status noted of an answer that began and was broken off: its file can't be read, or its client does not read.
+const BROKEN_OFF: u16 = 500;
 
 /// What a server says over HTTP. See the [crate](crate).
 pub struct Web {
-    config: WebConfig,
-    ready: bool,
+    pub(crate) config: WebConfig,
+    pub(crate) ready: bool,
     bootstrap: Option<Box<Bootstrap>>,
     origins: Origins,
     strangers: Networks,
-    exchanges: BTreeMap<ExchangeId, Exchange>,
+    pub(crate) exchanges: BTreeMap<ExchangeId, Exchange>,
     timers: BTreeSet<(Instant, ExchangeId)>,
+    pub(crate) uploads: BTreeMap<FileId, Upload>,
+    pub(crate) tasks: BTreeMap<OpId, Task>,
+    pub(crate) last_op: u64,
+    pub(crate) sweep: Sweep,
     /// Numbers of files come of it.
-    rng: Rng,
-    out: VecDeque<Output>,
+    pub(crate) rng: Rng,
+    pub(crate) out: VecDeque<Output>,
 }
 
 impl Web {
@@ -47,6 +62,10 @@ impl Web {
             strangers: Networks::new(config.strangers),
             exchanges: BTreeMap::new(),
             timers: BTreeSet::new(),
+            uploads: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            last_op: 0,
+            sweep: Sweep::default(),
             rng: Rng::new(seed),
             out: VecDeque::new(),
         }
@@ -68,21 +87,43 @@ impl Web {
             Input::End { exchange } => self.end(now, exchange),
             Input::Gone { exchange } => self.gone(now, exchange),
             Input::Bootstrap(bootstrap) => self.bootstrap = Some(bootstrap),
-            Input::Ready(ready) => self.ready = ready,
+            Input::Ready(ready) => {
+                self.ready = ready;
+                self.sweep_soon(now);
+            }
+            Input::Room { exchange } => self.room(now, exchange),
+            Input::StoreDone { op, result } => self.store_done(now, op, result),
+            Input::FileDone { op, result } => self.file_done(now, op, result),
+            Input::Bearer { op, result } => self.bearer_done(now, op, result),
             Input::Timeout => self.tick(now),
-            Input::Room { .. } | Input::StoreDone { .. } | Input::FileDone { .. } | Input::Bearer { .. } => {}
         }
     }
 
     /// What it wants next.
     pub fn poll_output(&mut self, now: Now) -> Output {
-        if self.timers.first().is_some_and(|(at, _)| *at <= now.mono) {
+        if self.wait().is_some_and(|at| at <= now.mono) {
             self.tick(now);
         }
         match self.out.pop_front() {
             Some(output) => output,
-            None => Output::Wait { at: self.timers.first().map(|(at, _)| *at) },
+            None => Output::Wait { at: self.wait() },
         }
+    }
+
+    fn wait(&self) -> Option<Instant> {
+        earliest(self.timers.first().map(|(at, _)| *at), self.sweep.at)
+    }
+
+    /// Uploads that requests work on.
+    #[must_use]
+    pub fn uploads(&self) -> usize {
+        self.uploads.len()
+    }
+
+    /// Bytes of requests' bodies that it holds, or that are on their way to the disk.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.exchanges.values().map(|exchange| exchange.owed).sum()
     }
 
     /// Exchanges there are.
@@ -129,6 +170,7 @@ impl Web {
                 return self.respond(now, id, Problem::new(Code::Unavailable).into());
             }
             Err(code) => Problem::new(code).into(),
+            Ok(route @ (Route::Files | Route::File(_))) => return self.files(now, id, route, request, end),
             Ok(route) => self.simple(now, route, remote, request),
         };
         self.finish(now, id, answer);
@@ -154,34 +196,134 @@ impl Web {
         }
     }
 
+    /// Uploads and files: whom does the request act for?
+    fn files(&mut self, now: Now, id: ExchangeId, route: Route, request: &Request<()>, end: bool) {
+        let headers = request.headers();
+        let dialect = match Dialect::of(headers) {
+            Ok(dialect) => dialect,
+            Err(problem) => return self.fail(now, id, problem),
+        };
+        if let Some(exchange) = self.exchanges.get_mut(&id) {
+            exchange.dialect = dialect;
+        }
+        let plan = match dialect::ask(route, dialect, request, end, &self.config) {
+            Ok(plan) => plan,
+            Err(answer) => return self.finish(now, id, answer),
+        };
+        let shown = one(headers, "authorization").ok().flatten().and_then(|value| value.split_once(' '));
+        let shown = shown.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        match shown.and_then(|(_, token)| Bearer::read(token.trim_start().as_bytes())) {
+            Some(shown) => self.ask_who(shown, id, plan),
+            None => self.fail(now, id, Code::Unauthorized.into()),
+        }
+    }
+
+    /// The hub has said whom a request acts for.
+    pub(crate) fn authorized(&mut self, now: Now, id: ExchangeId, who: Option<Who>, plan: Plan) {
+        let Some(exchange) = self.exchanges.get(&id) else { return };
+        let carrier = exchange.carrier;
+        //= spec: files-1
+        let Some(who) = who else { return self.fail(now, id, Code::Unauthorized.into()) };
+        let own = |web: &Self, file| web.uploads.get(&file).is_some_and(|upload| upload.who.uin == who.uin);
+        match plan {
+            Plan::Create(create) => self.create(now, id, who, *create),
+            Plan::Append(append) => self.arrive(now, id, who, append),
+            Plan::Status(file) if own(self, file) => {
+                self.after(now, file, who, carrier, After::Status(id), None);
+            }
+            Plan::Status(file) => {
+                self.ask_store(now, who, FileAsk::Find { file }, Task::Status(id, who, file))
+            }
+            Plan::Delete(file) if own(self, file) => {
+                self.after(now, file, who, carrier, After::Delete(id), None);
+            }
+            Plan::Delete(file) => self.ask_store(now, who, FileAsk::Delete { file }, Task::Delete(id, file)),
+            Plan::Get(file, wanted) => {
+                self.ask_store(now, who, FileAsk::Find { file }, Task::Get(id, wanted))
+            }
+        }
+    }
+
     fn data(&mut self, now: Now, id: ExchangeId, data: Bytes) {
         let Some(exchange) = self.exchanges.get_mut(&id) else { return };
         exchange.received += data.len() as u64;
         exchange.asks_first = false;
+        exchange.owed += data.len();
         exchange.held_bytes += data.len();
         exchange.held.push_back(data);
-        if exchange.held_bytes > 2 * WINDOW {
+        if exchange.owed > 2 * WINDOW {
             // The host brings more than it may.
+            self.out.push_back(Output::Reset { exchange: id });
             return self.gone(now, id);
         }
-        self.drain(now, id);
+        self.taken(now, id);
     }
 
     fn end(&mut self, now: Now, id: ExchangeId) {
         let Some(exchange) = self.exchanges.get_mut(&id) else { return };
         exchange.whole = true;
-        self.drain(now, id);
+        self.taken(now, id);
+    }
+
+    /// More of a body is there.
+    fn taken(&mut self, now: Now, id: ExchangeId) {
+        match self.exchanges.get(&id).map(|exchange| &exchange.state) {
+            Some(State::Uploading(file)) => {
+                let file = *file;
+                self.body(id);
+                self.pump(now, file);
+            }
+            Some(State::Draining { .. }) => self.drain(now, id),
+            _ => {}
+        }
     }
 
     fn gone(&mut self, now: Now, id: ExchangeId) {
-        self.out.push_back(Output::Reset { exchange: id });
-        self.forget(now, id, CLIENT_GONE);
+        let Some(exchange) = self.exchanges.get(&id) else { return };
+        match exchange.state {
+            State::Uploading(file) => {
+                let upload = self.uploads.get_mut(&file);
+                if let Some(writer) = upload.and_then(|upload| upload.writer.as_mut())
+                    && writer.exchange == id
+                {
+                    writer.fate.get_or_insert(Fate::Gone);
+                }
+                self.forget(now, id, CLIENT_GONE);
+                self.pump(now, file);
+            }
+            State::Waiting(file) => {
+                self.give_up(now, id, file, false);
+                self.forget(now, id, CLIENT_GONE);
+            }
+            State::Sending { status, .. } => self.forget(now, id, status),
+            State::New | State::Draining { .. } => self.forget(now, id, CLIENT_GONE),
+        }
+    }
+
+    /// Refuses, as the request's dialect does.
+    pub(crate) fn fail(&mut self, now: Now, id: ExchangeId, problem: Problem) {
+        let Some(exchange) = self.exchanges.get(&id) else { return };
+        let mut answer = exchange.dialect.problem(problem);
+        if let Some((file, _)) = exchange.created {
+            answer.put(header::LOCATION, &dialect::location(file));
+        }
+        self.finish(now, id, answer);
+    }
+
+    /// It is so, and there is nothing to say of it.
+    pub(crate) fn done(&mut self, now: Now, id: ExchangeId) {
+        if let Some(exchange) = self.exchanges.get(&id) {
+            let answer = exchange.dialect.dress(Answer::new(StatusCode::NO_CONTENT));
+            self.finish(now, id, answer);
+        }
     }
 
     /// Answers, once the body is out of the way.
-    fn finish(&mut self, now: Now, id: ExchangeId, answer: Answer) {
+    pub(crate) fn finish(&mut self, now: Now, id: ExchangeId, answer: Answer) {
         let Some(exchange) = self.exchanges.get_mut(&id) else { return };
+        //= spec: files-10
         if exchange.whole || exchange.asks_first {
+            exchange.held.clear();
             return self.respond(now, id, answer);
         }
         exchange.state = State::Draining { answer: Box::new(answer), drained: 0 };
@@ -196,9 +338,7 @@ impl Web {
         *drained += exchange.held_bytes as u64;
         let enough = *drained >= DRAIN_BYTES || exchange.whole;
         let bytes = exchange.drop_held();
-        if bytes > 0 {
-            self.out.push_back(Output::Consumed { exchange: id, bytes });
-        }
+        self.consumed(id, bytes);
         if enough {
             self.drained(now, id);
         }
@@ -216,19 +356,34 @@ impl Web {
         let Some(exchange) = self.exchanges.get_mut(&id) else { return };
         let body = if exchange.head_only { Bytes::new() } else { answer.body.clone() };
         exchange.sent += body.len() as u64;
-        let whole = exchange.whole;
-        let mut head = answer.head();
-        if let Some(origin) = &exchange.origin {
-            cors::grant(&mut head, origin);
-        }
-        self.out.push_back(Output::Respond { exchange: id, head, end: body.is_empty() });
+        self.begin_answer(id, &answer, body.is_empty());
         if !body.is_empty() {
             self.out.push_back(Output::Body { exchange: id, data: body, end: true });
         }
-        if !whole {
+        self.over(now, id, answer.status.as_u16());
+    }
+
+    /// The head of an answer goes out.
+    pub(crate) fn begin_answer(&mut self, id: ExchangeId, answer: &Answer, end: bool) {
+        let mut head = answer.head();
+        if let Some(origin) = self.exchanges.get(&id).and_then(|exchange| exchange.origin.as_ref()) {
+            cors::grant(&mut head, origin);
+        }
+        self.out.push_back(Output::Respond { exchange: id, head, end });
+    }
+
+    /// The answer is out.
+    pub(crate) fn over(&mut self, now: Now, id: ExchangeId, status: u16) {
+        if self.exchanges.get(&id).is_some_and(|exchange| !exchange.whole) {
             self.out.push_back(Output::Reset { exchange: id });
         }
-        self.forget(now, id, answer.status.as_u16());
+        self.forget(now, id, status);
+    }
+
+    /// The answer can't be finished.
+    pub(crate) fn break_off(&mut self, now: Now, id: ExchangeId) {
+        self.out.push_back(Output::Reset { exchange: id });
+        self.forget(now, id, BROKEN_OFF);
     }
 
     /// An exchange is over.
@@ -246,7 +401,7 @@ impl Web {
         }));
     }
 
-    fn set_deadline(&mut self, id: ExchangeId, at: Option<Instant>) {
+    pub(crate) fn set_deadline(&mut self, id: ExchangeId, at: Option<Instant>) {
         let Some(exchange) = self.exchanges.get_mut(&id) else { return };
         if let Some(old) = core::mem::replace(&mut exchange.deadline, at) {
             self.timers.remove(&(old, id));
@@ -261,7 +416,20 @@ impl Web {
             && at <= now.mono
         {
             self.set_deadline(id, None);
-            self.drained(now, id);
+            match self.exchanges.get(&id).map(|exchange| &exchange.state) {
+                Some(State::Draining { .. }) => self.drained(now, id),
+                Some(State::Uploading(file)) => {
+                    let file = *file;
+                    self.look_at_pace(now, id, file);
+                }
+                Some(State::Waiting(file)) => {
+                    let file = *file;
+                    self.give_up(now, id, file, true);
+                }
+                Some(State::Sending { .. }) => self.break_off(now, id),
+                Some(State::New) | None => {}
+            }
         }
+        self.look_for_doomed(now);
     }
 }

@@ -78,6 +78,7 @@ fn create(kv: &mut dyn Kv, by: &Actor, new: &NewUpload) -> Result<FileAnswer, St
     }
     usage.uploads += 1;
     usage.bytes = usage.bytes.saturating_add(new.length.unwrap_or(0));
+    //= spec: files-13
     if usage.bytes > new.quota {
         return Err(StoreError::Quota);
     }
@@ -265,6 +266,7 @@ fn doom(kv: &mut dyn Kv, what: Doomed) -> Result<(), StoreError> {
 }
 
 fn sweep(kv: &mut dyn Kv, now: UnixMillis, limit: usize) -> Result<FileAnswer, StoreError> {
+    //= spec: files-12
     let mut over = Vec::new();
     let to = keys::upload_end(now.0, FileId([0xff; 16]));
     kv.scan(Table::UploadEnds, &[], &to, &mut |key, _| {

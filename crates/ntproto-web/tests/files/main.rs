@@ -1,0 +1,9 @@
+//! Uploads and downloads: every dialect, whatever breaks.
+#![allow(clippy::unwrap_used, unreachable_pub)]
+
+mod bench;
+mod dialects;
+mod downloads;
+mod model;
+mod refusals;
+mod writers;
