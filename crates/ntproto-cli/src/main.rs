@@ -14,6 +14,7 @@ mod session;
 mod signals;
 mod telemetry;
 mod text;
+mod top;
 
 use std::process::ExitCode;
 

@@ -4,7 +4,7 @@
 mod common;
 
 use common::collector::{Came, Collector};
-use common::{Server, fails, get, json, lines, ntp, ok, scrape};
+use common::{Server, fails, get, json, lines, ntp, ok, run, scrape};
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -125,6 +125,26 @@ fn a_server_says_how_it_is() {
     assert!(value("ntproto_rtt_seconds_count").unwrap() > 0.0);
     let healthz = r#"http_request_duration_seconds_count{method="GET",route="/healthz",status="200"}"#;
     assert_eq!(value(healthz), Some(1.0));
+
+    let address = ops.to_string();
+    let once = ["top", "--ops", &address, "--once", "--interval", "0.1"];
+    let board = json(home, &[&once[..], &["--json"]].concat());
+    assert_eq!((&board["ready"], &board["store"]["failures"]), (&true.into(), &0.0.into()));
+    let page = ok(home, &once);
+    assert!(page.contains("connections") && page.contains(&address) && page.contains("ready"), "{page}");
+    drop(server);
+    assert!(fails(home, &once, 4).contains("--ops-listen"));
+}
+
+#[test]
+fn an_administrator_watches_without_the_listener() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path();
+    let server = Server::start(home);
+    let invitation = server.invitation.clone().unwrap();
+    let register = ["register", "--connect", &server.connect, "--invitation", &invitation, "--profile", "a"];
+    ok(home, &register);
+    assert_eq!(run(home, &["top", "--once", "--profile", "a"]).status.code(), Some(3), "not for everybody");
 }
 
 #[test]

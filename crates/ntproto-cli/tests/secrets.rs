@@ -7,7 +7,8 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use common::{Server, client, hurry, json, run};
+use common::collector::Collector;
+use common::{Server, client, get, hurry, json, run};
 use ntproto_core::crypto::identity::DeviceKeys;
 use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
 use ntproto_core::rng::Rng;
@@ -89,10 +90,23 @@ fn the_hunt_finds_what_is_there() {
 
 #[test]
 fn logs_at_the_highest_level_hold_no_secret() {
+    nothing_told_holds_a_secret("text");
+}
+
+#[test]
+fn json_lines_at_the_highest_level_hold_no_secret() {
+    nothing_told_holds_a_secret("json");
+}
+
+/// Logs, metrics and spans, of a server that tells all it can.
+fn nothing_told_holds_a_secret(format: &str) {
+    let collector = Collector::start();
     let dir = tempfile::tempdir().unwrap();
     let home = dir.path();
     let mut said: Vec<(String, Vec<u8>)> = Vec::new();
-    let mut server = Server::launch(home, "127.0.0.1:0", &["--log-level", "trace"]);
+    let more = ["--log-level", "trace", "--log-format", format, "--ops-listen", "127.0.0.1:0"];
+    let more = [&more[..], &["--otlp-endpoint", &collector.url]].concat();
+    let mut server = Server::launch(home, "127.0.0.1:0", &more);
     let invitation = server.invitation.clone().unwrap();
     let connect = server.connect.clone();
     let mut ntp = |name: &str, args: &[&str]| {
@@ -109,14 +123,17 @@ fn logs_at_the_highest_level_hold_no_secret() {
         json(home, &["invite", "--json", "--profile", "a"])["invitation"].as_str().unwrap().to_owned();
     ntp("register b", &register("--invitation", &second, "b"));
     let body = "a canary that sings to nobody else";
-    ntp("send", &["send", "10002", body, "--profile", "a"]);
+    ntp("send", &["send", "10002", body, "--profile", "a", "--otlp-endpoint", &collector.url]);
     // Once more, with a ticket.
     ntp("devices", &["devices", "--profile", "a"]);
-    let received = json(home, &["recv", "--profile", "b"]);
+    let received = json(home, &["recv", "--profile", "b", "--otlp-endpoint", &collector.url]);
     assert_eq!(received["text"].as_str(), Some(body));
     // A refusal is logged as well.
     assert_eq!(run(home, &register("--link", &link, "a3")).status.code(), Some(3));
+    collector.wait("spans of both ends", |spans| spans.iter().any(|span| span.name == "receive NOTIFY"));
+    said.push(("/metrics".into(), get(server.ops.unwrap(), "GET", "/metrics").1.into_bytes()));
     assert_eq!(server.terminate(), Some(0));
+    said.push(("the collector".into(), collector.raw()));
 
     let log = server.log();
     assert!(

@@ -10,8 +10,8 @@ use crossterm::event::{
 };
 use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, SetTitle};
 use crossterm::{cursor, execute, terminal};
-use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
+use ratatui::{Frame, Terminal};
 
 use super::{Model, view};
 
@@ -71,6 +71,16 @@ impl Screen {
             self.title = title;
         }
         self.terminal.draw(|frame| view(model, frame))?;
+        Ok(())
+    }
+
+    /// Draws something else than a chat.
+    pub(crate) fn draw_with(&mut self, title: &str, view: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
+        if title != self.title {
+            execute!(stdout(), SetTitle(title))?;
+            title.clone_into(&mut self.title);
+        }
+        self.terminal.draw(view)?;
         Ok(())
     }
 

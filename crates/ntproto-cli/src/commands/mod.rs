@@ -21,3 +21,4 @@ pub(crate) mod revoke;
 pub(crate) mod search;
 pub(crate) mod send;
 pub(crate) mod serve;
+pub(crate) mod top;
