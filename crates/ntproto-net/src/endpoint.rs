@@ -1,23 +1,25 @@
-//! Both transports behind one face.
+//! All transports behind one face.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use ntproto_core::time::{Instant, Now, earliest};
 use ntproto_core::tx::TxBuf;
 use ntproto_core::wire::channel::Channel;
-use ntproto_quic::{ClientTls, EndpointConfig, EndpointStats, Misuse, Received, Transmit};
+use ntproto_quic::{ClientTls, EndpointConfig, EndpointStats, H3, Misuse, Received, Transmit};
 
 use crate::tcp::Tcp;
 use crate::tcp::gate::TcpLimits;
 use crate::tcp::stream::Stream;
+use crate::web::{Web, WebConfig, WebSession};
 use crate::{ConnId, Event, ExchangeId, HttpAnswer, StreamId, StreamInput, StreamStep};
 
-/// QUIC and TCP connections.
+/// QUIC and TCP connections, and what HTTP/3 carries.
 pub struct Endpoint {
     quic: ntproto_quic::Endpoint,
     tcp: Tcp,
+    web: Web,
     /// Whose turn it is to say something, when both have.
     tcp_next: bool,
 }
@@ -41,7 +43,18 @@ impl Endpoint {
     /// operating system.
     #[must_use]
     pub fn new(quic: EndpointConfig, tcp: TcpLimits, base: std::time::Instant, seed: [u8; 32]) -> Self {
-        Self { quic: ntproto_quic::Endpoint::new(quic, base, seed), tcp: Tcp::new(tcp), tcp_next: false }
+        Self {
+            quic: ntproto_quic::Endpoint::new(quic, base, seed),
+            tcp: Tcp::new(tcp),
+            web: Web::default(),
+            tcp_next: false,
+        }
+    }
+
+    /// Serves HTTP/3 to those who ask for it by its name: [`Event::Http`], and sessions over WebTransport. Without this
+    /// they are connections like any other, with a protocol of another name.
+    pub fn serve_web(&mut self, config: WebConfig) {
+        self.web.serve(config);
     }
 
     /// Datagrams came in.
@@ -66,13 +79,14 @@ impl Endpoint {
 
     /// What the host says to an HTTP exchange.
     pub fn http(&mut self, now: Now, exchange: ExchangeId, answer: HttpAnswer) {
-        let _ = (now, exchange, answer);
+        self.web.http(now, &mut self.quic, exchange, answer);
     }
 
     /// A deadline may have come.
     pub fn timeout(&mut self, now: Now) {
         self.quic.handle(now, ntproto_quic::Input::Timeout);
         self.tcp.timeout(now.mono);
+        self.web.timeout(now, &mut self.quic);
     }
 
     /// Begins a QUIC connection.
@@ -104,56 +118,89 @@ impl Endpoint {
         match (conn.quic(), conn.stream()) {
             (Some(conn), _) => self.quic.with(now, conn, |conn| visit(&mut Conn::Quic(conn))),
             (None, Some(stream)) => self.tcp.with(stream, |stream| visit(&mut Conn::Tcp(stream))),
-            (None, None) => None,
+            (None, None) => {
+                self.web.with(now, &mut self.quic, conn, |session| visit(&mut Conn::Web(session)))
+            }
         }
+    }
+
+    /// No new sessions or requests are taken over HTTP/3; those that are there are finished.
+    pub fn goaway(&mut self, now: Now) {
+        self.web.goaway(now, &mut self.quic);
     }
 
     /// Closes every connection, as [`Conn::close`] does.
     pub fn close_all(&mut self, now: Now, code: u32, reason: &[u8]) {
+        self.web.close_all(now, &mut self.quic, code, reason);
         self.quic.close_all(now, code, reason);
         self.tcp.close_all(code);
     }
 
-    /// What to do next. With `tx: None` (the UDP socket is full) everything but datagrams still flows.
-    pub fn poll_output(&mut self, now: Now, tx: Option<&mut TxBuf>) -> Output {
-        if let Some(event) = self.tcp.events.pop_front() {
-            return Output::Event(event);
-        }
-        // By turns, so that a busy QUIC leaves room for TCP.
-        if std::mem::take(&mut self.tcp_next)
-            && let Some((stream, step)) = self.tcp.next_step()
-        {
-            return Output::Stream(stream, step);
-        }
-        let at = match self.quic.poll_output(now, tx) {
-            ntproto_quic::Output::Event(event) => match Event::native(event) {
-                Some(event) => return Output::Event(event),
-                // Its connection speaks another protocol, and nobody here understands it.
-                None => return Output::Wait(Some(now.mono)),
-            },
-            ntproto_quic::Output::Transmit(transmit) => {
-                self.tcp_next = true;
-                return Output::Transmit(transmit);
+    /// What QUIC says, as far as it is not for HTTP/3.
+    fn heard(&mut self, now: Now, event: ntproto_quic::Event) -> Option<Event> {
+        use ntproto_quic::Event as Quic;
+        match event {
+            //= spec: web-1
+            Quic::Connected { conn, ref alpn, remote, .. } if alpn == H3 && self.web.is_on() => {
+                self.web.opened(now, &mut self.quic, conn, remote);
             }
-            ntproto_quic::Output::Wait { at, .. } => at,
-        };
-        match self.tcp.next_step() {
-            Some((stream, step)) => Output::Stream(stream, step),
-            None => Output::Wait(earliest(at, self.tcp.deadline())),
+            Quic::Streams { conn } => self.web.stir(now, &mut self.quic, conn),
+            Quic::Datagram { conn } if self.web.has(conn) => self.web.stir(now, &mut self.quic, conn),
+            Quic::Closed { conn, ref reason } if self.web.has(conn) => self.web.closed(conn, reason),
+            event => return Event::native(event),
+        }
+        None
+    }
+
+    fn waiting_event(&mut self) -> Option<Event> {
+        self.tcp.events.pop_front().or_else(|| self.web.events.pop_front())
+    }
+
+    /// What to do next. With `tx: None` (the UDP socket is full) everything but datagrams still flows.
+    pub fn poll_output(&mut self, now: Now, mut tx: Option<&mut TxBuf>) -> Output {
+        loop {
+            if let Some(event) = self.waiting_event() {
+                return Output::Event(event);
+            }
+            // By turns, so that a busy QUIC leaves room for TCP.
+            if std::mem::take(&mut self.tcp_next)
+                && let Some((stream, step)) = self.tcp.next_step()
+            {
+                return Output::Stream(stream, step);
+            }
+            let at = match self.quic.poll_output(now, tx.as_deref_mut()) {
+                ntproto_quic::Output::Event(event) => match self.heard(now, event) {
+                    Some(event) => return Output::Event(event),
+                    None => continue,
+                },
+                ntproto_quic::Output::Transmit(transmit) => {
+                    self.tcp_next = true;
+                    return Output::Transmit(transmit);
+                }
+                ntproto_quic::Output::Wait { at, .. } => at,
+            };
+            return match self.tcp.next_step() {
+                Some((stream, step)) => Output::Stream(stream, step),
+                None => Output::Wait(earliest(earliest(at, self.tcp.deadline()), self.web.deadline())),
+            };
         }
     }
 
     /// The next event, leaving datagrams and streams for [`poll_output`](Self::poll_output).
     pub fn next_event(&mut self, now: Now) -> Option<Event> {
-        if let Some(event) = self.tcp.events.pop_front() {
-            return Some(event);
-        }
-        while let ntproto_quic::Output::Event(event) = self.quic.poll_output(now, None) {
-            if let Some(event) = Event::native(event) {
+        loop {
+            if let Some(event) = self.waiting_event() {
                 return Some(event);
             }
+            match self.quic.poll_output(now, None) {
+                ntproto_quic::Output::Event(event) => {
+                    if let Some(event) = self.heard(now, event) {
+                        return Some(event);
+                    }
+                }
+                _ => return None,
+            }
         }
-        None
     }
 
     /// Whether nothing waits to be sent: after [`close_all`](Self::close_all), whether the farewells are out.
@@ -162,11 +209,11 @@ impl Endpoint {
         self.quic.is_flushed() && self.tcp.is_flushed()
     }
 
-    /// QUIC's counts, with the connections of both.
+    /// QUIC's counts, with the connections of all.
     #[must_use]
     pub fn stats(&self) -> EndpointStats {
         let stats = self.quic.stats();
-        EndpointStats { connections: stats.connections + self.tcp.len(), ..stats }
+        EndpointStats { connections: stats.connections + self.tcp.len() + self.web.len(), ..stats }
     }
 }
 
@@ -177,6 +224,8 @@ pub enum Conn<'a, 'b> {
     Quic(&'a mut ntproto_quic::Conn<'b>),
     /// Over TCP.
     Tcp(&'a mut Stream),
+    /// A session over WebTransport.
+    Web(&'a mut WebSession<'b>),
 }
 
 impl Conn<'_, '_> {
@@ -186,6 +235,7 @@ impl Conn<'_, '_> {
         match self {
             Self::Quic(conn) => conn.remote(),
             Self::Tcp(stream) => stream.remote(),
+            Self::Web(session) => session.remote(),
         }
     }
 
@@ -195,6 +245,7 @@ impl Conn<'_, '_> {
         match self {
             Self::Quic(conn) => conn.write(channel, data),
             Self::Tcp(stream) => stream.write(channel, Bytes::copy_from_slice(data)),
+            Self::Web(session) => session.write(channel, Bytes::copy_from_slice(data)),
         }
     }
 
@@ -210,6 +261,11 @@ impl Conn<'_, '_> {
                 }
                 taken
             }
+            Self::Web(session) => {
+                let taken = session.write(channel, data.clone());
+                data.advance(taken);
+                taken
+            }
         }
     }
 
@@ -219,14 +275,17 @@ impl Conn<'_, '_> {
         match self {
             Self::Quic(conn) => conn.read_chunks(channel, max, take),
             Self::Tcp(stream) => stream.read_chunks(channel, max, take),
+            Self::Web(session) => session.read_chunks(channel, max, take),
         }
     }
 
     /// From now on CONTROL takes bytes only when the peer has all that was written before, on every channel. On TCP
     /// it always has: there is one stream.
     pub fn control_last(&mut self) {
-        if let Self::Quic(conn) = self {
-            conn.control_last();
+        match self {
+            Self::Quic(conn) => conn.control_last(),
+            Self::Tcp(_) => {}
+            Self::Web(session) => session.control_last(),
         }
     }
 
@@ -242,6 +301,7 @@ impl Conn<'_, '_> {
         match self {
             Self::Quic(conn) => conn.recv_datagram(),
             Self::Tcp(_) => None,
+            Self::Web(session) => session.recv_datagram(),
         }
     }
 
@@ -251,13 +311,16 @@ impl Conn<'_, '_> {
         match self {
             Self::Quic(conn) => conn.close(code, reason),
             Self::Tcp(stream) => stream.close(code),
+            Self::Web(session) => session.close(code, reason),
         }
     }
 
-    /// Over QUIC: sends a packet that the peer acknowledges.
+    /// Over QUIC, or what is carried by it: sends a packet that the peer acknowledges.
     pub fn ping(&mut self) {
-        if let Self::Quic(conn) = self {
-            conn.ping();
+        match self {
+            Self::Quic(conn) => conn.ping(),
+            Self::Tcp(_) => {}
+            Self::Web(session) => session.ping = true,
         }
     }
 
@@ -270,15 +333,18 @@ impl Conn<'_, '_> {
                 true
             }
             Self::Tcp(_) => false,
+            // The browser moves its connections itself.
+            Self::Web(_) => true,
         }
     }
 
-    /// The smoothed round-trip time, where it is known: over QUIC.
+    /// The smoothed round-trip time, where it is known: over QUIC and what is carried by it.
     #[must_use]
     pub fn rtt(&self) -> Option<Duration> {
         match self {
             Self::Quic(conn) => Some(conn.stats().rtt),
             Self::Tcp(_) => None,
+            Self::Web(session) => Some(session.rtt),
         }
     }
 }

@@ -11,6 +11,8 @@ use crate::{ExchangeId, HttpEvent, StreamId};
 
 /// Set in the numbers of TCP connections, and never in those of QUIC.
 const TCP: u64 = 1 << 63;
+/// Set in the numbers of sessions over WebTransport, and never in those of QUIC.
+const WEB: u64 = 1 << 62;
 
 /// A connection's name inside one endpoint. Never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,11 +22,20 @@ impl ConnId {
     /// What carries it.
     #[must_use]
     pub const fn transport(self) -> TransportId {
-        if self.0 & TCP == 0 { TransportId::Quic } else { TransportId::Tcp }
+        match (self.0 & TCP, self.0 & WEB) {
+            (0, 0) => TransportId::Quic,
+            (0, _) => TransportId::Web,
+            _ => TransportId::Tcp,
+        }
+    }
+
+    /// The name of the session with this number.
+    pub(crate) const fn web(number: u64) -> Self {
+        Self(number | WEB)
     }
 
     pub(crate) const fn quic(self) -> Option<ntproto_quic::ConnId> {
-        if self.0 & TCP == 0 { Some(ntproto_quic::ConnId(self.0)) } else { None }
+        if self.0 & (TCP | WEB) == 0 { Some(ntproto_quic::ConnId(self.0)) } else { None }
     }
 
     pub(crate) const fn stream(self) -> Option<StreamId> {
@@ -46,9 +57,10 @@ impl From<StreamId> for ConnId {
 
 impl fmt::Display for ConnId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.stream() {
-            Some(stream) => stream.fmt(f),
-            None => ntproto_quic::ConnId(self.0).fmt(f),
+        match (self.stream(), self.quic()) {
+            (Some(stream), _) => stream.fmt(f),
+            (None, Some(quic)) => quic.fmt(f),
+            (None, None) => write!(f, "w#{}", self.0 & !WEB),
         }
     }
 }
@@ -133,6 +145,8 @@ pub enum Closed {
     Quic(ntproto_quic::Closed),
     /// A TCP connection's.
     Tcp(TcpClosed),
+    /// A session's over WebTransport.
+    Web(WebClosed),
 }
 
 impl fmt::Display for Closed {
@@ -140,6 +154,7 @@ impl fmt::Display for Closed {
         match self {
             Self::Quic(reason) => write!(f, "QUIC: {reason}"),
             Self::Tcp(reason) => write!(f, "TCP: {reason}"),
+            Self::Web(reason) => write!(f, "WebTransport: {reason}"),
         }
     }
 }
@@ -167,6 +182,59 @@ impl fmt::Display for TcpClosed {
             Self::Unreachable => f.write_str("no connection could be had"),
             Self::Ended => f.write_str("the peer ended the connection, or it broke"),
             Self::Https => f.write_str("it goes on as HTTPS"),
+        }
+    }
+}
+
+/// Why a session over WebTransport ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WebClosed {
+    /// The host closed it, or the peer broke a rule of the channels.
+    Local {
+        /// The code it was closed with.
+        code: u32,
+    },
+    /// The peer closed it.
+    Peer {
+        /// The code it gave; 0 when it just ended.
+        code: u32,
+        /// What it said, cut to [`MAX_CLOSE_REASON`](ntproto_quic::config::MAX_CLOSE_REASON) bytes.
+        reason: String,
+    },
+    /// Its stream was reset, with this code of HTTP/3.
+    Reset {
+        /// The code.
+        code: u64,
+    },
+    /// The connection that carried it is gone.
+    Connection(ntproto_quic::Closed),
+}
+
+impl fmt::Display for WebClosed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local { code } => write!(f, "closed here with code {code}"),
+            Self::Peer { code, .. } => write!(f, "closed by the peer with code {code}"),
+            Self::Reset { code } => write!(f, "reset with code {code:#x}"),
+            Self::Connection(reason) => write!(f, "its connection is gone: {reason}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_says_what_carries_it() {
+        let quic = ConnId::from(ntproto_quic::ConnId(7 << 24 | 1));
+        let (tcp, web) = (ConnId::from(StreamId(7)), ConnId::web(7));
+        let all =
+            [(quic, TransportId::Quic, "#7"), (tcp, TransportId::Tcp, "t#7"), (web, TransportId::Web, "w#7")];
+        for (name, transport, text) in all {
+            assert_eq!((name.transport(), name.to_string().as_str()), (transport, text));
+            assert_eq!(name.quic().is_some(), transport == TransportId::Quic);
+            assert_eq!(name.stream().is_some(), transport == TransportId::Tcp);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Any transport as ntproto's channels, without I/O: datagrams and streams in, datagrams and streams out, one
 //! deadline.
 //!
-//! [`Endpoint`] holds QUIC connections (from `ntproto-quic`) and TCP connections side by side. A connection has the
-//! same face whichever it is: ordered channels to [`read`](Conn::read_chunks) and [`write`](Conn::write), one event
+//! [`Endpoint`] holds QUIC connections (from `ntproto-quic`), TCP connections and sessions over WebTransport side by
+//! side; a server's also tells of HTTP exchanges over HTTP/3. A connection has the same face whichever it is: ordered channels to [`read`](Conn::read_chunks) and [`write`](Conn::write), one event
 //! when it is up, one when it is over.
 //!
 //! ```text
@@ -18,6 +18,7 @@
 //! | [`endpoint`] | both transports behind one face |
 //! | [`tcp`] | TCP connections: channels out of a stream, and who may come in |
 //! | [`http`] | HTTP exchanges over HTTP/3 |
+//! | [`web`] | HTTP/3 connections: HTTP exchanges, and sessions over WebTransport |
 //! | [`event`] | names and events of any transport |
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -27,8 +28,10 @@ pub mod event;
 pub mod http;
 pub mod machine;
 pub mod tcp;
+pub mod web;
 
 pub use endpoint::{Conn, Endpoint, Output};
-pub use event::{Closed, ConnId, Event, TcpClosed};
+pub use event::{Closed, ConnId, Event, TcpClosed, WebClosed};
 pub use http::{ExchangeId, HttpAnswer, HttpEvent};
 pub use machine::{Machine, Step, StreamId, StreamInput, StreamStep};
+pub use web::WebConfig;

@@ -9,7 +9,7 @@ use ntproto_core::wire::channel::Channel;
 use quinn_proto::{Connection, ReadError, SendDatagramError, StreamId, WriteError};
 
 use crate::channels::stream_of;
-use crate::config::{CONTROL_RESERVE, MAX_CLOSE_REASON, SEND_WINDOW};
+use crate::config::{CONTROL_RESERVE, H3_SEND_WINDOW, MAX_CLOSE_REASON, SEND_WINDOW};
 use crate::streams::Streams;
 use crate::{Closed, ConnId};
 
@@ -146,8 +146,13 @@ impl Conn<'_> {
     }
 
     /// The window between writes says when a blocked channel is woken.
-    fn rest(&mut self) {
-        self.quic.set_send_window(if self.control_last { 1 } else { SEND_WINDOW });
+    pub(crate) fn rest(&mut self) {
+        self.quic.set_send_window(match &self.streams {
+            Some(streams) if streams.is_waiting() => 1,
+            Some(_) => H3_SEND_WINDOW,
+            None if self.control_last => 1,
+            None => SEND_WINDOW,
+        });
     }
 
     /// Takes up to `max` bytes from a channel. `None` means that there are none now; `Readable` follows when

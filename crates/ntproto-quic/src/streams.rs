@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use quinn_proto::{Connection, ReadError, Side, StreamId, VarInt, WriteError};
 
 use crate::config::{H3_BIDI_STREAMS, H3_CONNECTION_WINDOW, H3_SEND_WINDOW, H3_UNI_STREAMS};
@@ -103,6 +103,8 @@ pub(crate) struct Streams {
     writable: BTreeSet<u64>,
     stopped: BTreeMap<u64, u64>,
     available: (bool, bool),
+    /// Somebody waits until the peer has acknowledged everything.
+    waiting: bool,
     /// Whether the host is to be told.
     pub(crate) stirred: bool,
 }
@@ -126,7 +128,12 @@ impl Streams {
                 }
             }
             Quic::Readable { id } => drop(self.readable.insert(StreamNo::from(id).0)),
-            Quic::Writable { id } => drop(self.writable.insert(StreamNo::from(id).0)),
+            Quic::Writable { id } => {
+                self.writable.insert(StreamNo::from(id).0);
+                if std::mem::take(&mut self.waiting) {
+                    quic.set_send_window(H3_SEND_WINDOW);
+                }
+            }
             Quic::Stopped { id, error_code } => {
                 self.stopped.insert(StreamNo::from(id).0, error_code.into_inner());
             }
@@ -135,6 +142,10 @@ impl Streams {
             Quic::Finished { .. } => return,
         }
         self.stirred = true;
+    }
+
+    pub(crate) const fn is_waiting(&self) -> bool {
+        self.waiting
     }
 
     fn next(&mut self) -> Option<StreamEvent> {
@@ -183,6 +194,14 @@ impl Conn<'_> {
         if self.streams.is_none() || !self.open {
             return Err(Unwritable::Closed);
         }
+        self.quic.set_send_window(H3_SEND_WINDOW);
+        let written = self.offer(stream, data);
+        self.rest();
+        self.touched = true;
+        written
+    }
+
+    fn offer(&mut self, stream: StreamNo, data: &mut Bytes) -> Result<usize, Unwritable> {
         let mut done = 0;
         // Until all is taken or it says that it is blocked: only then is `Writable` promised.
         while !data.is_empty() {
@@ -193,7 +212,6 @@ impl Conn<'_> {
                 Err(WriteError::ClosedStream) => return Err(Unwritable::Closed),
             }
         }
-        self.touched = true;
         Ok(done)
     }
 
@@ -203,18 +221,25 @@ impl Conn<'_> {
     /// # Errors
     /// As [`write_stream`](Self::write_stream).
     pub fn write_stream_last(&mut self, stream: StreamNo, data: &mut Bytes) -> Result<usize, Unwritable> {
-        if self.streams.is_none() || data.is_empty() {
-            return self.write_stream(stream, data);
-        }
-        // Its first byte is taken only if nothing is unacknowledged. The rest may follow at once.
-        self.quic.set_send_window(1);
-        let taken = self.write_stream(stream, &mut data.slice(..1));
-        self.quic.set_send_window(H3_SEND_WINDOW);
-        if taken? == 0 {
+        if self.open && !data.is_empty() && !self.all_arrived(stream) {
             return Ok(0);
         }
-        data.advance(1);
-        Ok(1 + self.write_stream(stream, data)?)
+        self.write_stream(stream, data)
+    }
+
+    /// Whether the peer has acknowledged all that was written, on every stream. `false`:
+    /// [`Writable`](StreamEvent::Writable) follows for `stream` when there is reason to ask again.
+    pub fn all_arrived(&mut self, stream: StreamNo) -> bool {
+        // Nothing fits into this window but what is written after all else has arrived. While somebody waits it stays:
+        // it says when who was blocked is woken.
+        self.quic.set_send_window(1);
+        let arrived = self.quic.send_stream(stream.quic()).write(&[]) != Err(WriteError::Blocked);
+        if let Some(streams) = self.streams.as_deref_mut() {
+            streams.waiting = !arrived;
+        }
+        self.rest();
+        self.touched = true;
+        arrived
     }
 
     /// Says that nothing more comes on a stream. One that can't be finished is over already.

@@ -1,0 +1,322 @@
+//! One HTTP/3 connection of a server: its exchanges and its sessions.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use ntproto_core::binding::{Binding, TransportId};
+use ntproto_core::code::ErrorCode;
+use ntproto_core::time::{Instant, Now, earliest};
+use ntproto_core::wire::channel::Channel;
+use ntproto_h3::{Code, Dir, SessionEnd, SessionId, StreamId};
+use ntproto_quic::config::MAX_CLOSE_REASON;
+use ntproto_quic::{ALPN, Conn, EarlyData, StreamNo};
+
+use super::carrier::Carrier;
+use super::exchange::{Exchange, Next, give_up};
+use super::session::{CLOSE_TIME, Came, Closing, Session, WebSession, fault};
+use super::{SESSION_PATH, WebConfig};
+use crate::event::{Closed, Event, WebClosed};
+use crate::{ConnId, ExchangeId, HttpAnswer, HttpEvent};
+
+/// What all connections share.
+pub(crate) struct Shared<'a> {
+    pub(crate) config: &'a WebConfig,
+    pub(crate) leaving: bool,
+    pub(crate) sessions: &'a mut BTreeMap<ConnId, (ntproto_quic::ConnId, SessionId)>,
+    pub(crate) count: &'a mut u64,
+    pub(crate) events: &'a mut VecDeque<Event>,
+}
+
+/// A connection.
+pub(crate) struct Http3 {
+    id: ntproto_quic::ConnId,
+    remote: SocketAddr,
+    rtt: Duration,
+    ping: bool,
+    pub(crate) carrier: Carrier,
+    pub(crate) exchanges: BTreeMap<StreamId, Exchange>,
+    pub(crate) sessions: BTreeMap<SessionId, Session>,
+    /// Streams of sessions.
+    streams: BTreeMap<StreamId, SessionId>,
+    /// What the host is to hear of exchanges, from its own calls.
+    told: Vec<(StreamId, HttpEvent)>,
+    /// Bytes of a stream that HTTP/3 holds at most.
+    queue: usize,
+    pub(crate) armed: Option<Instant>,
+}
+
+impl Http3 {
+    pub(crate) fn new(id: ntproto_quic::ConnId, remote: SocketAddr, config: ntproto_h3::Config) -> Self {
+        Self {
+            id,
+            remote,
+            rtt: Duration::ZERO,
+            ping: false,
+            queue: config.limits.send_queue,
+            carrier: Carrier::server(config),
+            exchanges: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            told: Vec::new(),
+            armed: None,
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let closing = self.sessions.values().filter_map(|session| session.closed.as_ref()?.until).min();
+        earliest(self.carrier.deadline(), closing)
+    }
+
+    /// What a visitor may ask for.
+    pub(crate) fn look(&mut self, conn: &Conn<'_>) {
+        self.remote = conn.remote();
+        self.rtt = conn.stats().rtt;
+    }
+
+    pub(crate) fn with<R>(
+        &mut self,
+        session: SessionId,
+        visit: impl FnOnce(&mut WebSession<'_>) -> R,
+    ) -> Option<R> {
+        let session = self.sessions.get_mut(&session).filter(|session| session.closed.is_none())?;
+        session.remote = self.remote;
+        let mut visited = WebSession { session, carrier: &mut self.carrier, rtt: self.rtt, ping: false };
+        let result = visit(&mut visited);
+        self.ping |= visited.ping;
+        Some(result)
+    }
+
+    /// Moves everything that can move, and tells what came of it.
+    pub(crate) fn pump(&mut self, now: Now, conn: &mut Conn<'_>, shared: &mut Shared<'_>) {
+        if std::mem::take(&mut self.ping) {
+            conn.ping();
+        }
+        self.begin_closing(now, shared);
+        loop {
+            for (stream, event) in std::mem::take(&mut self.told) {
+                self.tell(shared, stream, event);
+            }
+            self.carrier.pump(now, conn);
+            if self.end_closing(now, conn) {
+                continue;
+            }
+            let Some(event) = self.carrier.next_event() else { break };
+            self.on_event(event, shared);
+            while let Some(event) = self.carrier.next_event() {
+                self.on_event(event, shared);
+            }
+        }
+    }
+
+    /// Tells the end of sessions that the host has just closed.
+    fn begin_closing(&mut self, now: Now, shared: &mut Shared<'_>) {
+        for session in self.sessions.values_mut() {
+            if let Some(closing) = session.closed.as_mut().filter(|closing| closing.until.is_none()) {
+                closing.until = Some(now.mono + CLOSE_TIME);
+                let reason = Closed::Web(WebClosed::Local { code: closing.code });
+                shared.sessions.remove(&session.conn);
+                shared.events.push_back(Event::Closed { conn: session.conn, reason });
+            }
+        }
+    }
+
+    //= spec: web-6
+    /// Ends those whose peer has everything, or was given long enough. `true` if there was one.
+    fn end_closing(&mut self, now: Now, conn: &mut Conn<'_>) -> bool {
+        let mut ended = false;
+        for session in self.sessions.values() {
+            let Some(Closing { code, reason, until }) = &session.closed else { continue };
+            let arrived = session.is_written(&mut self.carrier, self.queue)
+                && conn.all_arrived(StreamNo(session.id.0.0));
+            if arrived || until.is_some_and(|until| until <= now.mono) {
+                ended |= self.carrier.machine().close_session(session.id, *code, reason).is_ok();
+            }
+        }
+        ended
+    }
+
+    fn tell(&self, shared: &mut Shared<'_>, stream: StreamId, event: HttpEvent) {
+        let exchange = ExchangeId { conn: self.id.into(), stream: stream.0 };
+        shared.events.push_back(Event::Http(exchange, event));
+    }
+
+    fn on_event(&mut self, event: ntproto_h3::Event, shared: &mut Shared<'_>) {
+        use ntproto_h3::Event as H3;
+        match event {
+            H3::Request { stream, head, end } => {
+                self.exchanges.insert(stream, Exchange::new(end));
+                let remote = self.remote;
+                self.tell(shared, stream, HttpEvent::Head { request: head, end, remote });
+            }
+            H3::Data { stream, data } => self.data(stream, data, shared),
+            H3::End { stream } => {
+                if let Some(exchange) = self.exchanges.get_mut(&stream) {
+                    let next = exchange.heard();
+                    self.tell(shared, stream, HttpEvent::End);
+                    self.next(stream, next);
+                } else {
+                    self.broken(stream);
+                }
+            }
+            H3::Reset { stream, .. } | H3::Stopped { stream, .. } => {
+                if self.exchanges.remove(&stream).is_some() {
+                    give_up(&mut self.carrier, stream, Code::REQUEST_CANCELLED);
+                    self.tell(shared, stream, HttpEvent::Gone);
+                } else {
+                    self.broken(stream);
+                }
+            }
+            H3::Writable { stream } => {
+                if let Some(exchange) = self.exchanges.get_mut(&stream) {
+                    let next = exchange.flush(&mut self.carrier, stream);
+                    self.next(stream, next);
+                } else if let Some(session) = self.session_of(stream).filter(|known| known.closed.is_none())
+                    && let Some(channel) = session.writable(stream)
+                {
+                    let conn = session.conn;
+                    shared.events.push_back(Event::Writable { conn, channel });
+                }
+            }
+            H3::Session { session, head } => self.asked(session, &head, shared),
+            H3::SessionStream { session, stream, dir } => {
+                let Some(known) = self.sessions.get_mut(&session) else { return };
+                self.streams.insert(stream, session);
+                //= spec: web-4
+                if dir != Dir::Bi || !known.opened(stream) {
+                    fault(&mut self.carrier, known, "a stream that is no channel");
+                }
+            }
+            H3::SessionDatagram { session, data } => {
+                if let Some(session) = self.sessions.get_mut(&session).filter(|known| known.closed.is_none())
+                    && session.datagram(data)
+                {
+                    shared.events.push_back(Event::Datagram { conn: session.conn });
+                }
+            }
+            H3::SessionClosed { session, reason } => self.closed(session, reason, shared),
+            // A client's, or of no matter: a session ends when its client is told to go by CONTROL.
+            H3::Settings { .. }
+            | H3::Response { .. }
+            | H3::SessionUp { .. }
+            | H3::SessionDrain { .. }
+            | H3::Goaway => {}
+        }
+    }
+
+    fn session_of(&mut self, stream: StreamId) -> Option<&mut Session> {
+        self.sessions.get_mut(self.streams.get(&stream)?)
+    }
+
+    fn data(&mut self, stream: StreamId, data: Bytes, shared: &mut Shared<'_>) {
+        if self.exchanges.contains_key(&stream) {
+            return self.tell(shared, stream, HttpEvent::Data(data));
+        }
+        let session = self.streams.get(&stream).and_then(|session| self.sessions.get_mut(session));
+        let Some(session) = session else {
+            // Nobody waits for it; what it took of the window is given back.
+            self.carrier.machine().consume(stream, data.len());
+            return;
+        };
+        if session.closed.is_some() {
+            self.carrier.machine().consume(stream, data.len());
+            return;
+        }
+        let conn = session.conn;
+        let readable = |channel: Channel| Event::Readable { conn, channel };
+        match session.data(&mut self.carrier, stream, data) {
+            Came::Nothing => {}
+            Came::Readable(channel) => shared.events.push_back(readable(channel)),
+            Came::Named { channel, readable: has, writable } => {
+                shared.events.extend(has.then(|| readable(channel)));
+                shared.events.extend(writable.then_some(Event::Writable { conn, channel }));
+            }
+            Came::Fault(text) => fault(&mut self.carrier, session, text),
+        }
+    }
+
+    //= spec: web-4
+    /// The peer ended a stream of a session: channels live as long as it does.
+    fn broken(&mut self, stream: StreamId) {
+        let session = self.streams.get(&stream).and_then(|session| self.sessions.get_mut(session));
+        if let Some(session) = session {
+            fault(&mut self.carrier, session, "a channel was ended");
+        }
+    }
+
+    /// Somebody asks for a session.
+    fn asked(&mut self, id: SessionId, head: &Request<()>, shared: &mut Shared<'_>) {
+        let status = if head.uri().path() != SESSION_PATH {
+            StatusCode::NOT_FOUND
+        } else if !shared.config.lets_in(head.uri(), head.headers()) {
+            StatusCode::FORBIDDEN
+        } else if shared.leaving {
+            StatusCode::SERVICE_UNAVAILABLE
+        } else {
+            StatusCode::OK
+        };
+        let mut response = Response::new(());
+        *response.status_mut() = status;
+        if status != StatusCode::OK {
+            // Gone already, then.
+            let _ = self.carrier.machine().refuse(id, &response);
+            return;
+        }
+        if self.carrier.machine().accept(id, &response).is_err() {
+            return;
+        }
+        *shared.count += 1;
+        let conn = ConnId::web(*shared.count);
+        let remote = self.remote;
+        self.sessions.insert(id, Session::new(conn, id, remote));
+        shared.sessions.insert(conn, (self.id, id));
+        //= spec: web-5
+        let binding = Binding { transport: TransportId::Web, exporter: [0; 32] };
+        let (alpn, early) = (ALPN.to_vec(), EarlyData::Unused);
+        shared.events.push_back(Event::Connected { conn, alpn, binding, remote, early });
+    }
+
+    fn closed(&mut self, id: SessionId, reason: SessionEnd, shared: &mut Shared<'_>) {
+        let Some(session) = self.sessions.remove(&id) else { return };
+        self.streams.retain(|_, owner| *owner != id);
+        if session.closed.is_some() {
+            return;
+        }
+        shared.sessions.remove(&session.conn);
+        let reason = match reason {
+            SessionEnd::Peer { code, mut reason } => {
+                reason.truncate(reason.floor_char_boundary(MAX_CLOSE_REASON));
+                WebClosed::Peer { code, reason }
+            }
+            SessionEnd::Reset(code) => WebClosed::Reset { code: code.0 },
+            // This side refuses only what was never a session: it ended this one for what the peer did.
+            _ => WebClosed::Local { code: ErrorCode::Protocol as u32 },
+        };
+        shared.events.push_back(Event::Closed { conn: session.conn, reason: Closed::Web(reason) });
+    }
+
+    /// What the host says to an exchange.
+    pub(crate) fn answer(&mut self, stream: StreamId, answer: HttpAnswer) {
+        if let Some(exchange) = self.exchanges.get_mut(&stream) {
+            let next = exchange.answer(&mut self.carrier, stream, answer);
+            self.next(stream, next);
+        } else if let HttpAnswer::Consumed(bytes) = answer {
+            // What was told of it before it was over.
+            self.carrier.machine().consume(stream, bytes);
+        }
+    }
+
+    fn next(&mut self, stream: StreamId, next: Next) {
+        match next {
+            Next::On => {}
+            Next::Room => self.told.push((stream, HttpEvent::Room)),
+            Next::Done => drop(self.exchanges.remove(&stream)),
+            Next::Broken => {
+                self.exchanges.remove(&stream);
+                self.told.push((stream, HttpEvent::Gone));
+            }
+        }
+    }
+}

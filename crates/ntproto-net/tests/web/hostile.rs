@@ -1,0 +1,233 @@
+//! Clients that mean no good, played by hand on raw streams: each gets its code, and what they may make the server
+//! hold is bounded.
+
+use bytes::Bytes;
+use ntproto_h3::Code;
+use ntproto_net::{Event, HttpAnswer, HttpEvent};
+use ntproto_quic::config::{H3_CONNECTION_WINDOW, H3_SEND_WINDOW};
+use ntproto_quic::{Closed, Dir, Read, StreamNo};
+
+use crate::world::World;
+
+/// A HEADERS frame: `GET https://ntp.example/`, from the static table but for the authority.
+const GET: &[u8] = b"\x01\x12\x00\x00\xd1\xd7\xc1\x50\x0bntp.example";
+
+fn open(w: &mut World, dir: Dir) -> Option<StreamNo> {
+    let now = w.now();
+    w.quic.with(now, w.conn, |c| c.open_stream(dir)).flatten()
+}
+
+/// Writes what is taken; gives how much, or nothing if the stream or the connection is over.
+fn write(w: &mut World, stream: StreamNo, data: &[u8]) -> Option<usize> {
+    let (now, mut data) = (w.now(), Bytes::copy_from_slice(data));
+    w.quic.with(now, w.conn, |c| c.write_stream(stream, &mut data).ok()).flatten()
+}
+
+fn finish(w: &mut World, stream: StreamNo) {
+    let now = w.now();
+    w.quic.with(now, w.conn, |c| c.finish_stream(stream));
+}
+
+fn reset(w: &mut World, stream: StreamNo, code: u64) {
+    let now = w.now();
+    w.quic.with(now, w.conn, |c| c.reset_stream(stream, code));
+}
+
+fn read(w: &mut World, stream: StreamNo) -> Read {
+    let now = w.now();
+    w.quic.with(now, w.conn, |c| c.read_stream(stream, usize::MAX)).unwrap_or(Read::Empty)
+}
+
+/// The code the server closed the connection with, if it did.
+fn closed(w: &World) -> Option<Code> {
+    match &w.lost {
+        Some(Closed::Peer { code, .. }) => Some(Code((*code).into())),
+        None => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn requests(w: &mut World) -> usize {
+    let heads = w.at_server.iter().filter(|e| matches!(e, Event::Http(_, HttpEvent::Head { .. }))).count();
+    w.at_server.clear();
+    heads
+}
+
+#[test]
+fn the_frame_of_these_tests_is_a_request() {
+    let mut w = World::hostile();
+    let stream = open(&mut w, Dir::Bi).unwrap();
+    write(&mut w, stream, GET);
+    finish(&mut w, stream);
+    w.run(50);
+    let (_, request) = w.head(true);
+    assert_eq!(
+        (request.method().as_str(), request.uri().to_string().as_str()),
+        ("GET", "https://ntp.example/")
+    );
+}
+
+#[test]
+fn a_head_of_a_gibibyte_is_not_waited_for() {
+    let mut w = World::hostile();
+    let stream = open(&mut w, Dir::Bi).unwrap();
+    // HEADERS, and a length of 2^30.
+    write(&mut w, stream, &[0x01, 0xc0, 0, 0, 0, 0x40, 0, 0, 0]);
+    let mut taken = 0;
+    for _ in 0..200 {
+        let Some(n) = write(&mut w, stream, &[0x2a; 64 * 1024]) else { break };
+        taken += n as u64;
+        w.run(20);
+    }
+    assert!(taken <= H3_SEND_WINDOW, "{taken} bytes were taken");
+    let refused = matches!(read(&mut w, stream), Read::Data(_) | Read::Reset(_)) || closed(&w).is_some();
+    assert!(refused, "it was told");
+    assert_eq!(requests(&mut w), 0);
+}
+
+#[test]
+fn forty_thousand_fields_are_refused() {
+    let mut w = World::hostile();
+    let stream = open(&mut w, Dir::Bi).unwrap();
+    let mut section = GET[2..].to_vec();
+    for _ in 0..40_000 {
+        // A literal name "a" without a value.
+        section.extend_from_slice(b"\x21a\x00");
+    }
+    let mut frame = vec![0x01, 0x80 | (section.len() >> 24) as u8, (section.len() >> 16) as u8];
+    frame.extend([(section.len() >> 8) as u8, section.len() as u8]);
+    frame.extend(section);
+    write(&mut w, stream, &frame);
+    w.run(100);
+    assert_eq!(requests(&mut w), 0, "nobody is asked");
+    let refused = matches!(read(&mut w, stream), Read::Data(_) | Read::Reset(_)) || closed(&w).is_some();
+    assert!(refused, "it was told");
+    // Others are served all the same, here or on the next connection.
+    if closed(&w).is_none() {
+        let stream = open(&mut w, Dir::Bi).unwrap();
+        write(&mut w, stream, GET);
+        w.run(50);
+        assert_eq!(requests(&mut w), 1);
+    }
+}
+
+#[test]
+fn rapid_resets_end_the_connection() {
+    let mut w = World::hostile();
+    let mut asked = 0;
+    for _ in 0..200 {
+        while let Some(stream) = open(&mut w, Dir::Bi) {
+            write(&mut w, stream, GET);
+            reset(&mut w, stream, Code::REQUEST_CANCELLED.0);
+            asked += 1;
+        }
+        w.run(20);
+        w.at_server.clear();
+        if closed(&w).is_some() {
+            break;
+        }
+    }
+    assert_eq!(closed(&w), Some(Code::EXCESSIVE_LOAD), "after {asked}");
+    assert!(asked < 2000, "{asked}");
+}
+
+#[test]
+fn requests_beyond_the_limit_wait_in_quic() {
+    let mut w = World::hostile();
+    let mut streams = Vec::new();
+    for _ in 0..50 {
+        while let Some(stream) = open(&mut w, Dir::Bi) {
+            write(&mut w, stream, GET);
+            streams.push(stream);
+        }
+        w.run(50);
+    }
+    // Nobody answers: no more are to be had.
+    assert_eq!(streams.len(), 100);
+    assert_eq!(requests(&mut w), 100);
+    assert_eq!(closed(&w), None);
+    // And an upload on each of them is bounded by the window of all.
+    let mut taken = 0;
+    for _ in 0..100 {
+        let mut some = 0;
+        for stream in &streams {
+            // DATA, of 64 KiB at a time.
+            let mut frame = vec![0x00, 0x80, 0x01, 0x00, 0x00];
+            frame.resize(5 + 65_536, 7);
+            some += write(&mut w, *stream, &frame).unwrap_or(0);
+        }
+        taken += some;
+        w.run(20);
+        if some == 0 {
+            break;
+        }
+    }
+    let held: usize = w
+        .at_server
+        .iter()
+        .map(|event| match event {
+            Event::Http(_, HttpEvent::Data(data)) => data.len(),
+            _ => 0,
+        })
+        .sum();
+    assert!(held <= 100 * ntproto_h3::config::RECEIVE_WINDOW, "{held}");
+    assert!(taken <= held + H3_CONNECTION_WINDOW as usize + H3_SEND_WINDOW as usize, "{taken} for {held}");
+}
+
+#[test]
+fn streams_that_mean_nothing_are_put_aside() {
+    let mut w = World::hostile();
+    let mut opened = 0;
+    for _ in 0..300 {
+        while let Some(stream) = open(&mut w, Dir::Uni) {
+            // A reserved type, and some of what nobody wants.
+            write(&mut w, stream, &[0x21, 1, 2, 3]);
+            finish(&mut w, stream);
+            opened += 1;
+        }
+        w.run(20);
+        if closed(&w).is_some() {
+            break;
+        }
+    }
+    assert!(opened > 100 || closed(&w).is_some(), "{opened}");
+    if closed(&w).is_none() {
+        let stream = open(&mut w, Dir::Bi).unwrap();
+        write(&mut w, stream, GET);
+        w.run(50);
+        assert_eq!(requests(&mut w), 1);
+    }
+}
+
+#[test]
+fn a_second_control_stream_ends_the_connection() {
+    let mut w = World::hostile();
+    for _ in 0..2 {
+        let control = open(&mut w, Dir::Uni).unwrap();
+        write(&mut w, control, &[0x00, 0x04, 0x00]);
+    }
+    w.run(50);
+    assert_eq!(closed(&w), Some(Code::STREAM_CREATION_ERROR));
+}
+
+#[test]
+fn answers_to_nobody_are_nothing() {
+    let mut w = World::hostile();
+    let stream = open(&mut w, Dir::Bi).unwrap();
+    write(&mut w, stream, GET);
+    w.run(50);
+    let (exchange, _) = w.head(false);
+    reset(&mut w, stream, Code::REQUEST_CANCELLED.0);
+    w.run(50);
+    for answer in [
+        HttpAnswer::Consumed(1 << 40),
+        HttpAnswer::Data { data: Bytes::from_static(b"x"), end: false },
+        HttpAnswer::Enough,
+        HttpAnswer::Reset,
+    ] {
+        w.answer(exchange, answer);
+    }
+    w.respond(exchange, http::StatusCode::OK, true);
+    w.run(50);
+    assert_eq!(closed(&w), None);
+}
