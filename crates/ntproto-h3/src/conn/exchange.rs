@@ -360,8 +360,9 @@ impl Connection {
         let alive = !state.send.is_done();
         self.reset_half(id, state, code);
         if session {
-            if alive && state.reading && code == Code::WEBTRANSPORT_SESSION_GONE {
-                // Sent beside the words of a close, which it may overtake: they get some time.
+            let beside = matches!(code, Code::WEBTRANSPORT_SESSION_GONE | Code::NO_ERROR);
+            if alive && state.reading && beside {
+                // Sent beside the words of a close, or beside a refusal, which it may overtake: they get some time.
                 self.set_deadline(id, state, Some(now + EARLY_TIME));
             } else if alive {
                 self.stop_half(id, state, Code::WEBTRANSPORT_SESSION_GONE);

@@ -29,7 +29,6 @@ fn up(w: &mut World) -> (ConnId, SessionId, [StreamId; 3]) {
     let Some(Event::Connected { conn, alpn, binding, remote, early }) = w.at_server.pop_front() else {
         panic!("{:?}", w.at_server)
     };
-    //= proof: web-5
     assert_eq!(binding, Binding { transport: TransportId::Web, exporter: [0; 32] });
     assert_eq!((alpn.as_slice(), remote, early), (&b"ntp/2"[..], client_addr(), EarlyData::Unused));
     assert_eq!(conn.transport(), TransportId::Web);
@@ -67,6 +66,7 @@ fn closed(w: &mut World, conn: ConnId) -> Closed {
 }
 
 //= proof: web-3
+//= proof: web-5
 #[test]
 fn channels_flow_both_ways() {
     let mut w = World::connected(WebConfig::default());
