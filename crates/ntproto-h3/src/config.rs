@@ -21,6 +21,10 @@ pub const MAX_SESSION_STREAMS: usize = 64;
 /// Streams, and datagrams, that came before their session and are held: a first flight has a handful.
 pub const MAX_EARLY: usize = 16;
 
+/// Bytes of a stream that are taken before it is known what it is: a first packet or two. It bounds what is held of
+/// early streams.
+pub const FIRST_BYTES: usize = 16 * 1024;
+
 /// Bytes of early datagrams that are held.
 pub const MAX_EARLY_BYTES: usize = 16 * 1024;
 

@@ -15,7 +15,7 @@
 //! room(StreamId) -> usize                               how many bytes of a stream may be handed in now
 //! request(&Request<()>, end) -> StreamId                respond(StreamId, &Response<()>, end)
 //! send(StreamId, Bytes, end) -> usize                   bytes taken; the end only with all of them; else Writable follows
-//! consume(StreamId, usize)   reset(StreamId, Code)      stop(StreamId, Code)        goaway()
+//! consume(StreamId, usize)   reset, stop, cancel(StreamId, Code)                    goaway()
 //! connect_session(&Request<()>) -> SessionId            accept(SessionId, &Response<()>), refuse(SessionId, &Response<()>)
 //! open(SessionId, Dir) -> StreamId                      send_datagram(SessionId, Bytes)
 //! close_session(SessionId, u32, &str)                   drain_session(SessionId)

@@ -32,6 +32,7 @@ fn limits() {
         ("sessions of a connection", config::MAX_SESSIONS.to_string()),
         ("streams of a session", config::MAX_SESSION_STREAMS.to_string()),
         ("early streams, early datagrams", config::MAX_EARLY.to_string()),
+        ("first bytes of a stream, before it is known what it is", bytes(config::FIRST_BYTES)),
         ("early datagrams together", bytes(config::MAX_EARLY_BYTES)),
         ("time to hold what came early", seconds(config::EARLY_TIME)),
         ("DATAGRAM capsule", bytes(config::MAX_DATAGRAM_CAPSULE)),

@@ -6,7 +6,7 @@ mod common;
 use bytes::Bytes;
 use common::*;
 use http::StatusCode;
-use ntproto_h3::config::{EARLY_TIME, HEAD_TIME, MAX_EARLY, MAX_SESSION_STREAMS, MAX_SESSIONS};
+use ntproto_h3::config::{EARLY_TIME, FIRST_BYTES, HEAD_TIME, MAX_EARLY, MAX_SESSION_STREAMS, MAX_SESSIONS};
 use ntproto_h3::table::{capsule as capsules, frame as frames, setting, stream as streams};
 use ntproto_h3::{
     Code, Config, Connection, Dir, Event, Misuse, Role, SessionEnd, SessionId, StreamId, capsule, frame,
@@ -247,6 +247,7 @@ fn streams_that_come_before_their_session() {
 fn what_comes_early_is_bounded() {
     let mut server = Alone::server();
     for i in 1..=MAX_EARLY as u64 + 1 {
+        assert_eq!(server.conn.room(StreamId(4 * i)), FIRST_BYTES);
         server.feed(StreamId(4 * i), &session_stream(0, b"x"));
     }
     let last = StreamId(4 * (MAX_EARLY as u64 + 1));

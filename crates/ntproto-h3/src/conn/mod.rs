@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use ntproto_core::time::Instant;
 
-use crate::config::{MAX_DATAGRAMS, RESET_BURST, RESETS_PER_SECOND};
+use crate::config::{FIRST_BYTES, MAX_DATAGRAMS, RESET_BURST, RESETS_PER_SECOND};
 use crate::settings::Settings;
 use crate::table;
 use crate::{Code, Config, Dir, Event, Input, Output, Role, SessionId, StreamId, frame, varint};
@@ -210,10 +210,13 @@ impl Connection {
     /// in QUIC, which holds the peer back.
     #[must_use]
     pub fn room(&self, stream: StreamId) -> usize {
+        let window = self.config.limits.receive_window;
         match self.streams.get(&stream) {
             Some(Stream { kind: Kind::Early { .. }, .. }) => 0,
-            Some(stream) => self.config.limits.receive_window.saturating_sub(stream.unread),
-            None => self.config.limits.receive_window,
+            Some(Stream { kind: Kind::Fresh(_) | Kind::Unnamed(_) | Kind::Uni(_), .. }) | None => {
+                window.min(FIRST_BYTES)
+            }
+            Some(stream) => window.saturating_sub(stream.unread),
         }
     }
 
@@ -253,23 +256,28 @@ impl Connection {
         }
     }
 
-    /// What the connection wants next. Call until it waits.
-    pub fn poll_output(&mut self, _now: Instant) -> Output {
-        if let Some(output) = self.outputs.pop_front() {
-            return output;
-        }
-        if let Some(data) = self.datagrams.pop_front() {
-            return Output::Datagram(data);
-        }
-        while let Some(stream) = self.line.pop_front() {
-            let Some(state) = self.streams.get_mut(&stream) else { continue };
-            state.in_line = false;
-            if state.send.is_ready() && !state.unopened {
-                let (data, fin) = state.send.offer();
-                return Output::Write { stream, data, fin };
+    /// What the connection wants next. Call until it waits. Deadlines that have passed are kept by this too.
+    pub fn poll_output(&mut self, now: Instant) -> Output {
+        loop {
+            if let Some(output) = self.outputs.pop_front() {
+                return output;
+            }
+            if let Some(data) = self.datagrams.pop_front() {
+                return Output::Datagram(data);
+            }
+            while let Some(stream) = self.line.pop_front() {
+                let Some(state) = self.streams.get_mut(&stream) else { continue };
+                state.in_line = false;
+                if state.send.is_ready() && !state.unopened {
+                    let (data, fin) = state.send.offer();
+                    return Output::Write { stream, data, fin };
+                }
+            }
+            match self.deadlines.first() {
+                Some((at, _)) if *at <= now => self.on_timeout(now),
+                first => return Output::Wait { at: first.map(|(at, _)| *at) },
             }
         }
-        Output::Wait { at: self.deadlines.first().map(|(at, _)| *at) }
     }
 
     /// The connection is over: events that wait are still told, and then how to close it.
