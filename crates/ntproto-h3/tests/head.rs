@@ -79,7 +79,7 @@ proptest! {
     fn both_sides_count_alike(request in request()) {
         let limits = |field_section| Limits { field_section, ..Limits::default() };
         let section = write_request(&request, None, None).unwrap();
-        let (mut size, mut enough) = (0, 32_768);
+        let (mut size, mut enough) = (0_usize, 32_768);
         while size < enough {
             let middle = size.midpoint(enough);
             match read_request(&section, &limits(middle)) {

@@ -491,6 +491,14 @@ fn a_stop_that_overtakes_the_words_of_a_close() {
     let reason = SessionEnd::Peer { code: 7, reason: "bye".into() };
     assert_eq!(closed(&server.events), [(SESSION, reason)]);
     assert!(server.conn.is_idle());
+    // A refusal is overtaken as well.
+    let mut client = Alone::client();
+    client.feed(SERVER_CONTROL, &control(&WEBTRANSPORT));
+    let session = client.conn.connect_session(&get("/")).unwrap();
+    client.drain();
+    client.stopped(session.0, Code::NO_ERROR).end(session.0, &headers(&[(":status", "403")]));
+    assert_eq!(closed(&client.events), [(session, SessionEnd::Refused(StatusCode::FORBIDDEN))]);
+    assert!(client.conn.is_idle() && client.deadline.is_none());
     // They do not come.
     let mut server = up();
     server.stopped(REQUEST, gone).later(EARLY_TIME);
