@@ -41,6 +41,12 @@ impl Place {
         Self { id, tell }
     }
 
+    /// A place among nobody's connections, for whoever accepts them without a machine.
+    #[must_use]
+    pub fn nowhere() -> Self {
+        Self::new(StreamId(0), async_channel::bounded(1).0)
+    }
+
     /// The peer has done what it has to (a TLS handshake and a whole request, say): its connection no longer counts as
     /// half-open.
     pub fn settle(&self) {

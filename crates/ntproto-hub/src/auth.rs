@@ -14,7 +14,6 @@ use ntproto_core::ids::DeviceId;
 use ntproto_core::session::handshake::{AuthClaims, Credential, VERSIONS};
 use ntproto_core::session::ticket;
 use ntproto_core::time::{Now, UnixMillis};
-use ntproto_core::wire::frame::MAX_PAYLOAD;
 use ntproto_proto::v2;
 
 use crate::api::{ConnId, HubEvent};
@@ -328,17 +327,11 @@ impl Hub {
             serial: self.serial,
             confirmed: false,
         };
-        let limit = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let grant = v2::Grant {
             session_id: Bytes::copy_from_slice(&session_id),
             ticket: Some(self.ticket(time, &session)),
             version: claims.version.unwrap_or_default().into(),
-            limits: Some(v2::Limits {
-                max_payload: limit(MAX_PAYLOAD),
-                max_body: limit(self.config.max_body),
-                heartbeat_ms: u32::try_from(self.config.heartbeat.as_millis()).unwrap_or(u32::MAX),
-                sync_page: self.config.sync_page,
-            }),
+            limits: Some(self.config.limits()),
             uin: device.uin.0,
             device_id: Bytes::copy_from_slice(&device.id.0),
             server_time_ms: time.0,

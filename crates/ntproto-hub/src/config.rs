@@ -5,6 +5,8 @@ use core::time::Duration;
 use ntproto_core::client::MAX_BODY;
 use ntproto_core::endpoint::{FRAME_TARGET, QUEUE_LIMIT};
 use ntproto_core::liveness::INTERVAL;
+use ntproto_core::wire::frame::MAX_PAYLOAD;
+use ntproto_proto::v2::Limits;
 
 use crate::limits::Rate;
 
@@ -75,6 +77,20 @@ pub struct HubConfig {
     pub device_requests: Option<Rate>,
     /// Messages to one conversation, whoever sends them.
     pub conversation_messages: Option<Rate>,
+}
+
+impl HubConfig {
+    /// What a session is held to, as its client is told.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        let limit = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Limits {
+            max_payload: limit(MAX_PAYLOAD),
+            max_body: limit(self.max_body),
+            heartbeat_ms: u32::try_from(self.heartbeat.as_millis()).unwrap_or(u32::MAX),
+            sync_page: self.sync_page,
+        }
+    }
 }
 
 impl Default for HubConfig {

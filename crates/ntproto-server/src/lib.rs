@@ -6,6 +6,8 @@
 //! | [`run`] | the node on tokio: started, drained, told of signals |
 //! | [`store`] | redb under the hub, and group commit |
 //! | [`keys`] | the server's keys, made at the first start |
+//! | [`files`] | where files are kept |
+//! | `http` | the web loop: HTTPS and HTTP/3 exchanges, the web machine, works on files |
 //! | [`config`] | settings and where they come from |
 //! | [`offline`] | what is done to its data while it is stopped |
 //! | [`metrics`] | what it counts, for Prometheus |
@@ -20,6 +22,10 @@
 pub mod bucket;
 #[cfg(feature = "runtime")]
 pub mod config;
+#[cfg(feature = "runtime")]
+pub mod files;
+#[cfg(feature = "runtime")]
+mod http;
 #[cfg(feature = "runtime")]
 pub mod keys;
 #[cfg(feature = "runtime")]

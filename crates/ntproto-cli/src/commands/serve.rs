@@ -42,7 +42,7 @@ pub(crate) struct Args {
     /// invite has lost their keys.
     #[arg(long)]
     new_invitation: bool,
-    /// Print one line of JSON when it is ready: listening, connect, invitation (or null).
+    /// Print one line of JSON when it is ready: listening, connect, invitation (or null), https.
     #[arg(long)]
     json: bool,
     /// End at once when standard input closes: for a parent process that may be killed.
@@ -145,6 +145,22 @@ settings! {
     operator_public: "HEX",
     /// The certificate the operator signed elsewhere.
     certificate: "FILE",
+    /// The applications whose clients may ask for a bootstrap.
+    app_ids: "NUMBERS",
+    /// The certificate chain that browsers are shown (PEM), instead of one made here.
+    web_certificate: "FILE",
+    /// Its key (PEM).
+    web_key: "FILE",
+    /// Where files are kept: a folder, or s3://bucket/prefix.
+    files_dir: "DIR",
+    /// When files are made durable: always or never.
+    files_sync: "WHEN",
+    /// The largest file.
+    max_file: "BYTES",
+    /// Bytes of files that one account may have.
+    file_quota: "BYTES",
+    /// How long an upload that nothing comes for is kept.
+    upload_lifetime: "SECONDS",
 }
 
 /// Runs it.
@@ -194,7 +210,11 @@ fn greet(args: &Args, running: &Running) -> Result<(), Failure> {
         let listening = running.local_addr.to_string();
         let ops = running.ops_addr.map(|address| address.to_string());
         output::json_line(&json!({
-            "listening": listening, "connect": connect, "invitation": invitation, "ops": ops,
+            "listening": listening,
+            "connect": connect,
+            "invitation": invitation,
+            "ops": ops,
+            "https": running.https_url,
         }))?;
         return Ok(());
     }
@@ -205,6 +225,7 @@ fn greet(args: &Args, running: &Running) -> Result<(), Failure> {
         running.local_addr
     ))?;
     output::line(&format!("\nConnect string, for everybody who is to find it:\n\n  {connect}"))?;
+    output::line(&format!("\nHTTPS, on the same port: {}", running.https_url))?;
     if let Some(code) = invitation {
         let what = if args.new_invitation {
             "Make an account, which may invite others, with:"

@@ -1,7 +1,6 @@
 //! One connection: TLS, then hyper, until it is idle, drained, stuck or ended.
 
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -12,6 +11,7 @@ use futures_core::Stream as _;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use ntproto_drive::Runtime;
+use ntproto_drive::https::Visitor;
 use ntproto_drive::runtime::Timer as _;
 
 use super::exchange::{Carrier, answer};
@@ -20,8 +20,9 @@ use crate::rt::{Tasks, Timers};
 use crate::tls::Tls;
 
 /// Serves one connection to its end.
-pub(super) async fn serve<R: Runtime>(shared: &Arc<Shared<R>>, stream: R::Stream, remote: SocketAddr) {
+pub(super) async fn serve<R: Runtime>(shared: &Arc<Shared<R>>, visitor: Visitor<R::Stream>) {
     let limits = &shared.limits;
+    let Visitor { stream, remote, place } = visitor;
     let handshake = Tls::accept(stream, Arc::clone(&shared.tls));
     let Some(Ok(tls)) = within(shared, limits.handshake, handshake).await else { return };
     let (stuck, unstuck) = async_channel::bounded(1);
@@ -29,6 +30,7 @@ pub(super) async fn serve<R: Runtime>(shared: &Arc<Shared<R>>, stream: R::Stream
         shared: Arc::clone(shared),
         id: CarrierId(shared.carriers.fetch_add(1, Relaxed)),
         remote,
+        place,
         active: AtomicUsize::new(0),
         begun: AtomicUsize::new(0),
         stuck,

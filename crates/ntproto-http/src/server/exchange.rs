@@ -15,6 +15,7 @@ use http::{Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use ntproto_drive::Runtime;
+use ntproto_drive::https::Place;
 use ntproto_drive::runtime::Timer as _;
 
 use super::body::{Answered, Cut, Part, Waiting};
@@ -27,6 +28,8 @@ pub(super) struct Carrier<R> {
     pub(super) shared: Arc<Shared<R>>,
     pub(super) id: CarrierId,
     pub(super) remote: SocketAddr,
+    /// Where it stands among the machine's connections.
+    pub(super) place: Place,
     /// Exchanges under way.
     pub(super) active: AtomicUsize,
     /// Exchanges that began.
@@ -49,6 +52,10 @@ pub(super) async fn answer<R: Runtime>(
     *head.uri_mut() = parts.uri;
     *head.version_mut() = parts.version;
     *head.headers_mut() = parts.headers;
+    // Whatever prints a head prints no token.
+    if let Some(secret) = head.headers_mut().get_mut(http::header::AUTHORIZATION) {
+        secret.set_sensitive(true);
+    }
     let end = body.is_end_stream();
     let (line, answers) = line();
     let (heads, head_came) = async_channel::bounded(1);
@@ -57,7 +64,9 @@ pub(super) async fn answer<R: Runtime>(
     let (id, remote) = (carrier.id, carrier.remote);
     let came = Came::Head { exchange, carrier: id, remote, request: head, end, line };
     carrier.active.fetch_add(1, Relaxed);
-    carrier.begun.fetch_add(1, Relaxed);
+    if carrier.begun.fetch_add(1, Relaxed) == 0 {
+        carrier.place.settle();
+    }
     let task = Exchange {
         id: exchange,
         carrier: Active(Arc::clone(&carrier)),

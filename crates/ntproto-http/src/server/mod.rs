@@ -30,6 +30,7 @@ use bytes::Bytes;
 use futures_core::Stream as _;
 use http::{Request, Response};
 use ntproto_drive::Runtime;
+use ntproto_drive::https::Visitor;
 use ntproto_drive::runtime::Timer as _;
 use rustls::ServerConfig;
 
@@ -190,8 +191,9 @@ impl<R: Runtime> Server<R> {
         (Self { shared: Arc::new(shared), alive, gone, draining, ending }, waiting)
     }
 
-    /// Serves a connection, unless there are too many: then it is dropped, which closes it.
-    pub fn accept(&self, stream: R::Stream, remote: SocketAddr) {
+    /// Serves a connection, unless there are too many: then it is dropped, which closes it. Its place is settled by its first
+    /// request, and given back at its end.
+    pub fn accept(&self, visitor: Visitor<R::Stream>) {
         let shared = Arc::clone(&self.shared);
         if shared.drained.is_closed() || shared.open.fetch_add(1, Relaxed) >= shared.limits.connections {
             shared.open.fetch_sub(1, Relaxed);
@@ -200,7 +202,7 @@ impl<R: Runtime> Server<R> {
         let alive = self.alive.clone();
         self.shared.runtime.spawn(async move {
             let (_alive, open) = (alive, Open(shared));
-            connection::serve(&open.0, stream, remote).await;
+            connection::serve(&open.0, visitor).await;
         });
     }
 

@@ -88,7 +88,7 @@ pub(super) fn variable(key: &str) -> String {
 /// The known setting that was probably meant.
 fn nearest(key: &str) -> Option<&'static str> {
     let far = |known: &str| distance(known.as_bytes(), key.as_bytes());
-    let nearest = super::SETTINGS.iter().map(|s| s.key).min_by_key(|known| far(known))?;
+    let nearest = super::settings().map(|s| s.key).min_by_key(|known| far(known))?;
     (far(nearest) <= 1 + key.len() / 4).then_some(nearest)
 }
 

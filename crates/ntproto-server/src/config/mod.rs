@@ -17,14 +17,20 @@ use ntproto_hub::store::execute::{FANOUT, MAX_GROUP_MEMBERS};
 use ntproto_hub::store::txn::Rules;
 
 use crate::bucket::Bucket;
+use crate::keys::WebFiles;
 
 mod error;
+mod files;
 
 use self::error::variable;
 pub use self::error::{ConfigError, Source};
+pub use self::files::{FilesConfig, Place};
 
 /// The UDP port, unless told otherwise.
 pub const DEFAULT_PORT: u16 = 7424;
+
+/// The application of our own clients.
+pub const DEFAULT_APP: u32 = 10001;
 
 /// How a server runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +91,14 @@ pub struct ServerConfig {
     pub store_cache: usize,
     /// How long a stop may take until what is left is cut off.
     pub drain_timeout: Duration,
+    /// The applications whose clients may ask for a bootstrap.
+    pub app_ids: Vec<u32>,
+    /// The certificate that browsers are shown, with its chain, instead of one made here.
+    pub web_certificate: Option<PathBuf>,
+    /// Its key.
+    pub web_key: Option<PathBuf>,
+    /// Files that people send.
+    pub files: FilesConfig,
     /// Whether this start makes an invitation though there are accounts: for when the keys of all who may invite
     /// are lost. No setting of the file or the environment, where every restart would make another.
     pub new_invitation: bool,
@@ -135,6 +149,10 @@ impl Default for ServerConfig {
             heartbeat: hub.heartbeat,
             store_cache: crate::store::redb::DEFAULT_CACHE,
             drain_timeout: hub.drain_timeout,
+            app_ids: vec![DEFAULT_APP],
+            web_certificate: None,
+            web_key: None,
+            files: FilesConfig::default(),
             new_invitation: false,
             operator_public: None,
             certificate: None,
@@ -359,6 +377,11 @@ const SETTINGS: &[Setting] = &[
     },
 ];
 
+/// All of them, in the order of the page for operators.
+fn settings() -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().chain(files::SETTINGS)
+}
+
 fn set<T>(field: &mut T, value: Option<T>) -> Option<()> {
     *field = value?;
     Some(())
@@ -434,7 +457,7 @@ impl ServerConfig {
                 std::fs::read_to_string(&path).map_err(|e| ConfigError::Unreadable(path.clone(), e))?;
             config.apply_file(&path, &text)?;
         }
-        for setting in SETTINGS {
+        for setting in settings() {
             if let Some(value) = env(&variable(setting.key)) {
                 config.apply(setting, &value.to_string_lossy(), Source::Environment)?;
             }
@@ -495,12 +518,24 @@ impl ServerConfig {
                 "ops_listen is an address that others reach: write 127.0.0.1, or set ops_public as well",
             ));
         }
+        if self.web_certificate.is_some() != self.web_key.is_some() {
+            return Err(ConfigError::Conflict(
+                "web_certificate and web_key go together: set both, or neither",
+            ));
+        }
         if self.session_lifetime < self.ticket_lifetime {
             return Err(ConfigError::Conflict(
                 "session_lifetime is shorter than ticket_lifetime: make it at least as long",
             ));
         }
         Ok(())
+    }
+
+    /// The operator's own certificate for browsers.
+    #[must_use]
+    pub fn web_files(&self) -> Option<WebFiles> {
+        let (certificate, key) = self.web_certificate.clone().zip(self.web_key.clone())?;
+        Some(WebFiles { certificate, key })
     }
 
     /// What clients reach it by: host and port. `bound` is where it listens.
@@ -532,8 +567,7 @@ impl ServerConfig {
 fn find(key: &str, source: &Source) -> Result<&'static Setting, ConfigError> {
     // The file has one spelling; flags may use either.
     let wanted = if *source == Source::Flag { key.replace('-', "_") } else { key.to_owned() };
-    SETTINGS
-        .iter()
+    settings()
         .find(|setting| setting.key == wanted)
         .ok_or_else(|| ConfigError::Unknown { key: key.to_owned(), source: source.clone() })
 }
@@ -674,7 +708,7 @@ mod tests {
         let rows: Vec<&str> =
             page.lines().filter_map(|l| l.strip_prefix("| `")?.split_once('`')).map(|r| r.0).collect();
         // Other tables list files and commands.
-        let listed: Vec<&str> = rows.into_iter().filter(|name| !name.contains(['.', ' '])).collect();
-        assert_eq!(listed, SETTINGS.iter().map(|s| s.key).collect::<Vec<_>>());
+        let listed: Vec<&str> = rows.into_iter().filter(|name| !name.contains(['.', ' ', '/'])).collect();
+        assert_eq!(listed, settings().map(|s| s.key).collect::<Vec<_>>());
     }
 }

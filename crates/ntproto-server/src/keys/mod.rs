@@ -6,6 +6,7 @@
 //!   server.keys        X25519 static keys with their certificates: the current one, the one before it, and the
 //!                      next one as long as it waits for its certificate
 //!   tls.key  tls.crt   the self-signed TLS identity; clients pin the key
+//!   web.pem            the certificate that browsers are shown, unless the operator brings one, and its key
 //!   ticket.keys        what session tickets are sealed with
 //!   reset.key          tells former clients after a restart that their connection is gone
 //! ```
@@ -17,6 +18,7 @@ mod files;
 mod server;
 mod tickets;
 mod tls;
+mod web;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -38,6 +40,7 @@ pub use server::{
     CERTIFICATE_LIFETIME, RENEW_BEFORE, Shown, ShownKey, SignedFor, rotate_server_key, show, sign_certificate,
 };
 pub use tickets::save_ticket_keys;
+pub use web::{WebFiles, WebKeys};
 
 /// Where and for whom the keys are.
 #[derive(Clone, Copy)]

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use ntproto_hub::store::StoreError;
 
+use crate::files::FilesError;
 use crate::keys::KeyError;
 use crate::store::OpenError;
 
@@ -23,6 +24,8 @@ pub enum StartError {
     Boot(StoreError),
     /// The keys can't be had.
     Keys(KeyError),
+    /// The store of files can't be used.
+    Files(FilesError),
     /// The system gives no thread.
     Thread(io::Error),
 }
@@ -50,6 +53,7 @@ impl fmt::Display for StartError {
             Self::Store(e) => e.fmt(f),
             Self::Boot(e) => write!(f, "the store can't be used: {e}"),
             Self::Keys(e) => e.fmt(f),
+            Self::Files(e) => e.fmt(f),
             Self::Thread(e) => write!(f, "the system gives no thread: {e}; raise its limits"),
         }
     }

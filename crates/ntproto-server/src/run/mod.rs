@@ -9,13 +9,17 @@
 //! Nothing is told to the node as done before its fsync.
 
 mod applications;
+mod bootstrap;
 mod error;
+mod opening;
 mod ops;
+mod parts;
 mod report;
 mod signals;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod web;
 
 use std::future::{Future as _, poll_fn};
 use std::io;
@@ -26,43 +30,40 @@ use std::task::Poll;
 use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
-use ntproto_core::crypto::CryptoProvider as _;
 use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
 use ntproto_core::dispatch::Outcome as Answer;
 use ntproto_core::rng::Rng;
-use ntproto_core::session::ticket::TicketSealer;
 use ntproto_core::time::UnixMillis;
 use ntproto_drive::runtime::Timer as _;
 use ntproto_drive::task::{self, Task};
 use ntproto_drive::{Runtime, Sockets, drive};
-use ntproto_hub::config::DEFAULT_INVITATION_LIFETIME;
-use ntproto_hub::store::execute::FIRST_UIN;
-use ntproto_hub::store::txn::Boot;
-use ntproto_hub::store::{Outcome, Store, StoreError, Txn};
-use ntproto_hub::{Hub, HubConfig, HubKeys};
-use ntproto_net::tcp::gate::TcpLimits;
-use ntproto_net::{Endpoint, HttpAnswer};
-use ntproto_quic::{EndpointConfig, Limits};
+use ntproto_hub::store::{OpId, Store, Txn};
 use ntproto_sdk::dispatch::Router;
 use ntproto_sdk::{ConnectString, EnrolCode};
 use ntproto_tokio::{Clock, Socket, Tokio};
 
 use crate::config::ServerConfig;
-use crate::keys::{self, Identity, KeyOptions};
+use crate::files::FileStore;
+use crate::http::Posts;
+use crate::keys::{self, Identity, KeyError, KeyOptions, WebKeys};
 use crate::metrics::Metrics;
 use crate::metrics::timed::Timed;
 use crate::node::{Command, Effect, Node};
 use crate::store::beside::Beside;
-use crate::store::group::{self, GroupCommit};
+use crate::store::group::GroupCommit;
 use crate::store::redb::RedbStore;
 
 use applications::Applications;
 pub use applications::{PushError, Pusher};
+use bootstrap::Told;
 pub use error::{RunError, StartError};
+use opening::{boot, invitation, is_empty, one, raise_numbers, sweep_files};
 use ops::Ops;
+use parts::{group_commit, hub_config, node};
 use report::Counters;
 pub use report::Stats;
 pub use signals::Signals;
+use web::WebSide;
 
 /// The store's file in the data directory.
 pub(crate) const STORE_FILE: &str = "store.redb";
@@ -95,8 +96,12 @@ pub struct Running {
     /// An invitation for one account that may invite others: as long as there is no account, or when
     /// [`ServerConfig::new_invitation`] asks for one.
     pub invitation: Option<EnrolCode>,
+    /// Where browsers and other programs reach it: HTTPS on the same port, over TCP and UDP.
+    pub https_url: String,
     commands: Sender<Command>,
     counters: Arc<Counters>,
+    /// Begins the drain of what is reached over HTTP.
+    drain_web: Arc<dyn Fn() + Send + Sync>,
     task: Task<Result<(), RunError>>,
 }
 
@@ -190,12 +195,16 @@ fn start_over<R: Runtime>(
         certificate: config.certificate.as_deref(),
         restored,
     };
-    let identity = keys::load_or_create(options, &RUSTCRYPTO, &mut rng, now.unix)?;
+    let mut identity = keys::load_or_create(options, &RUSTCRYPTO, &mut rng, now.unix)?;
+    let web_keys = WebKeys::load(&config.data_dir, &names, config.web_files().as_ref(), now.unix)?;
+    identity.tls = identity.tls.with_web(web_keys.shown.clone()).map_err(KeyError::from)?;
+    let files = web::open_files(&config).map_err(StartError::Files)?;
     let boot = boot(&mut store, &mut rng, now.unix)?;
     one(&mut store, Txn::SetRules(config.rules)).map_err(StartError::Boot)?;
     if restored {
         raise_numbers(&mut store, boot.clock)?;
     }
+    sweep_files(&store, &*files)?;
     let invitation = if config.new_invitation || is_empty(&mut store)? {
         Some(invitation(&mut store, &mut rng, boot.clock)?)
     } else {
@@ -212,18 +221,42 @@ fn start_over<R: Runtime>(
     };
     say_hello(&config, &identity, local_addr, now.unix);
 
+    let https_url = web::url(&connect_string.host, connect_string.port);
+    let told = Told::new(&config, &identity, (&connect_string.host, connect_string.port), &web_keys);
     let node = node(&config, identity, &boot, &socket, &clock, &mut rng);
     let (commands, receiver) = async_channel::unbounded();
     let counters = Arc::new(Counters::default());
     let beside = store.beside();
     let timed = Timed { store: around(store), metrics: Arc::clone(&counters.metrics) };
-    let group = group_commit(&config, Box::new(timed), commands.clone(), Arc::clone(&counters))?;
     let ops = ops_listener(&config)?;
     let ops_addr = ops.as_ref().and_then(|listener| listener.local_addr().ok());
     let ops = ops.map(|listener| {
         let (runtime, metrics) = (runtime.clone(), Arc::clone(&counters.metrics));
         task::spawn(&runtime.clone(), Ops { runtime, metrics, commands: commands.clone() }.serve(listener))
     });
+    let (posts, posted) = Posts::new();
+    let told_of = (commands.clone(), posts.clone());
+    let group = group_commit(&config, Box::new(timed), told_of, Arc::clone(&counters))?;
+    let web = WebSide::start(
+        &config,
+        web::Start {
+            runtime: runtime.clone(),
+            keys: web_keys,
+            told,
+            files: Arc::clone(&files),
+            seed: rng.array(),
+            clock,
+            now: boot.clock,
+            store: group.entrance(),
+            commands: commands.clone(),
+            posts,
+            posted,
+            counters: Arc::clone(&counters),
+        },
+    )
+    .map_err(KeyError::from)?;
+    let drain = web.drain();
+    let drain_web = Arc::new(move || drain.begin());
     let applications = Applications::new(runtime.clone(), &router, commands.clone(), clock);
     let host = Host {
         runtime: runtime.clone(),
@@ -231,13 +264,25 @@ fn start_over<R: Runtime>(
         socket,
         clock,
         group,
+        web,
+        files,
         beside,
         counters: Arc::clone(&counters),
         store_end,
         ops,
     };
     let task = task::spawn(&runtime, host.run(node, listener, applications, commands.clone(), receiver));
-    Ok(Running { local_addr, ops_addr, connect_string, invitation, commands, counters, task })
+    Ok(Running {
+        local_addr,
+        ops_addr,
+        connect_string,
+        invitation,
+        https_url,
+        commands,
+        counters,
+        drain_web,
+        task,
+    })
 }
 
 impl Running {
@@ -264,6 +309,7 @@ impl Running {
     pub fn drain(&self) {
         // A server that has ended needs none.
         let _ = self.commands.try_send(Command::Drain);
+        (self.drain_web)();
     }
 
     /// Drains and waits for the end.
@@ -339,60 +385,6 @@ fn instead(listen: SocketAddr, error: io::ErrorKind) -> Option<SocketAddr> {
     (everywhere && !other).then(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, listen.port())))
 }
 
-fn one(store: &mut RedbStore, txn: Txn) -> Result<Outcome, StoreError> {
-    store.commit(std::slice::from_ref(&txn)).pop().unwrap_or(Err(StoreError::Unavailable))
-}
-
-fn boot(store: &mut RedbStore, rng: &mut Rng, wall: UnixMillis) -> Result<Boot, StartError> {
-    match one(store, Txn::Boot { wall, epoch: rng.array() }) {
-        Ok(Outcome::Booted(boot)) => Ok(boot),
-        Ok(_) => Err(StartError::Boot(StoreError::Corrupt)),
-        Err(e) => Err(StartError::Boot(e)),
-    }
-}
-
-fn raise_numbers(store: &mut RedbStore, wall: UnixMillis) -> Result<(), StartError> {
-    match one(store, Txn::Restored { wall }) {
-        Ok(Outcome::Restored { above }) => {
-            tracing::warn!(
-                numbers_above = above,
-                "restored from a backup: numbers go on above all that were given out since, tickets are void"
-            );
-            Ok(())
-        }
-        Ok(_) => Err(StartError::Boot(StoreError::Corrupt)),
-        Err(e) => Err(StartError::Boot(e)),
-    }
-}
-
-/// As long as nobody has an account, somebody has to be let in: each start makes a new invitation, as the one
-/// before it may be lost.
-fn is_empty(store: &mut RedbStore) -> Result<bool, StartError> {
-    match one(store, Txn::Devices { uin: FIRST_UIN }) {
-        Ok(Outcome::Devices(devices)) => Ok(devices.is_empty()),
-        Err(StoreError::NotFound) => Ok(true),
-        Ok(_) => Ok(false),
-        Err(e) => Err(StartError::Boot(e)),
-    }
-}
-
-/// An invitation by nobody, for one account that may invite others.
-fn invitation(store: &mut RedbStore, rng: &mut Rng, now: UnixMillis) -> Result<EnrolCode, StartError> {
-    let code: [u8; 16] = rng.array();
-    let invitation = Txn::CreateInvitation {
-        by: None,
-        code_hash: RUSTCRYPTO.sha256(&[&code]),
-        uses: 1,
-        expires: now + DEFAULT_INVITATION_LIFETIME,
-        may_invite: true,
-        admin: false,
-        account: None,
-        audit: None,
-    };
-    one(store, invitation).map_err(StartError::Boot)?;
-    Ok(EnrolCode::Invitation(code))
-}
-
 fn say_hello(config: &ServerConfig, identity: &Identity, local: SocketAddr, now: UnixMillis) {
     let data_dir = config.data_dir.display();
     tracing::info!(%local, %data_dir, version = env!("CARGO_PKG_VERSION"), "listening");
@@ -408,88 +400,15 @@ fn say_hello(config: &ServerConfig, identity: &Identity, local: SocketAddr, now:
     }
 }
 
-fn node(
-    config: &ServerConfig,
-    identity: Identity,
-    boot: &Boot,
-    socket: &Socket,
-    clock: &Clock,
-    rng: &mut Rng,
-) -> Node {
-    let endpoint = EndpointConfig {
-        limits: Limits {
-            max_connections: config.max_connections,
-            retry_above: config.retry_above,
-            max_half_open: config.max_half_open,
-            ..Limits::default()
-        },
-        mtu_discovery: !socket.may_fragment(),
-        reset_key: Some(identity.reset),
-        ..EndpointConfig::server(identity.tls)
-    };
-    let (current, previous) = identity.tickets;
-    let keys = HubKeys {
-        provider: &RUSTCRYPTO,
-        server: Arc::new(identity.server_keys),
-        tickets: TicketSealer::new(&RUSTCRYPTO, current, previous),
-    };
-    let hub = Hub::new(hub_config(config), boot, keys, rng.array(), clock.now());
-    let tcp = TcpLimits {
-        max_streams: config.max_connections,
-        max_half_open: config.max_half_open,
-        burst: config.tcp_burst,
-        rate: config.tcp_rate,
-    };
-    Node::new(Endpoint::new(endpoint, tcp, clock.base(), rng.array()), hub)
-}
-
-fn hub_config(config: &ServerConfig) -> HubConfig {
-    HubConfig {
-        open_registration: config.open_registration,
-        ticket_lifetime: config.ticket_lifetime,
-        ticket_cap: config.session_lifetime,
-        heartbeat: config.heartbeat,
-        max_body: config.max_message,
-        max_connections: config.max_connections,
-        drain_timeout: config.drain_timeout,
-        max_waiting: config.max_waiting,
-        auth_rate: config.auth.limit(),
-        device_messages: config.message.limit(),
-        device_requests: config.request.limit(),
-        conversation_messages: config.conversation.limit(),
-        ..HubConfig::default()
-    }
-}
-
-/// Starts the store's thread. What it tells needs no bound of its own: the hub bounds what it asks.
-fn group_commit(
-    config: &ServerConfig,
-    store: Box<dyn Store>,
-    commands: Sender<Command>,
-    counters: Arc<Counters>,
-) -> Result<GroupCommit, StartError> {
-    let hub = hub_config(config);
-    // Twice what the hub asks for at once: what is refused then is refused because the thread is gone.
-    let limits = group::Limits {
-        queue: 2 * hub.max_ops,
-        queue_bytes: 2 * hub.max_op_bytes,
-        ..group::Limits::default()
-    };
-    let done = move |completions: Vec<group::Completion>| {
-        counters.committed(&completions);
-        // The loop has ended: nobody waits for this.
-        let _ = commands.try_send(Command::StoreDone(completions));
-    };
-    GroupCommit::start(store, limits, Box::new(done)).map_err(StartError::Thread)
-}
-
 /// What the loop runs with.
-struct Host<R> {
+struct Host<R: Runtime> {
     runtime: R,
     config: ServerConfig,
     socket: Socket,
     clock: Clock,
     group: GroupCommit,
+    web: WebSide<R>,
+    files: Arc<dyn FileStore>,
     beside: Beside,
     counters: Arc<Counters>,
     /// How long the store's thread may take to end.
@@ -508,11 +427,13 @@ impl<R: Runtime> Host<R> {
         receiver: Receiver<Command>,
     ) -> Result<(), RunError> {
         let effects = |effect| self.perform(effect, &commands, &mut applications);
-        let sockets = Sockets { tcp: Some(listener), ..Sockets::from(&self.socket) };
+        let https = Some(self.web.acceptor());
+        let sockets = Sockets { tcp: Some(listener), https, ..Sockets::from(&self.socket) };
         let runtime = self.runtime.clone();
         let result = drive(runtime, &mut node, sockets, &self.clock, receiver, effects).await;
         let failed = node.store_failed();
         drop(node);
+        self.web.finish(self.config.drain_timeout).await;
         let closed = close(&self.runtime, self.group, self.store_end).await;
         self.counters.finish(&self.socket);
         if let Some(ops) = &self.ops {
@@ -539,9 +460,11 @@ impl<R: Runtime> Host<R> {
             Effect::Asks(asks) => applications.ask(asks),
             Effect::Host(ask) => {
                 let (beside, dir) = (self.beside.clone(), self.config.data_dir.clone());
+                let files = Arc::clone(&self.files);
                 let (runtime, commands) = (self.runtime.clone(), commands.clone());
                 self.runtime.spawn(async move {
-                    let done = runtime.unblock(move || tasks::perform(&beside, &dir, ask.task)).await;
+                    let done =
+                        runtime.unblock(move || tasks::perform(&beside, &*files, &dir, ask.task)).await;
                     let answer = match done {
                         Some(Ok(answer)) => Answer::Answered(answer.into()),
                         Some(Err(refusal)) => Answer::Refused(refusal),
@@ -552,6 +475,7 @@ impl<R: Runtime> Host<R> {
             }
             Effect::Abandoned(ask) => applications.abandon(ask),
             Effect::TicketKeys { current, previous } => {
+                self.web.tickets(&current, previous.as_ref());
                 let dir = self.config.data_dir.clone();
                 // Once a day, and never in the loop's way.
                 let save = move || {
@@ -565,13 +489,9 @@ impl<R: Runtime> Host<R> {
                     let _ = runtime.unblock(save).await;
                 });
             }
-            // Nobody asks: no HTTP is served here yet.
-            Effect::Bearer { .. } => {}
+            Effect::Bearer { op, who } => self.web.bearer(OpId(op), who),
+            Effect::Http(exchange, event) => self.web.http(exchange, event),
             Effect::Counted(counts) => self.counters.metrics.node(counts),
-            // Nobody serves HTTP yet: the certificate for it is not shown, so nobody can ask.
-            Effect::Http(exchange, _) => {
-                let _ = commands.try_send(Command::Http(exchange, HttpAnswer::Reset));
-            }
             Effect::Event(event) => self.counters.tell(&event),
         }
     }

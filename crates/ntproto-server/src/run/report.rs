@@ -8,6 +8,7 @@ use ntproto_hub::store::StoreError;
 use ntproto_hub::{HubEvent, Served};
 use ntproto_sdk::trace::{Operation, Span, packet_name};
 use ntproto_tokio::Socket;
+use ntproto_web::WebEvent;
 
 use crate::metrics::Metrics;
 use crate::node::NodeEvent;
@@ -80,6 +81,24 @@ impl Counters {
             datagrams_lost = socket.lost(),
             "in all"
         );
+    }
+
+    /// Tells the log of what happened over HTTP, and counts. Never who, nor which file.
+    pub(super) fn web(&self, event: &WebEvent) {
+        match event {
+            WebEvent::Done { route, method, status, took, received, sent, .. } => {
+                self.metrics.http(method, route, *status, *took);
+                self.metrics.http_bytes(*received, *sent);
+                tracing::debug!(method, route, status, ?took, received, sent, "request");
+            }
+            WebEvent::Uploaded { bytes, .. } => {
+                self.metrics.uploaded(*bytes);
+                tracing::debug!(bytes, "an upload is whole");
+            }
+            WebEvent::Removed { count } => tracing::debug!(count, "files were removed"),
+            WebEvent::FilesFailed(error) => tracing::error!(%error, "the store of files failed"),
+            WebEvent::StoreFailed(error) => self.store_failed(*error),
+        }
     }
 
     /// Tells the log, and counts.

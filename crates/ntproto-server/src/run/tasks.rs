@@ -6,12 +6,20 @@ use ntproto_core::code::ErrorCode;
 use ntproto_core::dispatch::Refusal;
 use ntproto_hub::HostTask;
 use ntproto_proto::v2;
+use ntproto_web::FileError;
 use prost::Message;
 
+use crate::files::FileStore;
+use crate::files::sweep::{Records, compare};
 use crate::store::beside::{Beside, BesideError};
 
 /// Does it, for as long as it takes.
-pub(super) fn perform(beside: &Beside, dir: &Path, task: HostTask) -> Result<Vec<u8>, Refusal> {
+pub(super) fn perform(
+    beside: &Beside,
+    files: &dyn FileStore,
+    dir: &Path,
+    task: HostTask,
+) -> Result<Vec<u8>, Refusal> {
     match task {
         HostTask::Backup { name } => {
             let file = format!("backup-{name}.redb");
@@ -22,13 +30,30 @@ pub(super) fn perform(beside: &Beside, dir: &Path, task: HostTask) -> Result<Vec
         }
         HostTask::Verify => {
             let verified = beside.verify(&mut |_| true).map_err(|why| refusal(&why))?;
-            let faults: Vec<String> = verified.faults.iter().map(ToString::to_string).collect();
+            let mut faults: Vec<String> = verified.faults.iter().map(ToString::to_string).collect();
+            let records = beside.files().map_err(|why| refusal(&why))?;
+            faults.extend(lasting(beside, files, &records)?);
             for fault in &faults {
                 tracing::error!(fault, "the store is at fault");
             }
             Ok(v2::AdminVerifyResponse { records: verified.records, faults }.encode_to_vec())
         }
     }
+}
+
+/// What is missing of files, and still is when one looks again: a file may have been removed in between.
+fn lasting(beside: &Beside, files: &dyn FileStore, records: &Records) -> Result<Vec<String>, Refusal> {
+    let failed = |error: FileError| {
+        tracing::error!(%error, "files can't be verified");
+        Refusal::new(ErrorCode::Internal, "it failed: the server's log says why")
+    };
+    let faults = compare(files, records).map_err(failed)?;
+    if faults.is_empty() {
+        return Ok(faults);
+    }
+    let again = beside.files().map_err(|why| refusal(&why))?;
+    let again = compare(files, &again).map_err(failed)?;
+    Ok(faults.into_iter().filter(|fault| again.contains(fault)).collect())
 }
 
 /// What the administrator is told. Where the server's files are stands in its log only.
@@ -49,6 +74,8 @@ fn refusal(why: &BesideError) -> Refusal {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::files::SyncPolicy;
+    use crate::files::local::LocalFiles;
     use crate::store::redb::RedbStore;
 
     #[test]
@@ -56,18 +83,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = RedbStore::open(&folder.path().join("store.redb"), 1 << 20).unwrap();
         let (beside, dir) = (store.beside(), folder.path());
+        let files = LocalFiles::open(&dir.join("files"), SyncPolicy::Never).unwrap();
         let task = || HostTask::Backup { name: "monday".into() };
-        let made = v2::AdminBackupResponse::decode(&perform(&beside, dir, task()).unwrap()[..]).unwrap();
+        let made =
+            v2::AdminBackupResponse::decode(&perform(&beside, &files, dir, task()).unwrap()[..]).unwrap();
         assert_eq!(made.file, "backup-monday.redb");
         assert_eq!(std::fs::metadata(dir.join(&made.file)).unwrap().len(), made.bytes);
         assert_eq!(made.sha256.len(), 32);
-        assert_eq!(perform(&beside, dir, task()).unwrap_err().code, ErrorCode::Conflict);
-        let verified = perform(&beside, dir, HostTask::Verify).unwrap();
+        assert_eq!(perform(&beside, &files, dir, task()).unwrap_err().code, ErrorCode::Conflict);
+        let verified = perform(&beside, &files, dir, HostTask::Verify).unwrap();
         assert!(v2::AdminVerifyResponse::decode(&verified[..]).unwrap().faults.is_empty());
         let other = HostTask::Backup { name: "tuesday".into() };
-        let refusal = perform(&beside, &dir.join("missing"), other).unwrap_err();
+        let refusal = perform(&beside, &files, &dir.join("missing"), other).unwrap_err();
         assert!(refusal.code == ErrorCode::Internal && !refusal.detail.contains("missing"));
         drop(store);
-        assert_eq!(perform(&beside, dir, HostTask::Verify).unwrap_err().code, ErrorCode::Unavailable);
+        assert_eq!(perform(&beside, &files, dir, HostTask::Verify).unwrap_err().code, ErrorCode::Unavailable);
     }
 }

@@ -8,6 +8,8 @@ use ntproto_sdk::driver::Server as ServerAt;
 use ntproto_sdk::store::MemoryStore;
 use ntproto_sdk::{Client, Credential, Event, Options};
 
+use ntproto_hub::store::{Outcome, StoreError};
+
 use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(20);

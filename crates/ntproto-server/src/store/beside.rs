@@ -10,12 +10,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ntproto_hub::store::StoreError;
-use ntproto_hub::store::kv::Table;
+use ntproto_hub::store::kv::{Kv as _, Table};
 use ntproto_hub::store::verify::{self, Verified};
+use ntproto_proto::store as record;
+use ntproto_web::{ContentId, FileId};
+use prost::Message as _;
 use redb::{Builder, Database, ReadTransaction, ReadableDatabase};
 use sha2::{Digest, Sha256};
 
 use super::backend::{OpenError, leave_nursery, nursery, open_nursery};
+use crate::files::sweep::Records;
+
 use super::redb::{ReadKv, Shared, begin_write, definition, file_backend};
 
 /// Bytes of a copy that are written in one transaction of it: they stand in memory until then.
@@ -26,6 +31,8 @@ const CACHE: usize = 16 << 20;
 const STEP: u64 = 1_024;
 /// Bytes of the copy that are read at a time for its hash.
 const BLOCK: usize = 1 << 16;
+/// No key of a file or a content is above it.
+const LAST: [u8; 33] = [0xff; 33];
 
 /// A store that somebody else writes. It outlives it.
 ///
@@ -147,6 +154,34 @@ impl Beside {
         })
     }
 
+    /// What the records say of files, as they are now.
+    ///
+    /// # Errors
+    /// See [`BesideError`].
+    pub fn files(&self) -> Result<Records, BesideError> {
+        self.guarded(|database| {
+            let kv = ReadKv::new(database.begin_read().map_err(redb::Error::from)?);
+            let mut records = Records::default();
+            let read = each(&kv, Table::Uploads, |key, value| {
+                let upload = record::Upload::decode(value).ok()?;
+                records.uploads.insert(FileId(key.try_into().ok()?), upload.offset);
+                Some(())
+            })
+            .and_then(|()| {
+                each(&kv, Table::Contents, |key, value| {
+                    let content = record::StoredContent::decode(value).ok()?;
+                    records.contents.insert(ContentId(key.try_into().ok()?), content.size);
+                    Some(())
+                })
+            });
+            match (read, kv.into_failure()) {
+                (_, Some(error)) => Err(error.into()),
+                (Err(error), None) => Err(BesideError::Failed(error.to_string())),
+                (Ok(()), None) => Ok(records),
+            }
+        })
+    }
+
     /// Runs something on the open database. redb answers most damage with an error, and some with a panic.
     fn guarded<T>(&self, run: impl FnOnce(&Database) -> Result<T, BesideError>) -> Result<T, BesideError> {
         let open = self.shared.read();
@@ -179,6 +214,20 @@ impl Beside {
         go_on(records)?;
         Ok(records)
     }
+}
+
+/// Gives `take` every record of a table, until one can't be read.
+fn each(
+    kv: &ReadKv,
+    table: Table,
+    mut take: impl FnMut(&[u8], &[u8]) -> Option<()>,
+) -> Result<(), StoreError> {
+    let mut good = true;
+    kv.scan(table, &[], &LAST, &mut |key, value| {
+        good = take(key, value).is_some();
+        good
+    })?;
+    if good { Ok(()) } else { Err(StoreError::Corrupt) }
 }
 
 fn copy_table(

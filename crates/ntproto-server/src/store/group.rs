@@ -137,17 +137,13 @@ impl GroupCommit {
     /// # Errors
     /// The queue is full.
     pub fn submit(&self, op: OpId, txn: Txn, deadline: Option<Instant>) -> Result<(), Box<Rejected>> {
-        let mut queue = self.shared.lock();
-        let bytes = queue.bytes + txn.weight();
-        let full = queue.waiting.len() >= self.shared.limits.queue || bytes > self.shared.limits.queue_bytes;
-        if queue.closed || full {
-            return Err(Box::new(Rejected { op, txn, why: StoreError::Unavailable }));
-        }
-        queue.bytes = bytes;
-        queue.waiting.push_back(Waiting { op, txn, deadline });
-        drop(queue);
-        self.shared.arrived.notify_one();
-        Ok(())
+        submit(&self.shared, op, txn, deadline)
+    }
+
+    /// Another way into the same queue. It is of no use once this is closed.
+    #[must_use]
+    pub fn entrance(&self) -> Entrance {
+        Entrance(Arc::clone(&self.shared))
     }
 
     /// Takes nothing more, commits what waits, and returns when its completions were told.
@@ -164,6 +160,34 @@ impl GroupCommit {
             tracing::error!("the store's thread panicked while it told completions");
         }
     }
+}
+
+/// A way into the queue for somebody else who has transactions: see [`GroupCommit::entrance`].
+#[derive(Clone)]
+pub struct Entrance(Arc<Shared>);
+
+impl Entrance {
+    /// As [`GroupCommit::submit`].
+    ///
+    /// # Errors
+    /// The queue is full, or closed.
+    pub fn submit(&self, op: OpId, txn: Txn, deadline: Option<Instant>) -> Result<(), Box<Rejected>> {
+        submit(&self.0, op, txn, deadline)
+    }
+}
+
+fn submit(shared: &Shared, op: OpId, txn: Txn, deadline: Option<Instant>) -> Result<(), Box<Rejected>> {
+    let mut queue = shared.lock();
+    let bytes = queue.bytes + txn.weight();
+    let full = queue.waiting.len() >= shared.limits.queue || bytes > shared.limits.queue_bytes;
+    if queue.closed || full {
+        return Err(Box::new(Rejected { op, txn, why: StoreError::Unavailable }));
+    }
+    queue.bytes = bytes;
+    queue.waiting.push_back(Waiting { op, txn, deadline });
+    drop(queue);
+    shared.arrived.notify_one();
+    Ok(())
 }
 
 impl Drop for GroupCommit {

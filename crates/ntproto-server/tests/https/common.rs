@@ -16,6 +16,7 @@ use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use ntproto_drive::Runtime;
+use ntproto_drive::https::{Place, Visitor};
 use ntproto_drive::runtime::Listener as _;
 use ntproto_http::rt::{Tasks, Timers};
 use ntproto_http::server::{Came, H2, HTTP1, Limits, Server};
@@ -58,7 +59,7 @@ impl Host {
         let (listener, accepting) = (Tokio.listener(listener).unwrap(), server.clone());
         tokio::spawn(async move {
             while let Ok((stream, remote)) = listener.accept().await {
-                accepting.accept(stream, remote);
+                accepting.accept(Visitor { stream, remote, place: Place::nowhere() });
             }
         });
         Self { at, certificate, server, came }

@@ -1,0 +1,388 @@
+//! Files in a store that speaks S3.
+//!
+//! ```text
+//! PREFIX/parts/0123456789abcdef0123456789abcdef/00000000000fa000      bytes of a partial file, from that offset on
+//! PREFIX/content/ab/cdef…                                             a content, by its SHA-256
+//! ```
+//!
+//! Objects are written whole or not at all, and can't be written on. So what is written of a partial file waits in memory
+//! until it is to be made durable; then it is an object of its own, named by its offset. Nothing else is known of it, so a restart
+//! needs no memory of it: what was not made durable is not there. When the file is whole, its parts are put together by a multipart upload, which
+//! appears at once when it is complete.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use ntproto_web::{ContentId, FileError, FileId, FileOp, FileOutcome};
+use object_store::aws::AmazonS3Builder;
+use object_store::path::Path;
+use object_store::{Error, MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload};
+use sha2::{Digest, Sha256};
+
+use super::{FileStore, FilesError, Kept, unhex};
+
+/// Bytes of a part of a multipart upload: S3 takes no less than 5 MiB but for the last, and no more than 10,000 parts, which is 80 GiB.
+const PART: usize = 8 << 20;
+/// Bytes of one file that may wait to be made durable; the machine above has it done after each MiB. What comes beyond is made
+/// durable unasked.
+const MAX_WAITING: usize = 4 << 20;
+/// Bytes read at a time when parts are put together or hashed.
+const BLOCK: u64 = 8 << 20;
+/// Threads of the store's own runtime: they wait for the network.
+const THREADS: usize = 2;
+
+/// A bucket, or a part of one.
+pub struct S3Files {
+    store: Arc<dyn ObjectStore>,
+    prefix: Path,
+    /// Where its network runs: a store of files blocks, whichever runtime its host has.
+    runtime: tokio::runtime::Runtime,
+    waiting: Mutex<BTreeMap<FileId, Waiting>>,
+}
+
+/// What was written of a file and is not durable, one behind the other.
+#[derive(Default)]
+struct Waiting {
+    offset: u64,
+    data: Vec<Bytes>,
+    bytes: usize,
+}
+
+impl fmt::Debug for S3Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3Files").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+type Result<T, E = Failed> = std::result::Result<T, E>;
+
+/// Why something was not done.
+enum Failed {
+    Store(Error),
+    /// What is there is shorter than what was asked for.
+    Short,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl S3Files {
+    /// Opens a bucket. Who we are and where it is comes from the environment, as other programs have it: `AWS_ACCESS_KEY_ID`,
+    /// `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT`, `AWS_ALLOW_HTTP`.
+    ///
+    /// # Errors
+    /// Something of that is missing or wrong, or the bucket can't be listed.
+    pub fn open(bucket: &str, prefix: &str) -> Result<Self, FilesError> {
+        let store = AmazonS3Builder::from_env()
+            .with_bucket_name(bucket)
+            .build()
+            .map_err(|error| FilesError::Settings(format!("files_dir = s3://{bucket}: {error}")))?;
+        Self::over(Arc::new(store), prefix)
+    }
+
+    /// Any store of objects, below a prefix.
+    ///
+    /// # Errors
+    /// It can't be listed, or the system gives no threads.
+    pub fn over(store: Arc<dyn ObjectStore>, prefix: &str) -> Result<Self, FilesError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name("ntproto-s3")
+            .enable_all()
+            .build()
+            .map_err(|error| FilesError::Refused(format!("no threads: {error}")))?;
+        let files = Self { store, prefix: Path::from(prefix), runtime, waiting: Mutex::default() };
+        // Whoever may not list it learns so now.
+        let probe = files.store.list_with_delimiter(Some(&files.prefix));
+        files.runtime.block_on(probe).map_err(|error| FilesError::Refused(error.to_string()))?;
+        Ok(files)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<FileId, Waiting>> {
+        // The map is whole between statements.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn parts(&self, file: FileId) -> Path {
+        self.prefix.clone().join("parts").join(file.to_string())
+    }
+
+    fn content(&self, content: ContentId) -> Path {
+        let name = content.to_string();
+        self.prefix.clone().join("content").join(&name[..2]).join(&name[2..])
+    }
+
+    fn run<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
+    async fn write(&self, file: FileId, offset: u64, data: Vec<Bytes>) -> Result<()> {
+        let bytes: usize = data.iter().map(Bytes::len).sum();
+        let fits = self.lock().get(&file).map(|waiting| {
+            let behind = waiting.offset + waiting.bytes as u64 == offset;
+            behind && waiting.bytes + bytes <= MAX_WAITING
+        });
+        match fits {
+            Some(true) => {}
+            // Elsewhere, or too much.
+            Some(false) => self.flush(file).await?,
+            // The first since a start: whatever lies from here on was never confirmed.
+            None => self.cut(file, offset).await?,
+        }
+        let mut all = self.lock();
+        let waiting = all.entry(file).or_default();
+        if waiting.bytes == 0 {
+            waiting.offset = offset;
+        }
+        waiting.data.extend(data);
+        waiting.bytes += bytes;
+        Ok(())
+    }
+
+    /// Makes durable what waits.
+    async fn flush(&self, file: FileId) -> Result<()> {
+        let (offset, payload) = {
+            let mut all = self.lock();
+            let Some(waiting) = all.get_mut(&file) else { return Ok(()) };
+            if waiting.bytes == 0 {
+                return Ok(());
+            }
+            let offset = waiting.offset;
+            waiting.offset += waiting.bytes as u64;
+            waiting.bytes = 0;
+            (offset, PutPayload::from_iter(std::mem::take(&mut waiting.data)))
+        };
+        let name = self.parts(file).join(format!("{offset:016x}"));
+        if let Err(error) = self.store.put(&name, payload).await {
+            // It is gone: the next write begins where that one did.
+            self.lock().remove(&file);
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
+    /// Removes parts that begin at an offset or behind it.
+    async fn cut(&self, file: FileId, from: u64) -> Result<()> {
+        for (offset, _) in self.segments(file).await? {
+            if offset >= from {
+                self.remove(&self.parts(file).join(format!("{offset:016x}"))).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is durable of a file: offsets and lengths, in order. Where one ends behind the beginning of the next, the next is newer.
+    async fn segments(&self, file: FileId) -> Result<Vec<(u64, u64)>> {
+        let listed = self.store.list_with_delimiter(Some(&self.parts(file))).await?;
+        let mut segments: Vec<(u64, u64)> = listed
+            .objects
+            .iter()
+            .filter_map(|object| {
+                let offset: [u8; 8] = unhex(object.location.filename()?)?;
+                Some((u64::from_be_bytes(offset), object.size))
+            })
+            .collect();
+        segments.sort_unstable();
+        Ok(segments)
+    }
+
+    /// Gives `take` the first `length` bytes of a partial file, a block at a time.
+    async fn each<F: Future<Output = Result<()>>>(
+        &self,
+        file: FileId,
+        length: u64,
+        mut take: impl FnMut(Bytes) -> F,
+    ) -> Result<()> {
+        if length == 0 {
+            return Ok(());
+        }
+        let segments = self.segments(file).await?;
+        let mut at = 0;
+        for (n, (offset, size)) in segments.iter().enumerate() {
+            let next = segments.get(n + 1).map_or(u64::MAX, |(next, _)| *next);
+            let end = (offset + size).min(next).min(length);
+            if *offset > at {
+                break;
+            }
+            let name = self.parts(file).join(format!("{offset:016x}"));
+            while at < end {
+                let to = end.min(at + BLOCK);
+                let block = self.store.get_range(&name, at - offset..to - offset).await?;
+                if block.len() as u64 != to - at {
+                    return Err(Failed::Short);
+                }
+                take(block).await?;
+                at = to;
+            }
+        }
+        if at == length { Ok(()) } else { Err(Failed::Short) }
+    }
+
+    async fn hash(&self, file: FileId, length: u64) -> Result<[u8; 32]> {
+        let mut hash = Sha256::new();
+        self.each(file, length, |block| {
+            hash.update(&block);
+            std::future::ready(Ok(()))
+        })
+        .await?;
+        Ok(hash.finalize().into())
+    }
+
+    async fn keep(&self, file: FileId, content: ContentId, length: u64) -> Result<()> {
+        self.flush(file).await?;
+        let name = self.content(content);
+        match self.store.head(&name).await {
+            Ok(there) if there.size == length => return Ok(()),
+            // One of another length is replaced.
+            Ok(_) | Err(Error::NotFound { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if length <= PART as u64 {
+            let whole = Mutex::new(BytesMut::new());
+            self.each(file, length, |block| {
+                whole.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&block);
+                std::future::ready(Ok(()))
+            })
+            .await?;
+            let whole = whole.into_inner().unwrap_or_else(PoisonError::into_inner).freeze();
+            self.store.put(&name, whole.into()).await?;
+            return Ok(());
+        }
+        let mut upload = self.store.put_multipart(&name).await?;
+        match self.assemble(&mut *upload, file, length).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                // The bucket's own rule ends what can't be ended now.
+                let _ = upload.abort().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn assemble(&self, upload: &mut dyn MultipartUpload, file: FileId, length: u64) -> Result<()> {
+        // One at a time: memory is bounded, and so is what the peer is asked for.
+        let upload = tokio::sync::Mutex::new((upload, BytesMut::with_capacity(PART)));
+        self.each(file, length, |block| {
+            let upload = &upload;
+            async move {
+                let mut guard = upload.lock().await;
+                let (upload, part) = &mut *guard;
+                part.extend_from_slice(&block);
+                while part.len() >= PART {
+                    let whole = part.split_to(PART).freeze();
+                    upload.put_part(whole.into()).await?;
+                }
+                Ok(())
+            }
+        })
+        .await?;
+        let (upload, part) = upload.into_inner();
+        if !part.is_empty() {
+            upload.put_part(part.freeze().into()).await?;
+        }
+        upload.complete().await?;
+        Ok(())
+    }
+
+    async fn read(&self, content: ContentId, offset: u64, length: usize) -> Result<Bytes> {
+        let name = self.content(content);
+        let end = offset.checked_add(length as u64).ok_or(Failed::Short)?;
+        if length == 0 {
+            let there = self.store.head(&name).await?;
+            return if offset <= there.size { Ok(Bytes::new()) } else { Err(Failed::Short) };
+        }
+        match self.store.get_range(&name, offset..end).await {
+            Ok(data) if data.len() == length => Ok(data),
+            Ok(_) => Err(Failed::Short),
+            Err(error @ Error::NotFound { .. }) => Err(error.into()),
+            // A range behind the end is an error like any other.
+            Err(error) => match self.store.head(&name).await {
+                Ok(there) if there.size < end => Err(Failed::Short),
+                _ => Err(error.into()),
+            },
+        }
+    }
+
+    async fn discard(&self, file: FileId) -> Result<()> {
+        self.lock().remove(&file);
+        self.cut(file, 0).await
+    }
+
+    /// Removes an object that may not be there.
+    async fn remove(&self, name: &Path) -> Result<()> {
+        match self.store.delete(name).await {
+            Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn list_all(&self, each: &mut dyn FnMut(Kept) -> bool) -> Result<()> {
+        for folder in
+            self.store.list_with_delimiter(Some(&self.prefix.clone().join("parts"))).await?.common_prefixes
+        {
+            if let Some(id) = folder.filename().and_then(unhex)
+                && !each(Kept::Partial(FileId(id)))
+            {
+                return Ok(());
+            }
+        }
+        let folders = self.store.list_with_delimiter(Some(&self.prefix.clone().join("content"))).await?;
+        for folder in folders.common_prefixes {
+            for object in self.store.list_with_delimiter(Some(&folder)).await?.objects {
+                let name = folder.filename().zip(object.location.filename());
+                let name = name.map(|(head, tail)| format!("{head}{tail}"));
+                if let Some(id) = name.as_deref().and_then(unhex)
+                    && !each(Kept::Content(ContentId(id), object.size))
+                {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FileStore for S3Files {
+    fn perform(&self, op: FileOp) -> std::result::Result<FileOutcome, FileError> {
+        let words = format!("{op:?}");
+        let done = |()| FileOutcome::Done;
+        let result = self.run(async {
+            match op {
+                FileOp::Write { file, offset, data } => self.write(file, offset, data).await.map(done),
+                FileOp::Sync { file } => self.flush(file).await.map(done),
+                FileOp::Hash { file, length } => {
+                    self.flush(file).await?;
+                    self.hash(file, length).await.map(FileOutcome::Hashed)
+                }
+                FileOp::Keep { file, content, length } => self.keep(file, content, length).await.map(done),
+                FileOp::Read { content, offset, length } => {
+                    self.read(content, offset, length).await.map(FileOutcome::Data)
+                }
+                FileOp::Discard { file } => self.discard(file).await.map(done),
+                FileOp::Delete { content } => self.remove(&self.content(content)).await.map(done),
+            }
+        });
+        result.map_err(|failed| match failed {
+            Failed::Short | Failed::Store(Error::NotFound { .. }) => FileError::NotFound,
+            Failed::Store(error) => {
+                tracing::error!(%error, op = words, "the store of files failed");
+                FileError::Io
+            }
+        })
+    }
+
+    fn list(&self, each: &mut dyn FnMut(Kept) -> bool) -> std::result::Result<(), FileError> {
+        self.run(self.list_all(each)).map_err(|failed| {
+            if let Failed::Store(error) = failed {
+                tracing::error!(%error, "the store of files can't be listed");
+            }
+            FileError::Io
+        })
+    }
+}
