@@ -20,8 +20,8 @@ use std::fmt;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -120,8 +120,6 @@ impl std::error::Error for Over {}
 /// Takes connections. Cheap to clone; dropping the last one drains.
 pub struct Server<R> {
     shared: Arc<Shared<R>>,
-    /// Held by every connection: when all are gone, all answers are out.
-    alive: Sender<()>,
     gone: Receiver<()>,
     /// Held by servers: closed, connections finish what they are at.
     draining: Sender<()>,
@@ -133,7 +131,6 @@ impl<R: Clone> Clone for Server<R> {
     fn clone(&self) -> Self {
         Self {
             shared: Arc::clone(&self.shared),
-            alive: self.alive.clone(),
             gone: self.gone.clone(),
             draining: self.draining.clone(),
             ending: self.ending.clone(),
@@ -156,8 +153,17 @@ struct Shared<R> {
     exchanges: AtomicU64,
     carriers: AtomicU64,
     open: AtomicUsize,
+    /// A copy is held by every connection: when this is taken and they are gone, all answers are out.
+    alive: Mutex<Option<Sender<()>>>,
     drained: Receiver<()>,
     ended: Receiver<()>,
+}
+
+impl<R> Shared<R> {
+    fn alive(&self) -> MutexGuard<'_, Option<Sender<()>>> {
+        // Every change is a single step.
+        self.alive.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl<R> Server<R> {
@@ -185,21 +191,22 @@ impl<R: Runtime> Server<R> {
             exchanges: AtomicU64::new(0),
             carriers: AtomicU64::new(0),
             open: AtomicUsize::new(0),
+            alive: Mutex::new(Some(alive)),
             drained,
             ended,
         };
-        (Self { shared: Arc::new(shared), alive, gone, draining, ending }, waiting)
+        (Self { shared: Arc::new(shared), gone, draining, ending }, waiting)
     }
 
     /// Serves a connection, unless there are too many: then it is dropped, which closes it. Its place is settled by its first
     /// request, and given back at its end.
     pub fn accept(&self, visitor: Visitor<R::Stream>) {
         let shared = Arc::clone(&self.shared);
-        if shared.drained.is_closed() || shared.open.fetch_add(1, Relaxed) >= shared.limits.connections {
+        let Some(alive) = shared.alive().clone().filter(|_| !shared.drained.is_closed()) else { return };
+        if shared.open.fetch_add(1, Relaxed) >= shared.limits.connections {
             shared.open.fetch_sub(1, Relaxed);
             return;
         }
-        let alive = self.alive.clone();
         self.shared.runtime.spawn(async move {
             let (_alive, open) = (alive, Open(shared));
             connection::serve(&open.0, visitor).await;
@@ -213,9 +220,9 @@ impl<R: Runtime> Server<R> {
 
     /// Drains, and waits until the last answer is out: at the longest for `patience`, then what is left is cut.
     pub async fn finish(self, patience: Duration) {
-        let Self { shared, alive, gone, draining, ending } = self;
+        let Self { shared, gone, draining, ending } = self;
         draining.close();
-        drop(alive);
+        drop(shared.alive().take());
         let mut timer = shared.runtime.timer();
         timer.set(patience);
         let mut gone = pin!(gone);

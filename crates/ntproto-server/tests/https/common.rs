@@ -78,8 +78,16 @@ impl Host {
         self.server.drain();
     }
 
+    pub(crate) fn accepting(&self) -> Server<Tokio> {
+        self.server.clone()
+    }
+
     pub(crate) async fn finish(self) {
-        within(self.server.finish(Duration::from_millis(500))).await;
+        self.finish_within(Duration::from_millis(500)).await;
+    }
+
+    pub(crate) async fn finish_within(self, patience: Duration) {
+        within(self.server.finish(patience)).await;
     }
 }
 

@@ -149,6 +149,14 @@ async fn what_is_under_way_is_finished_by_a_drain_and_nothing_else_is_begun() {
 }
 
 #[tokio::test]
+async fn an_end_waits_for_connections_and_not_for_whoever_else_could_accept() {
+    let host = Host::start(Limits::default()).await;
+    let others = host.accepting();
+    within(host.finish_within(Duration::from_secs(600))).await;
+    drop(others);
+}
+
+#[tokio::test]
 async fn a_peer_that_takes_nothing_of_its_answer_is_let_go() {
     let limits = Limits { stall: Duration::from_millis(200), ..Limits::default() };
     for alpn in [H2, HTTP1] {
