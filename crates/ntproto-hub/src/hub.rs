@@ -43,7 +43,7 @@ pub(crate) enum Op {
     ClockFloor,
     Rest,
     Auth(ConnId, AuthStep),
-    Request(Request),
+    Request(Box<Request>),
     Groups(Uin),
     Presence(Box<Batch>),
 }
@@ -504,7 +504,7 @@ impl Hub {
             Op::Auth(conn, step) => self.auth_answered(now, conn, step, result),
             Op::Request(request) => {
                 let conn = request.conn();
-                self.request_answered(now, request, result);
+                self.request_answered(now, *request, result);
                 self.resume(conn);
                 self.look_again(conn);
             }

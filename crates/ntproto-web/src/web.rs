@@ -208,7 +208,7 @@ impl Web {
         }
         let plan = match dialect::ask(route, dialect, request, end, &self.config) {
             Ok(plan) => plan,
-            Err(answer) => return self.finish(now, id, answer),
+            Err(answer) => return self.finish(now, id, *answer),
         };
         let shown = one(headers, "authorization").ok().flatten().and_then(|value| value.split_once(' '));
         let shown = shown.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));

@@ -14,6 +14,7 @@ mod checks;
 mod messages;
 mod typing;
 
+use alloc::boxed::Box;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -251,7 +252,7 @@ impl Hub {
             conn.bytes += weight;
         }
         self.begins(to, &what);
-        self.submit(Op::Request(Request { to, weight, what }), txn, deadline);
+        self.submit(Op::Request(Box::new(Request { to, weight, what })), txn, deadline);
     }
 
     /// The first page of the inbox, which early data asked for beside a session. It is read before anything shows
@@ -279,7 +280,7 @@ impl Hub {
             conn.syncing = true;
             conn.early_page = true;
         }
-        self.submit(Op::Request(Request { to, weight, what }), txn, None);
+        self.submit(Op::Request(Box::new(Request { to, weight, what })), txn, None);
     }
 
     /// A span of a trace that the asker keeps. Of others nothing is kept, and no random number drawn.

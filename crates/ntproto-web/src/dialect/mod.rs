@@ -41,7 +41,7 @@ pub(crate) struct Standing {
 }
 
 /// What a request that needs no answer of anybody is answered, or what is to be done for it.
-pub(crate) type Asked = Result<Plan, Answer>;
+pub(crate) type Asked = Result<Plan, Box<Answer>>;
 
 impl Dialect {
     /// The one a request speaks.
@@ -132,7 +132,7 @@ pub(crate) fn location(file: FileId) -> String {
 }
 
 /// The method a request means.
-fn method<'r>(request: &'r Request<()>, route: Route) -> Result<&'r str, Code> {
+fn method(request: &Request<()>, route: Route) -> Result<&str, Code> {
     let method = request.method();
     if *method == Method::POST
         && matches!(route, Route::File(_))
@@ -152,7 +152,7 @@ pub(crate) fn ask(
     end: bool,
     config: &WebConfig,
 ) -> Asked {
-    let refused = |problem: Problem| dialect.problem(problem);
+    let refused = |problem: Problem| Box::new(dialect.problem(problem));
     let headers = request.headers();
     let method = method(request, route).map_err(|code| refused(code.into()))?;
     if dialect == Dialect::Tus
@@ -162,7 +162,7 @@ pub(crate) fn ask(
         return Err(refused(Code::TusVersion.into()));
     }
     match (route, method) {
-        (Route::Files | Route::File(_), "OPTIONS") => Err(options(route, dialect, config)),
+        (Route::Files | Route::File(_), "OPTIONS") => Err(Box::new(options(route, dialect, config))),
         (Route::Files, "POST") => create(dialect, request, end, config).map(Plan::Create).map_err(refused),
         (Route::File(file), "PATCH") => {
             append(dialect, file, headers, end).map(|append| Plan::Append(Box::new(append))).map_err(refused)
@@ -170,7 +170,7 @@ pub(crate) fn ask(
         (Route::File(file), "HEAD") => Ok(Plan::Status(file)),
         (Route::File(file), "GET") => Ok(Plan::Get(file, Box::new(Wanted::read(headers)))),
         (Route::File(file), "DELETE") => Ok(Plan::Delete(file)),
-        _ => Err(refused(Code::Method.into()).set(header::ALLOW, route.allow())),
+        _ => Err(Box::new(dialect.problem(Code::Method.into()).set(header::ALLOW, route.allow()))),
     }
 }
 
@@ -282,7 +282,7 @@ fn create(
     }
     let conversation =
         names.conversation.ok_or(Problem::new(Code::BadRequest).detail("which conversation is it for?"))?;
-    let body = (!end).then(|| Append {
+    let body = (!end).then_some(Append {
         file: FileId([0; 16]),
         start: 0,
         end: body,

@@ -109,9 +109,9 @@ impl Web {
         let Some(upload) = self.uploads.get_mut(&file) else { return };
         let Some(writer) = &mut upload.writer else { return };
         if writer.fate.is_none() {
-            if writer.append.end.is_some_and(|end| writer.position < end) {
-                writer.fate = Some(Fate::Kept(Code::LengthMismatch));
-            } else if writer.append.last && upload.length.is_some_and(|length| length != writer.position) {
+            let short = writer.append.end.is_some_and(|end| writer.position < end);
+            let other = writer.append.last && upload.length.is_some_and(|length| length != writer.position);
+            if short || other {
                 writer.fate = Some(Fate::Kept(Code::LengthMismatch));
             }
         }
@@ -225,7 +225,7 @@ impl Web {
         let standing = upload.standing();
         let whole = upload.is_whole();
         match writer.fate {
-            None if whole => return self.complete(now, file, Some(writer.exchange)),
+            None if whole => self.complete(now, file, Some(writer.exchange)),
             None => {
                 let status = writer.append.dialect.taken(false);
                 self.tell(now, writer.exchange, status, &standing);
