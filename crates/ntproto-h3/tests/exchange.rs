@@ -71,6 +71,30 @@ fn a_body_waits_for_its_reader() {
 }
 
 #[test]
+fn small_frames_are_told_together() {
+    let mut server = Alone::server();
+    let mut bytes = headers(&POST);
+    let mut body = Vec::new();
+    for i in 0..5000 {
+        let piece = vec![i as u8; if i % 1000 == 999 { 2000 } else { 1 }];
+        bytes.extend(data(&piece));
+        body.extend(piece);
+    }
+    server.end(REQUEST, &bytes);
+    let events = server.take_events();
+    assert!(events.len() < 20, "{}", events.len());
+    let told: Vec<u8> = events
+        .iter()
+        .flat_map(|event| match event {
+            Event::Data { data, .. } => data.to_vec(),
+            _ => Vec::new(),
+        })
+        .collect();
+    assert_eq!(told, body);
+    assert!(matches!(events.last(), Some(Event::End { .. })));
+}
+
+#[test]
 fn a_sender_waits_for_room() {
     let mut world = world(3);
     let conn = &mut world.sides[CLIENT].conn;

@@ -12,6 +12,9 @@ use crate::head::{self, HeadError, Protocol};
 use crate::table::{WEBTRANSPORT_PROTOCOLS, frame};
 use crate::{Code, Event, Role, SessionEnd, SessionId, StreamId};
 
+/// Pieces of a body below this are copied together, those above are handed on as they are.
+const SMALL: usize = 1024;
+
 /// How far the peer's half has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -113,6 +116,8 @@ impl Connection {
         mut data: Bytes,
         fin: bool,
     ) -> Result<(), Fault> {
+        // Small frames are told together: an event costs more than the two bytes of a frame's head.
+        let mut small = Vec::new();
         loop {
             let Kind::Exchange(exchange) = &mut state.kind else { return Ok(()) };
             let Some(piece) = exchange.frames.next(&mut data) else { break };
@@ -132,7 +137,12 @@ impl Connection {
                         if !exchange.is_length(false) {
                             return Err(Fault::Stream(Code::MESSAGE_ERROR));
                         }
-                        self.tell_data(id, state, bytes);
+                        if bytes.len() < SMALL {
+                            small.extend_from_slice(&bytes);
+                        } else {
+                            self.tell_data(id, state, std::mem::take(&mut small).into());
+                            self.tell_data(id, state, bytes);
+                        }
                     }
                     _ => {}
                 },
@@ -147,6 +157,7 @@ impl Connection {
                 Piece::End => {}
             }
         }
+        self.tell_data(id, state, small.into());
         if fin { self.on_end(id, state) } else { Ok(()) }
     }
 
