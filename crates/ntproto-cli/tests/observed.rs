@@ -148,6 +148,29 @@ fn an_administrator_watches_without_the_listener() {
 }
 
 #[test]
+fn what_quic_does_is_written_down_on_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path();
+    let folder = home.join("qlog");
+    let more = ["--open-registration", "true", "--qlog-dir", folder.to_str().unwrap()];
+    let mut server = Server::launch(home, "127.0.0.1:0", &more);
+    two(home, &server);
+    let body = "a canary that sings to nobody else";
+    ok(home, &["send", "10002", body, "--profile", "a"]);
+    assert_eq!(server.terminate(), Some(0));
+    let [file] = &std::fs::read_dir(&folder).unwrap().collect::<Vec<_>>()[..] else {
+        panic!("one file a start")
+    };
+    let text = std::fs::read_to_string(file.as_ref().unwrap().path()).unwrap();
+    // A sequence of JSON texts, each behind a record separator.
+    let records: Vec<serde_json::Value> =
+        text.split('\u{1e}').skip(1).map(|record| serde_json::from_str(record).unwrap()).collect();
+    let named = |name: &str| records.iter().filter(|record| record["name"] == name).count();
+    assert!(records.len() > 20 && named("transport:packet_sent") > 5, "{}", records.len());
+    assert!(!text.contains(&body[..12]));
+}
+
+#[test]
 fn the_operations_listener_is_off_and_stays_at_home_unless_told_otherwise() {
     let dir = tempfile::tempdir().unwrap();
     let home = dir.path();

@@ -113,6 +113,9 @@ pub struct EndpointConfig {
     /// Signs stateless resets. A server that keeps it across restarts tells its former clients at once that
     /// their connection is gone; without one it grows from the seed.
     pub reset_key: Option<ResetKey>,
+    /// Where what all connections do is written, as qlog.
+    #[cfg(feature = "qlog")]
+    pub qlog: Option<quinn_proto::QlogStream>,
 }
 
 impl EndpointConfig {
@@ -125,6 +128,8 @@ impl EndpointConfig {
             initial_mtu: MTU_SAFE,
             mtu_discovery: true,
             reset_key: None,
+            #[cfg(feature = "qlog")]
+            qlog: None,
         }
     }
 
@@ -169,6 +174,8 @@ impl EndpointConfig {
             .allow_spin(false)
             .datagram_receive_buffer_size(Some(DATAGRAM_RECEIVE_BUFFER))
             .datagram_send_buffer_size(DATAGRAM_SEND_BUFFER);
+        #[cfg(feature = "qlog")]
+        transport.qlog_stream(self.qlog.clone());
         transport
     }
 }

@@ -45,6 +45,8 @@ pub use conn::{Conn, ConnStats};
 pub use endpoint::{Endpoint, EndpointStats, Misuse};
 pub use event::{Closed, EarlyData, Event, Input, Output, Received, Transmit, WaitReason};
 pub use ids::{ConnId, ResetKey};
+#[cfg(feature = "qlog")]
+pub use quinn_proto::{QlogConfig, QlogStream};
 pub use sessions::{ClientSessions, SessionMemory};
 pub use streams::{Dir, Read, StreamEvent, StreamNo, Unwritable};
 pub use tls::{ClientTls, Pin, ServerTls, TlsError, Trust};

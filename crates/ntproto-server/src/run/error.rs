@@ -28,6 +28,8 @@ pub enum StartError {
     Files(FilesError),
     /// The system gives no thread.
     Thread(io::Error),
+    /// No file for qlog can be made, or this program can't write any.
+    Qlog(io::Error),
 }
 
 impl fmt::Display for StartError {
@@ -55,6 +57,10 @@ impl fmt::Display for StartError {
             Self::Keys(e) => e.fmt(f),
             Self::Files(e) => e.fmt(f),
             Self::Thread(e) => write!(f, "the system gives no thread: {e}; raise its limits"),
+            Self::Qlog(e) if e.kind() == io::ErrorKind::Unsupported => {
+                f.write_str("qlog_dir: this program was built without the feature qlog")
+            }
+            Self::Qlog(e) => write!(f, "no file can be made in qlog_dir: {e}; name another folder"),
         }
     }
 }

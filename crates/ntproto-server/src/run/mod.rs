@@ -14,6 +14,8 @@ mod error;
 mod opening;
 mod ops;
 mod parts;
+#[cfg(feature = "qlog")]
+mod qlog;
 mod report;
 mod signals;
 mod tasks;
@@ -223,7 +225,7 @@ fn start_over<R: Runtime>(
 
     let https_url = web::url(&connect_string.host, connect_string.port);
     let told = Told::new(&config, &identity, (&connect_string.host, connect_string.port), &web_keys);
-    let node = node(&config, identity, &boot, &socket, &clock, &mut rng);
+    let node = node(&config, identity, &boot, &socket, &clock, &mut rng)?;
     let (commands, receiver) = async_channel::unbounded();
     let counters = Arc::new(Counters::default());
     let beside = store.beside();

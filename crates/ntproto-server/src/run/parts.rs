@@ -30,8 +30,16 @@ pub(super) fn node(
     socket: &Socket,
     clock: &Clock,
     rng: &mut Rng,
-) -> Node {
+) -> Result<Node, StartError> {
+    #[cfg(feature = "qlog")]
+    let qlog = super::qlog::of(config, clock)?;
+    #[cfg(not(feature = "qlog"))]
+    if config.qlog_dir.is_some() {
+        return Err(StartError::Qlog(std::io::ErrorKind::Unsupported.into()));
+    }
     let endpoint = EndpointConfig {
+        #[cfg(feature = "qlog")]
+        qlog,
         limits: Limits {
             max_connections: config.max_connections,
             retry_above: config.retry_above,
@@ -55,7 +63,7 @@ pub(super) fn node(
         burst: config.tcp_burst,
         rate: config.tcp_rate,
     };
-    Node::new(Endpoint::new(endpoint, tcp, clock.base(), rng.array()), hub)
+    Ok(Node::new(Endpoint::new(endpoint, tcp, clock.base(), rng.array()), hub))
 }
 
 /// The hub's part of the settings.
