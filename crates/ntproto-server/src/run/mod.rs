@@ -60,7 +60,6 @@ pub use applications::{PushError, Pusher};
 use bootstrap::Told;
 pub use error::{RunError, StartError};
 use opening::{boot, invitation, is_empty, one, raise_numbers, sweep_files};
-use ops::Ops;
 use parts::{group_commit, hub_config, node};
 use report::Counters;
 pub use report::Stats;
@@ -230,12 +229,8 @@ fn start_over<R: Runtime>(
     let counters = Arc::new(Counters::default());
     let beside = store.beside();
     let timed = Timed { store: around(store), metrics: Arc::clone(&counters.metrics) };
-    let ops = ops_listener(&config)?;
-    let ops_addr = ops.as_ref().and_then(|listener| listener.local_addr().ok());
-    let ops = ops.map(|listener| {
-        let (runtime, metrics) = (runtime.clone(), Arc::clone(&counters.metrics));
-        task::spawn(&runtime.clone(), Ops { runtime, metrics, commands: commands.clone() }.serve(listener))
-    });
+    let ops = ops::start(&runtime, &config, &counters.metrics, &commands)?;
+    let (ops_addr, ops) = ops.unzip();
     let (posts, posted) = Posts::new();
     let told_of = (commands.clone(), posts.clone());
     let group = group_commit(&config, Box::new(timed), told_of, Arc::clone(&counters))?;
@@ -365,13 +360,6 @@ async fn ended(task: &Task<Result<(), RunError>>) -> Result<(), RunError> {
     task.join().await.unwrap_or_else(|e| Err(RunError::Panicked(e.to_string())))
 }
 
-/// Where operators ask, if it is to be anywhere.
-fn ops_listener(config: &ServerConfig) -> Result<Option<TcpListener>, StartError> {
-    let Some(address) = config.ops_listen else { return Ok(None) };
-    let listener = TcpListener::bind(address).map_err(|e| StartError::Bind(address, e))?;
-    Ok(Some(listener))
-}
-
 fn bind(listen: SocketAddr) -> io::Result<(Socket, TcpListener)> {
     ntproto_drive::bind(listen).or_else(|error| match instead(listen, error.kind()) {
         Some(other) => ntproto_drive::bind(other).map_err(|_| error),
@@ -416,7 +404,7 @@ struct Host<R: Runtime> {
     /// How long the store's thread may take to end.
     store_end: Duration,
     /// The operations listener.
-    ops: Option<Task<io::Result<()>>>,
+    ops: Option<ops::OpsTask>,
 }
 
 impl<R: Runtime> Host<R> {

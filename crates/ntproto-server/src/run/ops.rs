@@ -5,7 +5,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io::{self, Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -15,7 +15,10 @@ use std::time::{Duration, Instant};
 use async_channel::Sender;
 use ntproto_drive::Runtime;
 use ntproto_drive::runtime::{Listener as _, Stream, Timer as _};
+use ntproto_drive::task::{self, Task};
 
+use super::StartError;
+use crate::config::ServerConfig;
 use crate::metrics::Metrics;
 use crate::metrics::text::MEDIA_TYPE;
 use crate::node::Command;
@@ -31,11 +34,29 @@ const LOOP_TIME: Duration = Duration::from_secs(2);
 /// A pause when the system gives no connection.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// The task that answers.
+pub(super) type OpsTask = Task<io::Result<()>>;
+
+/// Begins, if the settings ask for it: where it listens, and the task that answers there.
+pub(super) fn start<R: Runtime>(
+    runtime: &R,
+    config: &ServerConfig,
+    metrics: &Arc<Metrics>,
+    commands: &Sender<Command>,
+) -> Result<Option<(SocketAddr, OpsTask)>, StartError> {
+    let Some(address) = config.ops_listen else { return Ok(None) };
+    let failed = |error| StartError::Bind(address, error);
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    let local = listener.local_addr().map_err(failed)?;
+    let ops = Ops { runtime: runtime.clone(), metrics: Arc::clone(metrics), commands: commands.clone() };
+    Ok(Some((local, task::spawn(runtime, ops.serve(listener)))))
+}
+
 /// Who answers.
-pub(super) struct Ops<R> {
-    pub(super) runtime: R,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) commands: Sender<Command>,
+struct Ops<R> {
+    runtime: R,
+    metrics: Arc<Metrics>,
+    commands: Sender<Command>,
 }
 
 impl<R: Clone> Clone for Ops<R> {
@@ -76,7 +97,7 @@ impl Answer {
 
 impl<R: Runtime> Ops<R> {
     /// Answers for as long as the server runs.
-    pub(super) async fn serve(self, listener: TcpListener) -> io::Result<()> {
+    async fn serve(self, listener: TcpListener) -> io::Result<()> {
         listener.set_nonblocking(true)?;
         let listener = self.runtime.listener(listener)?;
         let open = Arc::new(AtomicUsize::new(0));

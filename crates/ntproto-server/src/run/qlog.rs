@@ -9,6 +9,10 @@ use std::time::Instant;
 
 use ntproto_core::time::UnixMillis;
 use ntproto_quic::{QlogConfig, QlogStream};
+use ntproto_tokio::Clock;
+
+use super::StartError;
+use crate::config::ServerConfig;
 
 /// Files that are kept: the last starts.
 const MAX_FILES: usize = 8;
@@ -17,8 +21,14 @@ const MAX_BYTES: u64 = 256 << 20;
 const PREFIX: &str = "ntproto-";
 const SUFFIX: &str = ".sqlog";
 
+/// The file that the settings ask for.
+pub(super) fn of(config: &ServerConfig, clock: &Clock) -> Result<Option<QlogStream>, StartError> {
+    let Some(dir) = &config.qlog_dir else { return Ok(None) };
+    open(dir, clock.now().unix, clock.base()).map_err(StartError::Qlog)
+}
+
 /// A new file in `dir`, which is made if it is not there. The oldest are removed.
-pub(super) fn open(dir: &Path, now: UnixMillis, base: Instant) -> io::Result<Option<QlogStream>> {
+fn open(dir: &Path, now: UnixMillis, base: Instant) -> io::Result<Option<QlogStream>> {
     fs::create_dir_all(dir)?;
     for old in surplus(dir)? {
         fs::remove_file(old)?;
