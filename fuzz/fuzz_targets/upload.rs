@@ -59,6 +59,7 @@ enum Step {
     Gone(u8),
     Hold,
     Work(u8),
+    Late,
     Release,
     Full(bool),
     FailSync,
@@ -177,6 +178,10 @@ impl Run {
                 for _ in 0..times % 8 {
                     self.bench.release_one();
                 }
+            }
+            Step::Late => {
+                self.bench.hold = true;
+                self.bench.release_late();
             }
             Step::Release => self.bench.release(),
             Step::Full(full) => self.bench.disk.capacity = full.then_some(LENGTH),

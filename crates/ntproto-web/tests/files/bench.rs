@@ -70,7 +70,12 @@ impl Disk {
                     at += piece.len();
                 }
             }
-            FileOp::Sync { .. } if std::mem::take(&mut self.fail_sync) => return Err(FileError::Io),
+            FileOp::Sync { file } if std::mem::take(&mut self.fail_sync) => {
+                // What it could not make durable is lost, as kernels do it.
+                let partial = self.partials.entry(file).or_default();
+                partial.data = partial.synced.clone();
+                return Err(FileError::Io);
+            }
             FileOp::Sync { file } => {
                 let partial = self.partials.get_mut(&file).ok_or(FileError::NotFound)?;
                 partial.synced = partial.data.clone();
@@ -159,6 +164,8 @@ pub struct Bench {
     /// While set, work on files waits here.
     pub hold: bool,
     pub held: VecDeque<(OpId, FileOp)>,
+    /// Work that is done, and was not told yet.
+    late: Vec<(OpId, Result<FileOutcome, FileError>)>,
     /// While set, nobody reads bodies of answers.
     pub deaf: bool,
     pub events: Vec<WebEvent>,
@@ -202,6 +209,7 @@ impl Bench {
             got: BTreeMap::new(),
             hold: false,
             held: VecDeque::new(),
+            late: Vec::new(),
             deaf: false,
             events: Vec::new(),
             last: 0,
@@ -216,6 +224,7 @@ impl Bench {
     pub fn crash(&mut self) {
         self.disk.crash();
         self.held.clear();
+        self.late.clear();
         self.starts += 1;
         self.web = Web::new(self.config, [self.starts; 32]);
         for got in self.got.values_mut() {
@@ -303,14 +312,34 @@ impl Bench {
             self.web.handle(self.now, Input::FileDone { op, result });
             self.run();
         }
+        self.tell_late();
+    }
+
+    fn tell_late(&mut self) {
+        for (op, result) in std::mem::take(&mut self.late) {
+            self.web.handle(self.now, Input::FileDone { op, result });
+            self.run();
+        }
+    }
+
+    /// Does one piece of it; that it is done is told after the next one.
+    pub fn release_late(&mut self) {
+        if let Some((op, what)) = self.held.pop_front() {
+            let result = self.disk.run(what);
+            self.late.push((op, result));
+        }
     }
 
     /// Does one piece of it.
     pub fn release_one(&mut self) -> bool {
-        let Some((op, what)) = self.held.pop_front() else { return false };
+        let Some((op, what)) = self.held.pop_front() else {
+            self.tell_late();
+            return false;
+        };
         let result = self.disk.run(what);
         self.web.handle(self.now, Input::FileDone { op, result });
         self.run();
+        self.tell_late();
         true
     }
 

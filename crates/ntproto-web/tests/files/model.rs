@@ -13,7 +13,7 @@ const CARRIERS: u64 = 3;
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// A chunk from about the offset on, of a length in sixteenths of the whole, maybe with a digest that is right or wrong.
+    /// A chunk from about the offset on, of a length in sixteenths of the whole.
     Chunk {
         carrier: u64,
         skew: i64,
@@ -39,6 +39,8 @@ enum Step {
     Head,
     /// The disk works, so many times; it is held from here on.
     Work(usize),
+    /// It does one piece, and is slow to say so.
+    Late,
     /// The disk keeps up again.
     Release,
     Crash,
@@ -58,6 +60,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..8_usize).prop_map(|exchange| Step::Gone { exchange }),
         1 => Just(Step::Head),
         2 => (0..6_usize).prop_map(Step::Work),
+        3 => Just(Step::Late),
         2 => Just(Step::Release),
         1 => Just(Step::Crash),
         1 => any::<bool>().prop_map(Step::Full),
@@ -136,6 +139,10 @@ proptest! {
                     for _ in 0..times {
                         bench.release_one();
                     }
+                }
+                Step::Late => {
+                    bench.hold = true;
+                    bench.release_late();
                 }
                 Step::Release => bench.release(),
                 Step::Crash => {

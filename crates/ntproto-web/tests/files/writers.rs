@@ -248,3 +248,34 @@ fn ending_an_upload_ends_its_writers() {
     assert_eq!((bench.disk.partials(), bench.web.uploads()), (0, 0));
     bench.check();
 }
+
+/// A write goes on beside a sync, and may end before the server hears of the sync's end.
+//= proof: files-6
+#[test]
+fn a_sync_counts_what_was_written_before_it() {
+    let mut bench = Bench::new();
+    let data = bytes(3_000_000, 16);
+    let at = bench.upload(data.len());
+    let exchange = bench.head(0, 1, "PATCH", &at, &[("content-range", "bytes 0-2999999/*")], false);
+    bench.hold = true;
+    let mut sent = 0;
+    while !matches!(bench.held.front(), Some((_, FileOp::Sync { .. }))) {
+        sent += bench.data(exchange, &data[sent..]);
+        bench.release_one();
+    }
+    sent += bench.data(exchange, &data[sent..]);
+    if bench.held.len() == 1 {
+        bench.release_one();
+        panic!("nothing is written beside the sync");
+    }
+    bench.release_late();
+    bench.release_one();
+    bench.hold = false;
+    bench.crash();
+    let offset = usize::try_from(bench.offset(&at)).unwrap();
+    assert!(offset >= SYNC_BYTES as usize && offset < sent);
+    let rest = range(offset, data.len(), None);
+    let got = bench.ask(0, "PATCH", &at, &[("content-range", &rest)], &data[offset..]);
+    assert_eq!((got.status(), got.header("upload-complete")), (204, Some("?1")));
+    assert!(bench.ask(1, "GET", &at, &[], b"").body == data);
+}
