@@ -294,6 +294,7 @@ impl AuthRequest<'_> {
                 sync: Some(v2::SyncRequest { cursor, ..Default::default() }),
                 request_id,
             }),
+            ..Default::default()
         }
     }
 }

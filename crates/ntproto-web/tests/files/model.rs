@@ -86,7 +86,7 @@ fn true_offset(bench: &mut Bench, at: &str, before: &mut u64) -> u64 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_whole_is_what_was_sent(steps in prop::collection::vec(step(), 1..60), seed: u64) {
