@@ -133,6 +133,8 @@ impl Web {
             }
             upload
         });
+        // The account's, and maybe another device of it: the one before may be revoked by now.
+        upload.who = who;
         //= spec: files-7
         if let Some(writer) = &mut upload.writer {
             writer.fate.get_or_insert(Fate::Dropped(Code::Superseded));

@@ -199,6 +199,22 @@ impl Bench {
                 other => panic!("{other:?}"),
             })
             .collect();
+        let people: Vec<DeviceInfo> = people;
+        let via = EnrolVia::Link {
+            uin: people[0].uin,
+            device_id: people[0].id,
+            nonce: [4; 16],
+            expires: UnixMillis(START + 1),
+        };
+        let second = NewDevice {
+            id: DeviceId([4; 16]),
+            signing_key: [4; 32],
+            static_key: [0xfb; 32],
+            name: "another".into(),
+        };
+        let second = store.commit(&[Txn::Enrol { via, device: second, now: now.unix }]).pop();
+        let Some(Ok(Outcome::Enrolled(second))) = second else { panic!("a link adds a device") };
+        let people = people.into_iter().chain([second]).collect();
         let mut bench = Self {
             web: Web::new(config, [1; 32]),
             store,
@@ -245,6 +261,7 @@ impl Bench {
     }
 
     fn who(&self, shown: &Bearer) -> Option<Who> {
+        // The fourth is a second device of the first.
         let person = self.people.get(usize::from(shown.session_id[0]))?;
         let conn = ConnId(u64::from(shown.session_id[0]));
         Some(Who { uin: person.uin, device: person.id, conn })

@@ -1,5 +1,6 @@
 //! Who writes: newer writers, chunks in flight, crashes.
 
+use ntproto_hub::store::{Store as _, Txn};
 use ntproto_web::config::{MAX_WAITING, SYNC_BYTES, WAIT_TIME};
 use ntproto_web::{ExchangeId, FileOp};
 
@@ -278,4 +279,22 @@ fn a_sync_counts_what_was_written_before_it() {
     let got = bench.ask(0, "PATCH", &at, &[("content-range", &rest)], &data[offset..]);
     assert_eq!((got.status(), got.header("upload-complete")), (204, Some("?1")));
     assert!(bench.ask(1, "GET", &at, &[], b"").body == data);
+}
+
+/// A device that was stolen holds up nothing.
+#[test]
+fn another_device_of_the_account_goes_on_when_the_first_is_revoked() {
+    let mut bench = Bench::new();
+    let at = bench.upload(1_000);
+    let old = bench.head(0, 1, "PATCH", &at, &[("content-range", "bytes 0-999/*")], false);
+    bench.data(old, &[1; 400]);
+    let (uin, device_id, now) = (bench.people[0].uin, bench.people[0].id, bench.now.unix);
+    bench.store.commit(&[Txn::RevokeDevice { uin, device_id, now }]);
+    let exchange = bench.head(3, 2, "PATCH", &at, &[("content-range", "bytes 400-999/*")], false);
+    bench.data(exchange, &[2; 600]);
+    bench.end(exchange);
+    assert_eq!((bench.got[&exchange].status(), bench.got[&exchange].offset()), (204, 1_000));
+    bench.end(old);
+    assert_eq!(bench.got[&old].code(), "superseded");
+    assert_eq!(bench.ask(0, "HEAD", &at, &[], b"").status(), 403);
 }
