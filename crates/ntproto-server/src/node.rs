@@ -442,6 +442,7 @@ impl Node {
     fn drain(&mut self, now: Now) {
         if self.phase == Phase::Serving && self.hub.call(now, hub::Command::Drain).is_ok() {
             self.phase = Phase::Draining;
+            self.net.goaway(now);
             for conn in self.pipes.keys() {
                 self.net.with(now, *conn, |c| c.control_last());
             }

@@ -78,6 +78,8 @@ settings! {
     public_host: "HOST",
     /// Further names for the TLS certificate.
     tls_names: "NAMES",
+    /// Origins of pages that may open sessions, besides its own host; * is every page.
+    web_origins: "ORIGINS",
     /// Keys and store.
     data_dir: "DIR",
     /// Whether anybody may make an account: true or false.

@@ -24,10 +24,10 @@ use http::Uri;
 use http::header::{HeaderMap, ORIGIN};
 use http::uri::Authority;
 use ntproto_core::time::{Instant, Now};
-use ntproto_h3::origin::Origins;
 use ntproto_h3::{Code, SessionId, StreamId};
 
 pub use carrier::Carrier;
+pub use ntproto_h3::origin::Origins;
 pub use session::{CLOSE_TIME, WebSession};
 
 use crate::event::{Closed, Event, WebClosed};

@@ -63,7 +63,9 @@ pub(super) fn node(
         burst: config.tcp_burst,
         rate: config.tcp_rate,
     };
-    Ok(Node::new(Endpoint::new(endpoint, tcp, clock.base(), rng.array()), hub))
+    let mut net = Endpoint::new(endpoint, tcp, clock.base(), rng.array());
+    net.serve_web(config.http3());
+    Ok(Node::new(net, hub))
 }
 
 /// The hub's part of the settings.

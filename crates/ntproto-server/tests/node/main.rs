@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 mod early;
+mod web;
 mod world;
 
 use std::net::SocketAddr;
@@ -340,4 +341,41 @@ fn an_idle_poll_says_when_to_come_back() {
     let node = empty.server.node.as_mut().unwrap();
     assert!(matches!(node.poll(now, None), Step::Wait(None)));
     assert!(now.mono > Instant::ORIGIN);
+}
+
+#[test]
+fn a_page_and_a_native_client_talk() {
+    let mut world = World::new(40);
+    let (a, b) = (world.invitation(1), world.invitation(2));
+    let (native, page) = (world.add(Some(a)), world.page(b));
+    world.online(native);
+    world.run_until("the page is online", |w| {
+        w.pages[page].events.iter().any(|e| matches!(e, ClientEvent::CaughtUp))
+    });
+    let now = world.now();
+    let uin = world.uin(native);
+    world.pages[page].send(now, uin, b"from a page");
+    world.run_until("it arrives", |w| w.bodies(native) == [&b"from a page"[..]]);
+    let to = world.pages[page].uin.unwrap();
+    world.send_to(native, to, b"to a page");
+    world.run_until("and the answer", |w| w.pages[page].bodies() == [&b"to a page"[..]]);
+    assert_eq!(world.server.opened, 2);
+
+    // The server goes: the page is told on CONTROL and by the code of its session.
+    let now = world.now();
+    world.server.node.as_mut().unwrap().command(now, Command::Drain);
+    world.run_until("the server has ended", |w| w.server.ended);
+    world.run_for(Duration::from_millis(200));
+    let offline = world.pages[page].events.iter().any(|e| matches!(e, ClientEvent::Offline { .. }));
+    assert!(offline, "{:?}", world.pages[page].ends);
+
+    // It comes back, and so does the page: by its ticket.
+    world.start_server();
+    let seen = world.pages[page].events.len();
+    world.run_until("the page is back", |w| {
+        w.pages[page].events[seen..].iter().any(|e| matches!(e, ClientEvent::Online { .. }))
+    });
+    let now = world.now();
+    world.pages[page].send(now, uin, b"again");
+    world.run_until("it arrives too", |w| w.bodies(native).len() == 2);
 }

@@ -21,17 +21,19 @@ use ntproto_hub::store::memory::MemoryStore as ServerStore;
 use ntproto_hub::store::{OpId, Outcome, Store as _, StoreError, Txn};
 use ntproto_hub::{Hub, HubConfig, HubEvent, HubKeys};
 use ntproto_net::tcp::gate::TcpLimits;
-use ntproto_net::{Endpoint, Machine, Step};
+use ntproto_net::{Endpoint, Machine, Step, WebConfig};
 use ntproto_quic::tls::default_provider;
 use ntproto_quic::{
-    ALPN, ClientSessions, ClientTls, EndpointConfig, Pin, Received, ResetKey, ServerTls, SessionMemory,
-    TX_LIMIT, Trust,
+    ALPN, ClientSessions, ClientTls, EndpointConfig, H3, Pin, Received, ResetKey, ServerTls, SessionMemory,
+    TX_LIMIT, Trust, WebCertificate,
 };
 use ntproto_sdk::driver::{self, CallId, Driver, Server, Transports};
 use ntproto_sdk::store::{ClientStore as _, MemoryStore};
 use ntproto_server::node::{self, Effect, Node, NodeEvent};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::StoresServerSessions;
+
+use crate::web::Page;
 
 /// 2026-06-01.
 const UNIX: u64 = 1_780_272_000_000;
@@ -60,6 +62,22 @@ fn client_tls() -> ClientTls {
     let tls = ClientTls::new(default_provider(), trust, &[ALPN]).unwrap();
     tls.with_sessions(Arc::new(ClientSessions::default())).unwrap()
 }
+
+/// The certificate of pages.
+fn web() -> &'static (WebCertificate, Pin) {
+    static WEB: OnceLock<(WebCertificate, Pin)> = OnceLock::new();
+    WEB.get_or_init(|| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let cert =
+            rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap().self_signed(&key).unwrap();
+        let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let web = WebCertificate::new(&default_provider(), vec![cert.der().clone()], der).unwrap();
+        (web, Pin::of(cert.der()).unwrap())
+    })
+}
+
+/// A page's number among the peers of the network.
+const PAGES: usize = 1000;
 
 enum Job {
     /// To a peer (0 is the server), from an address.
@@ -105,6 +123,7 @@ pub struct World {
     pub at: u64,
     pub server: ServerSide,
     pub peers: Vec<Peer>,
+    pub pages: Vec<Page>,
     pub config: HubConfig,
     /// Of 100 datagrams.
     pub loss: u64,
@@ -145,6 +164,7 @@ impl World {
                 starts: 0,
             },
             peers: Vec::new(),
+            pages: Vec::new(),
             config: HubConfig::default(),
             loss: 0,
             cut: false,
@@ -190,11 +210,13 @@ impl World {
         let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(tls().key.clone()));
         let server_tls = ServerTls::new(default_provider(), vec![tls().cert.clone()], der, &[ALPN]).unwrap();
         let sessions = self.sessions.clone().unwrap_or_else(|| Arc::new(SessionMemory::default()));
-        let server_tls = server_tls.with_sessions(sessions).unwrap();
+        let server_tls = server_tls.with_web(web().0.clone()).unwrap().with_sessions(sessions).unwrap();
         let config =
             EndpointConfig { reset_key: Some(ResetKey::new(&[9; 32])), ..EndpointConfig::server(server_tls) };
         let hub = Hub::new(self.config, &boot, keys, self.rng.array(), now);
-        let node = Node::new(Endpoint::new(config, TcpLimits::default(), self.base, self.rng.array()), hub);
+        let mut net = Endpoint::new(config, TcpLimits::default(), self.base, self.rng.array());
+        net.serve_web(WebConfig::default());
+        let node = Node::new(net, hub);
         self.server.node = Some(node);
         self.server.ended = false;
     }
@@ -250,6 +272,15 @@ impl World {
         let no = self.peers.len() - 1;
         self.start_peer(no);
         no
+    }
+
+    /// A browser opens a page.
+    pub fn page(&mut self, enrol: Credential) -> usize {
+        let tls = ClientTls::new(default_provider(), Trust::Pinned(vec![web().1]), &[H3]).unwrap();
+        let addr = SocketAddr::from(([10, 0, 2, self.pages.len() as u8], 4000));
+        let (now, to, key) = (self.now(), self.server.addr, *self.server_key().public());
+        self.pages.push(Page::new(now, self.base, &mut self.rng, (addr, to), (tls, key), enrol));
+        self.pages.len() - 1
     }
 
     /// Starts a client on what its store holds.
@@ -316,6 +347,15 @@ impl World {
         );
     }
 
+    pub fn send_to(&mut self, from: usize, to: Uin, body: &'static [u8]) {
+        let conversation = ConversationId::direct(self.uin(from), to);
+        let (body, action) = (Bytes::from_static(body), SendAction::Message);
+        self.call(
+            from,
+            Call::Send { trace: None, conversation, client_msg_id: None, body, deadline: None, action },
+        );
+    }
+
     pub fn request(&mut self, from: usize, packet: PacketId, body: impl prost::Message) {
         self.call(
             from,
@@ -343,7 +383,10 @@ impl World {
         let peer = match self.peers.iter().position(|p| p.addr == to) {
             Some(no) => no + 1,
             None if to == self.server.addr => 0,
-            None => return,
+            None => match self.pages.iter().position(|p| p.addr == to) {
+                Some(no) => PAGES + no,
+                None => return,
+            },
         };
         self.put(DELAY, Job::Datagram(peer, from, data.to_vec()));
     }
@@ -434,6 +477,11 @@ impl World {
     fn drain_all(&mut self) {
         self.drain_server();
         (0..self.peers.len()).for_each(|no| self.drain_peer(no));
+        for no in 0..self.pages.len() {
+            let (now, to) = (self.now(), self.server.addr);
+            let (from, datagrams) = (self.pages[no].addr, self.pages[no].drain(now));
+            datagrams.iter().for_each(|data| self.network(from, to, data));
+        }
     }
 
     fn commit(&mut self) {
@@ -455,6 +503,7 @@ impl World {
     fn step(&mut self, until: u64) -> bool {
         let server = self.server.wake.filter(|_| self.server.node.is_some());
         let wakes = self.peers.iter().filter(|p| p.driver.is_some()).filter_map(|p| p.wake).chain(server);
+        let wakes = wakes.chain(self.pages.iter().filter_map(|p| p.wake));
         let next = wakes.map(Instant::as_micros).min();
         let next = self.jobs.keys().next().map(|(at, _)| *at).into_iter().chain(next).min();
         let Some(next) = next.filter(|next| *next <= until) else {
@@ -471,6 +520,10 @@ impl World {
                         node.datagram(now, Received::one(from, &data));
                     }
                 }
+                Job::Datagram(no, from, data) if no >= PAGES => {
+                    let received = ntproto_quic::Input::Datagram(Received::one(from, &data));
+                    self.pages[no - PAGES].quic.handle(now, received);
+                }
                 Job::Datagram(no, from, data) => {
                     if let Some(driver) = &mut self.peers[no - 1].driver {
                         driver.datagram(now, Received::one(from, &data));
@@ -486,6 +539,9 @@ impl World {
             if let Some(driver) = peer.driver.as_mut().filter(|_| due(peer.wake)) {
                 driver.timeout(now);
             }
+        }
+        for page in self.pages.iter_mut().filter(|page| due(page.wake)) {
+            page.timeout(now);
         }
         self.drain_all();
         true
