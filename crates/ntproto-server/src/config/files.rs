@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ntproto_web::WebConfig;
+use ntproto_net::web::Origins;
+use ntproto_web::{WebConfig, cors};
 
-use super::{Setting, number, seconds, set};
+use super::{ServerConfig, Setting, number, seconds, set};
 use crate::files::SyncPolicy;
 
 /// Where files are kept, and how much of them.
@@ -71,6 +72,16 @@ pub(super) const SETTINGS: &[Setting] = &[
         expected: "numbers of applications, such as \"10001, 10002\"",
     },
     Setting {
+        key: "web_origins",
+        read: |c, v| {
+            let origins: Vec<String> =
+                v.split(',').map(str::trim).filter(|o| !o.is_empty()).map(str::to_owned).collect();
+            let good = origins.is_empty() || v.parse::<cors::Origins>().is_ok();
+            set(&mut c.web_origins, good.then_some(origins))
+        },
+        expected: "origins of pages, such as \"https://chat.example.org, http://localhost:8000\", or *",
+    },
+    Setting {
         key: "web_certificate",
         read: |c, v| set(&mut c.web_certificate, (!v.is_empty()).then(|| Some(v.into()))),
         expected: "a file with the certificate chain that browsers are shown, in PEM",
@@ -114,6 +125,28 @@ pub(super) const SETTINGS: &[Setting] = &[
     },
 ];
 
+/// Every origin.
+const ANY: &str = "*";
+
+impl ServerConfig {
+    /// Which pages may read what HTTP answers.
+    #[must_use]
+    pub fn readers(&self) -> cors::Origins {
+        // It was read so; without any there are none.
+        self.web_origins.join(",").parse().unwrap_or_default()
+    }
+
+    /// How it speaks HTTP/3.
+    #[must_use]
+    pub fn http3(&self) -> ntproto_net::WebConfig {
+        let origins = match self.web_origins.iter().any(|origin| origin == ANY) {
+            true => Origins::any(),
+            false => Origins::only(&self.web_origins),
+        };
+        ntproto_net::WebConfig { origins, ..ntproto_net::WebConfig::default() }
+    }
+}
+
 fn place(text: &str) -> Option<Place> {
     if text.is_empty() {
         return None;
@@ -131,6 +164,24 @@ fn place(text: &str) -> Option<Place> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pages_of_other_origins_are_named() {
+        let read = |text: &str| {
+            let (mut config, setting) =
+                (ServerConfig::default(), SETTINGS.iter().find(|s| s.key == "web_origins"));
+            (setting?.read)(&mut config, text).map(|()| config)
+        };
+        let origins = |text: &str| read(text).map(|config| config.http3().origins);
+        assert_eq!(
+            origins("https://chat.example.org, http://[::1]:8000"),
+            Some(Origins::only(["https://chat.example.org", "http://[::1]:8000"]))
+        );
+        assert_eq!((origins("*"), origins("")), (Some(Origins::any()), Some(Origins::only([""; 0]))));
+        for wrong in ["chat.example.org", "https://", "https://a/b", "ftp://chat.example.org"] {
+            assert_eq!(origins(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn a_place_is_a_folder_or_a_bucket() {

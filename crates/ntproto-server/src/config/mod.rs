@@ -16,9 +16,6 @@ use ntproto_hub::HubConfig;
 use ntproto_hub::store::execute::{FANOUT, MAX_GROUP_MEMBERS};
 use ntproto_hub::store::txn::Rules;
 
-use ntproto_net::WebConfig;
-use ntproto_net::web::Origins;
-
 use crate::bucket::Bucket;
 use crate::keys::WebFiles;
 
@@ -199,16 +196,6 @@ const SETTINGS: &[Setting] = &[
             set(&mut c.tls_names, good.then_some(names))
         },
         expected: "host names or addresses, such as \"chat.example.org, 192.0.2.1\"",
-    },
-    Setting {
-        key: "web_origins",
-        read: |c, v| {
-            let origins: Vec<String> =
-                v.split(',').map(str::trim).filter(|o| !o.is_empty()).map(str::to_owned).collect();
-            let good = origins.iter().all(|origin| origin == ANY || is_origin(origin));
-            set(&mut c.web_origins, good.then_some(origins))
-        },
-        expected: "origins of pages, such as \"https://chat.example.org, http://localhost:8000\", or *",
     },
     Setting {
         key: "data_dir",
@@ -398,14 +385,6 @@ fn settings() -> impl Iterator<Item = &'static Setting> {
     SETTINGS.iter().chain(files::SETTINGS)
 }
 
-/// Every origin.
-const ANY: &str = "*";
-
-fn is_origin(text: &str) -> bool {
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    rest.is_some_and(|host| split_host(host).is_some())
-}
-
 fn set<T>(field: &mut T, value: Option<T>) -> Option<()> {
     *field = value?;
     Some(())
@@ -572,16 +551,6 @@ impl ServerConfig {
         }
     }
 
-    /// How it speaks HTTP/3.
-    #[must_use]
-    pub fn web(&self) -> WebConfig {
-        let origins = match self.web_origins.iter().any(|origin| origin == ANY) {
-            true => Origins::any(),
-            false => Origins::only(&self.web_origins),
-        };
-        WebConfig { origins, ..WebConfig::default() }
-    }
-
     /// What the TLS certificate is for.
     #[must_use]
     pub fn certificate_names(&self) -> Vec<String> {
@@ -734,20 +703,6 @@ mod tests {
         assert_eq!(none.public_address("192.0.2.7:9".parse().unwrap()), ("192.0.2.7".into(), 9));
         let names = with("chat.example.org:443").certificate_names();
         assert_eq!(names, ["chat.example.org", "localhost", "127.0.0.1", "::1"]);
-    }
-
-    #[test]
-    fn pages_of_other_origins_are_named() {
-        let origins = |text: &str| load("", &[], &[("web-origins", text)]).map(|config| config.web().origins);
-        assert_eq!(
-            origins("https://chat.example.org, http://[::1]:8000"),
-            Ok(Origins::only(["https://chat.example.org", "http://[::1]:8000"]))
-        );
-        assert_eq!((origins("*"), origins("")), (Ok(Origins::any()), Ok(Origins::only([""; 0]))));
-        for wrong in ["chat.example.org", "https://", "https://a/b", "ftp://chat.example.org"] {
-            let said = origins(wrong).unwrap_err();
-            assert!(said.contains("write origins of pages"), "{said}");
-        }
     }
 
     #[test]

@@ -105,7 +105,7 @@ impl<R: Runtime> WebSide<R> {
             posts: posts.clone(),
             tell: Box::new(move |event| counters.web(event)),
         };
-        let web = Web::new(config.files.web(), seed);
+        let web = Web::new(config.files.web(), seed).with_origins(config.readers());
         let task = task::spawn(&runtime, http::run(web, means, came, posted));
         let told = Arc::new(told);
         posts.send(Post::Bootstrap(Box::new(told.bootstrap())));
