@@ -38,6 +38,7 @@ impl fmt::Display for ExchangeId {
 
 /// What came of an exchange.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a head is handed on twice, and a box each would cost more")]
 pub enum HttpEvent {
     /// It begins.
     Head {
