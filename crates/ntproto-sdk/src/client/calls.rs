@@ -8,6 +8,7 @@ use std::task::{Poll, Waker};
 use bytes::Bytes;
 use ntproto_core::client::{ClientEvent, Failure, Misuse, RequestId};
 use ntproto_core::ids::ClientMsgId;
+use ntproto_core::session::bearer::Bearer;
 
 use super::Sent;
 use super::error::Ended;
@@ -22,7 +23,7 @@ pub(super) enum Want {
     Queued,
     /// That the message is settled.
     Settled,
-    /// An answer.
+    /// An answer, or a token.
     Answer,
 }
 
@@ -36,6 +37,7 @@ pub(super) enum Reply {
     Unresolved(ClientMsgId),
     Failed(Failure),
     Answer(Bytes),
+    Token(Option<Bearer>),
     Ended(Ended),
 }
 
@@ -106,6 +108,12 @@ impl Calls {
                 None
             }
         }
+    }
+
+    /// The driver told the token, or that there is none.
+    pub(super) fn token(&self, id: CallId, token: Option<Bearer>) {
+        let waker = self.lock().slots.get_mut(&id).and_then(|slot| slot.settle(Reply::Token(token)));
+        wake(waker);
     }
 
     /// An event that somebody may wait for.

@@ -61,6 +61,7 @@ impl Desk {
     pub fn effect(&mut self, effect: Effect) -> Option<Errand> {
         match effect {
             Effect::Called(id, result) => self.shared.calls.called(id, result),
+            Effect::HttpToken(id, token) => self.shared.calls.token(id, token),
             Effect::Store(op, txn) => {
                 if let ClientTxn::Apply(apply) = &txn
                     && apply.epoch.is_some()

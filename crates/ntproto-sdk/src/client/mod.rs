@@ -36,6 +36,7 @@ use ntproto_core::crypto::CryptoProvider;
 use ntproto_core::crypto::identity::DeviceKeys;
 use ntproto_core::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
 use ntproto_core::rng::Rng;
+use ntproto_core::session::bearer::Bearer;
 use ntproto_net::Closed;
 
 use self::calls::{Calls, Reply, Want};
@@ -391,6 +392,31 @@ impl Client {
         self.shared().status.online().await
     }
 
+    /// What HTTP requests show to act for the present session: files are moved with it. `None`: there is no session
+    /// now, or it is a moment too young. It ends with the session; ask again after a reconnect.
+    ///
+    /// ```no_run
+    /// async fn authorization(client: &ntproto_sdk::Client) -> Result<String, ntproto_sdk::Ended> {
+    ///     client.online().await?;
+    ///     let token = client.http_token().await?;
+    ///     Ok(token.map_or_else(String::new, |token| format!("Bearer {}", *token.text())))
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// It is over, and why.
+    pub async fn http_token(&self) -> Result<Option<Bearer>, Ended> {
+        let waiting = self.shared().calls.open(Want::Answer);
+        if self.0.commands.send(Command::HttpToken(waiting.id)).await.is_err() {
+            return Err(self.shared().status.ended());
+        }
+        match waiting.reply().await {
+            Reply::Token(token) => Ok(token),
+            Reply::Ended(why) => Err(why),
+            _ => unreachable!("a call gets the reply it waits for"),
+        }
+    }
+
     /// Tells it that the device has another network, or woke up: it tries at once.
     pub async fn network_changed(&self) {
         // One that is over does not care.
@@ -525,7 +551,7 @@ fn send_error(reply: Reply) -> SendError {
         Reply::Failed(Failure::Cancelled) => SendError::Cancelled,
         Reply::Failed(Failure::DeadlineExceeded | Failure::Disconnected) => SendError::DeadlineExceeded,
         Reply::Ended(why) => SendError::Ended(why),
-        Reply::Taken | Reply::Queued(_) | Reply::Sent(_) | Reply::Answer(_) => {
+        Reply::Taken | Reply::Queued(_) | Reply::Sent(_) | Reply::Answer(_) | Reply::Token(_) => {
             unreachable!("a call gets the reply it waits for")
         }
     }
@@ -541,8 +567,11 @@ fn request_error(reply: Reply) -> RequestError {
             RequestError::Disconnected
         }
         Reply::Ended(why) => RequestError::Ended(why),
-        Reply::Taken | Reply::Queued(_) | Reply::Sent(_) | Reply::Unresolved(_) | Reply::Answer(_) => {
-            unreachable!("a call gets the reply it waits for")
-        }
+        Reply::Taken
+        | Reply::Queued(_)
+        | Reply::Sent(_)
+        | Reply::Unresolved(_)
+        | Reply::Answer(_)
+        | Reply::Token(_) => unreachable!("a call gets the reply it waits for"),
     }
 }

@@ -491,6 +491,9 @@ impl Machine for Driver {
                 self.dialled(now, next);
             }
             Command::Bootstrapped(id, learned) => self.bootstrapped(now, id, learned),
+            Command::HttpToken(id) => {
+                self.effects.push_back(Effect::HttpToken(id, self.client.http_token()));
+            }
             Command::NetworkChanged => {
                 self.worked = None;
                 if let Some(conn) = self.conn

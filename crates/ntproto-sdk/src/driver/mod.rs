@@ -25,6 +25,7 @@ use ntproto_core::bootstrap::Learned;
 use ntproto_core::client::{self, ClientEvent, ClientTxn, Misuse, OpId, RequestId, StoreError};
 use ntproto_core::crypto::identity::CertificateError;
 use ntproto_core::crypto::{CryptoProvider, rustcrypto::RUSTCRYPTO};
+use ntproto_core::session::bearer::Bearer;
 use ntproto_core::time::UnixMillis;
 use ntproto_net::Closed;
 use ntproto_quic::tls::default_provider;
@@ -189,6 +190,8 @@ pub enum Command {
     Bootstrapped(u64, Option<Box<Learned>>),
     /// The device has another network, or woke up.
     NetworkChanged,
+    /// What do HTTP requests show to act for the present session? [`Effect::HttpToken`] answers.
+    HttpToken(CallId),
 }
 
 /// What the driver wants done, or tells.
@@ -196,6 +199,8 @@ pub enum Command {
 pub enum Effect {
     /// A call was taken, or refused and nothing changed.
     Called(CallId, Result<RequestId, Misuse>),
+    /// The token that was asked for; `None`: there is no session now, or it is not bound to its transport yet.
+    HttpToken(CallId, Option<Bearer>),
     /// Run this on the local disk; answer with [`Command::StoreDone`].
     Store(OpId, ClientTxn),
     /// Look up a host; answer with [`Command::Resolved`].

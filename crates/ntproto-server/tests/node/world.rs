@@ -451,7 +451,9 @@ impl World {
                 }
                 Step::Effect(driver::Effect::Resolve { .. }) => panic!("the address is known"),
                 Step::Effect(driver::Effect::Bootstrap(_)) => panic!("nobody said that it can"),
-                Step::Effect(driver::Effect::Reached | driver::Effect::Lost(_)) => {}
+                Step::Effect(
+                    driver::Effect::Reached | driver::Effect::HttpToken(..) | driver::Effect::Lost(_),
+                ) => {}
                 Step::Effect(driver::Effect::Event(event)) => {
                     if let ClientEvent::Online { uin, .. } = event {
                         peer.uin = Some(uin);

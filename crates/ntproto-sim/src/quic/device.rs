@@ -141,7 +141,7 @@ impl World {
                     self.device_event(d, event)?;
                 }
                 Step::Effect(Effect::Store(op, txn)) => self.device_store(d, op, txn),
-                Step::Effect(Effect::Reached) => {}
+                Step::Effect(Effect::Reached | Effect::HttpToken(..)) => {}
                 Step::Effect(Effect::Lost(why)) => self.trace.event(d, &why),
                 Step::Effect(Effect::Resolve { id, .. }) => {
                     let at = Time(time.0 + self.delay())

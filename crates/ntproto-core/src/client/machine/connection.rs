@@ -105,6 +105,7 @@ impl Client {
             self.keep_ticket(now, ticket);
         }
         self.online = true;
+        self.session_id = Some(session);
         self.told_caught_up = false;
         self.settled_at = Some(now.mono + SETTLED_AFTER);
         //= spec: liveness-4

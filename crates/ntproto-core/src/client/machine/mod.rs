@@ -25,10 +25,11 @@ use crate::binding::TransportId;
 use crate::code::ErrorCode;
 use crate::endpoint::client::{self as conn, ClientEndpoint};
 use crate::endpoint::{self, WaitReason};
-use crate::ids::{ClientMsgId, ConversationId, DeviceId, Uin};
+use crate::ids::{ClientMsgId, ConversationId, DeviceId, SessionId, Uin};
 use crate::liveness::Backoff;
 use crate::presence::State;
 use crate::rng::Rng;
+use crate::session::bearer::Bearer;
 use crate::time::{Instant, Now, UnixMillis};
 use crate::trace::TraceContext;
 use crate::tx::TxBuf;
@@ -105,6 +106,8 @@ pub struct Client {
     /// What carries the connection, or carried the last one.
     transport: TransportId,
     told_caught_up: bool,
+    /// The session there is, or was last.
+    session_id: Option<SessionId>,
 }
 
 impl Client {
@@ -145,6 +148,7 @@ impl Client {
             online: false,
             transport: TransportId::Quic,
             told_caught_up: false,
+            session_id: None,
         }
     }
 
@@ -158,6 +162,15 @@ impl Client {
     #[must_use]
     pub const fn is_online(&self) -> bool {
         self.online
+    }
+
+    /// What HTTP requests show to act for the present session. `None`: there is none, or it is not bound to its
+    /// transport yet. It is good for as long as the session is.
+    #[must_use]
+    pub fn http_token(&self) -> Option<Bearer> {
+        let Link::Up(endpoint) = &self.link else { return None };
+        let token = endpoint.http_token().filter(|_| self.online)?.duplicate();
+        Some(Bearer { session_id: self.session_id?.0, token })
     }
 
     /// Messages in the outbox.

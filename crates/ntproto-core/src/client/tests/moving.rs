@@ -28,6 +28,23 @@ fn a_session_moves_and_sends_again_what_was_not_acknowledged() {
     assert!(w.took(|e| matches!(e, ClientEvent::Sent { request, .. } if *request == sent)));
 }
 
+/// What HTTP requests show is of the session there is, and of none when there is none.
+#[test]
+fn a_token_lives_as_long_as_its_session() {
+    let mut w = World::with(Saved::default());
+    assert!(w.client.machine().http_token().is_none());
+    w.call(Command::Start).unwrap();
+    w.run();
+    let first = w.client.machine().http_token().unwrap();
+    w.binding = Binding::TCP;
+    w.moved();
+    let second = w.client.machine().http_token().unwrap();
+    assert!(!first.token.ct_eq(&second.token));
+    let now = w.now();
+    w.client.call(now, Command::Close).unwrap();
+    assert!(w.client.machine().http_token().is_none());
+}
+
 #[test]
 fn without_a_connection_there_is_nothing_to_move() {
     let mut w = World::with(Saved::default());
