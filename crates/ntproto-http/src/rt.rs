@@ -14,6 +14,9 @@ use ntproto_drive::runtime::Timer;
 #[derive(Clone, Copy, Debug)]
 pub struct Tasks<R>(pub R);
 
+/// Nothing in it is ever pinned.
+impl<R> Unpin for Tasks<R> {}
+
 impl<R: Runtime, F: Future<Output = ()> + Send + 'static> rt::Executor<F> for Tasks<R> {
     fn execute(&self, task: F) {
         self.0.spawn(task);

@@ -25,6 +25,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Deref;
 
 use super::secret::Secret;
 use super::{AeadKey, CryptoError, CryptoProvider, NONCE_LEN, TAG_LEN};
@@ -206,17 +207,17 @@ impl FileCipher {
     }
 }
 
-/// Opens sealed bytes as they come, from the beginning of a segment on. Holds one segment at most.
-pub struct Opening<'a> {
-    cipher: &'a FileCipher,
+/// Opens sealed bytes as they come, from the beginning of a segment on. Holds one segment at most. `C` is a reference to the cipher, or shares it.
+pub struct Opening<C> {
+    cipher: C,
     index: u64,
     held: Vec<u8>,
 }
 
-impl<'a> Opening<'a> {
+impl<C: Deref<Target = FileCipher>> Opening<C> {
     /// From this segment on.
     #[must_use]
-    pub const fn new(cipher: &'a FileCipher, index: u64) -> Self {
+    pub const fn new(cipher: C, index: u64) -> Self {
         Self { cipher, index, held: Vec::new() }
     }
 
@@ -242,10 +243,10 @@ impl<'a> Opening<'a> {
         Ok(())
     }
 
-    /// Whether what came ends where a segment ends.
+    /// Bytes that came and wait for the rest of their segment.
     #[must_use]
-    pub fn is_whole(&self) -> bool {
-        self.held.is_empty()
+    pub const fn held(&self) -> usize {
+        self.held.len()
     }
 }
 

@@ -265,7 +265,9 @@ impl Upload {
         if offset != flight.end() {
             return self.fault(now, Fault::Conflict);
         }
-        self.flights.drain(..=at);
+        for before in self.flights.drain(..=at).take(at) {
+            self.out.push_back(Output::Drop(before.id));
+        }
         // What the transport did not report has left all the same.
         self.again += self.reached.saturating_sub(flight.offset + flight.sent).min(flight.len - flight.sent);
         self.reached = self.reached.max(offset);

@@ -75,7 +75,7 @@ impl Drop for Underway {
 /// `rpc.status_code` of a reply that is no success.
 const fn status(reply: &Reply) -> Option<&'static str> {
     Some(match reply {
-        Reply::Taken | Reply::Queued(_) | Reply::Sent(_) | Reply::Answer(_) => return None,
+        Reply::Taken | Reply::Queued(_) | Reply::Sent(_) | Reply::Answer(_) | Reply::Token(_) => return None,
         Reply::Failed(Failure::Refused(Some(code), _)) => code.name(),
         Reply::Failed(Failure::DeadlineExceeded) => ErrorCode::DeadlineExceeded.name(),
         Reply::Failed(Failure::Cancelled) | Reply::Ended(_) => ErrorCode::Cancelled.name(),
