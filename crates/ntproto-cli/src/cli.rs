@@ -39,6 +39,7 @@ Talk to each other:
   ntp serve                                    prints a connect string and an invitation
   ntp register --connect STRING --invitation CODE
   ntp chat 10002
+  ntp upload photo.jpg --to 10002
 
 `ntp help COMMAND` has examples of each command.
 
@@ -60,6 +61,8 @@ enum Command {
     Chat(commands::chat::Args),
     Send(commands::send::Args),
     Recv(commands::recv::Args),
+    Upload(commands::files::upload::Args),
+    Download(commands::files::download::Args),
     Friends(commands::friends::Args),
     Groups(commands::groups::Args),
     Presence(commands::presence::Args),
@@ -97,6 +100,8 @@ impl Cli {
             Command::Chat(args) => commands::chat::run(&args),
             Command::Send(args) => commands::send::run(&args),
             Command::Recv(args) => commands::recv::run(&args),
+            Command::Upload(args) => commands::files::upload::run(&args),
+            Command::Download(args) => commands::files::download::run(&args),
             Command::Friends(args) => commands::friends::run(&args),
             Command::Groups(args) => commands::groups::run(&args),
             Command::Presence(args) => commands::presence::run(&args),

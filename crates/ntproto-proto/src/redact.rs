@@ -96,6 +96,18 @@ impl fmt::Debug for Attachment {
     }
 }
 
+impl fmt::Debug for store::UploadJob {
+    /// Without the key, and what people wrote.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UploadJob")
+            .field("upload", &self.upload)
+            .field("key", &Hidden(&self.key))
+            .field("len", &self.len)
+            .field("text", &Hidden(self.text.as_bytes()))
+            .finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustls::SignatureScheme;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -13,7 +14,10 @@ use crate::{ALPN, TlsError};
 /// A certificate that may be exchanged while connections come in: each handshake shows the one of that moment. Clones
 /// share it. It serves HTTPS over TCP as well: it is a [`ResolvesServerCert`].
 #[derive(Clone)]
-pub struct WebCertificate(Arc<Mutex<Arc<CertifiedKey>>>);
+pub struct WebCertificate {
+    shown: Arc<Mutex<Arc<CertifiedKey>>>,
+    native: Option<Arc<CertifiedKey>>,
+}
 
 impl fmt::Debug for WebCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -31,7 +35,23 @@ impl WebCertificate {
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
     ) -> Result<Self, TlsError> {
-        Ok(Self(Arc::new(Mutex::new(Arc::new(CertifiedKey::from_der(chain, key, provider)?)))))
+        let key = Arc::new(CertifiedKey::from_der(chain, key, provider)?);
+        Ok(Self { shown: Arc::new(Mutex::new(key)), native: None })
+    }
+
+    /// Shows the certificate that native clients pin to those of them that ask by HTTPS: they check nothing but Ed25519, which no
+    /// browser does.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_native(
+        mut self,
+        provider: &CryptoProvider,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<Self, TlsError> {
+        self.native = Some(Arc::new(CertifiedKey::from_der(chain, key, provider)?));
+        Ok(self)
     }
 
     /// Shows another one from here on. Connections that are up do not notice.
@@ -59,17 +79,25 @@ impl WebCertificate {
 
     fn lock(&self) -> MutexGuard<'_, Arc<CertifiedKey>> {
         // Poisoned means a panic elsewhere; every change here is a single step.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ResolvesServerCert for WebCertificate {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.lock()))
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        match &self.native {
+            Some(native) if pins(&hello) => Some(Arc::clone(native)),
+            _ => Some(Arc::clone(&self.lock())),
+        }
     }
 }
 
-/// Whoever offers our protocol gets it, and with it the pinned certificate; everybody else gets the other one.
+/// Whether it is a native client that pins our key: it checks Ed25519 and nothing else.
+fn pins(hello: &ClientHello<'_>) -> bool {
+    matches!(hello.signature_schemes(), [SignatureScheme::ED25519])
+}
+
+/// Whoever offers our protocol gets it, and with it the pinned certificate, and so does who can check no other; everybody else gets the other one.
 #[derive(Debug)]
 pub(crate) struct ByProtocol {
     pub(crate) native: Arc<dyn ResolvesServerCert>,
@@ -80,6 +108,6 @@ impl ResolvesServerCert for ByProtocol {
     //= spec: quic-11
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let native = hello.alpn().is_some_and(|mut offered| offered.any(|name| name == ALPN));
-        if native { self.native.resolve(hello) } else { self.web.resolve(hello) }
+        if native || pins(&hello) { self.native.resolve(hello) } else { self.web.resolve(hello) }
     }
 }

@@ -5,6 +5,7 @@
 //! enrol        the code to come in with, until enrolled (secret)
 //! keys         the device's secret keys
 //! lock         held while the profile is in use
+//! transfers    how far uploads and downloads are (secret)
 //! store.redb   outbox, inbox, history; sealed under a key that comes from `keys`
 //! ```
 
@@ -30,6 +31,7 @@ const ENROL: &str = "enrol";
 const KEYS: &str = "keys";
 const LOCK: &str = "lock";
 const STORE: &str = "store.redb";
+const TRANSFERS: &str = "transfers";
 
 /// What a file of keys begins with; the digit is its format.
 const KEYS_MAGIC: &[u8; 8] = b"ntpkeys1";
@@ -298,6 +300,8 @@ impl fmt::Display for ProfileError {
 }
 
 impl std::error::Error for ProfileError {}
+
+mod kept;
 
 #[cfg(test)]
 mod tests;

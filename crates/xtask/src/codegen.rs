@@ -17,7 +17,7 @@ const SCHEMAS: [&str; 9] = [
 ];
 
 /// What carries credentials or what people wrote: `ntproto-proto` has a `Debug` for each that shows sizes only.
-const REDACTED: [&str; 17] = [
+const REDACTED: [&str; 18] = [
     ".ntproto.v2.Attachment",
     ".ntproto.v2.AuthRequest",
     ".ntproto.v2.BootstrapTicketBody",
@@ -35,6 +35,7 @@ const REDACTED: [&str; 17] = [
     ".ntproto.v2.Ticket",
     ".ntproto.store.v1.Friend",
     ".ntproto.store.v1.LogEntry",
+    ".ntproto.store.v1.UploadJob",
 ];
 
 /// Generates into `crates/ntproto-proto/src/generated`. With `check`, compares instead of writing.

@@ -90,6 +90,12 @@ fn run(model: &mut Model, command: Command) -> Done {
             let reply = Some(quote(model, number)?);
             return send(model, Draft { text, reply, ..Draft::default() });
         }
+        Command::Download(number) => {
+            let seq = quote(model, number)?.seq;
+            let conversation = here(model)?;
+            notice(model, "fetching…");
+            return ask(Ask::Download(conversation, seq));
+        }
         Command::React { number, text, remove } => {
             let seq = quote(model, number)?.seq;
             let reaction = Some(Reaction { seq, text, remove });
@@ -225,6 +231,9 @@ fn edit(model: &mut Model, number: Option<u64>, text: &str) -> Done {
             return Err("only one's own messages can be changed".into());
         }
         Some((_, Some(entry))) if entry.recalled => return Err("that message was taken back".into()),
+        Some((_, Some(entry))) if entry.said.files > 0 => {
+            return Err("a message with files can be taken back, not changed".into());
+        }
         Some((target, entry)) => {
             // What it answers it answers still.
             draft.reply = entry.and_then(|entry| entry.said.reply.clone());

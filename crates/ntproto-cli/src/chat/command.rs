@@ -21,6 +21,7 @@ pub(super) enum Command {
     Edit { number: Option<u64>, text: String },
     Recall(Option<u64>),
     Reply { number: Option<u64>, text: String },
+    Download(Option<u64>),
     React { number: Option<u64>, text: String, remove: bool },
     Group(Group),
 }
@@ -53,6 +54,7 @@ pub(super) const COMMANDS: &[(&str, &str)] = &[
     ("/edit [#n] text, /recall [#n]", "your last message, or number n"),
     ("/reply [#n] text", "answer the last of theirs, or number n"),
     ("/react [#n] 👍, /unreact", "a reaction, and take it back"),
+    ("/download [#n]", "the files of a message, into this folder"),
     ("/numbers", "show the numbers of messages"),
     ("/search words", "find what was said"),
     ("/nick name, /presence away", "what others see of you"),
@@ -106,6 +108,10 @@ impl Command {
             "recall" => match numbered(rest) {
                 (number, "") => Self::Recall(number),
                 _ => return Err("/recall [#n]".into()),
+            },
+            "download" | "d" => match numbered(rest) {
+                (number, "") => Self::Download(number),
+                _ => return Err("/download [#n]".into()),
             },
             "reply" | "r" => match numbered(rest) {
                 (_, "") => return Err("/reply [#n] text".into()),

@@ -79,6 +79,8 @@ pub(crate) struct Said {
     pub(super) mentions: Vec<(Uin, String)>,
     pub(super) reply: Option<Quote>,
     pub(super) reaction: Option<Reaction>,
+    /// Files that come with it; each has a line.
+    pub(super) files: usize,
 }
 
 /// Columns of a reaction: one picture, or a word.
@@ -100,7 +102,21 @@ impl Said {
                 text: super::wrap::clip(&word(&reaction.text), MAX_REACTION),
                 ..reaction
             }),
+            files: 0,
         }
+    }
+
+    /// With a line for each file, behind the words.
+    fn with_files(mut self, files: &[v2::Attachment]) -> Self {
+        if !files.is_empty() && self.lines.iter().all(String::is_empty) {
+            self.lines.clear();
+        }
+        let line = |file: &v2::Attachment| {
+            format!("[{}, {}] /download", word(&file.name), indicatif::HumanBytes(file.size))
+        };
+        self.lines.extend(files.iter().map(line));
+        self.files = files.len();
+        self
     }
 
     /// What a body says. One that can't be read is one that can't be shown.
@@ -112,7 +128,8 @@ impl Said {
                 let reply = content.reply.map(|r| Quote { seq: r.conv_seq, from: r.sender, text: r.excerpt });
                 let reaction = content.reaction;
                 let reaction = reaction.map(|r| Reaction { seq: r.conv_seq, text: r.text, remove: r.remove });
-                Self::draft(&Draft { text: content.text, mentions, reply, reaction })
+                let said = Self::draft(&Draft { text: content.text, mentions, reply, reaction });
+                said.with_files(&content.attachments)
             }
             _ => Self::unreadable(body.len()),
         }
@@ -154,6 +171,18 @@ mod tests {
             let body = draft.body().unwrap_or_default();
             assert_eq!(Said::read(&body), Said::draft(&draft));
         }
+        let file = |name: &str| v2::Attachment {
+            file: vec![1; 16].into(),
+            sha256: vec![2; 32].into(),
+            size: 2048,
+            name: name.into(),
+            ..v2::Attachment::default()
+        };
+        let content =
+            v2::Content { attachments: vec![file("a.png"), file("b\u{202e}")], ..v2::Content::default() };
+        let said = Said::read(&content::encode(&content).unwrap_or_default());
+        let lines = ["[a.png, 2.00 KiB] /download", "[b⟨U+202E⟩, 2.00 KiB] /download"];
+        assert_eq!((said.lines, said.files), (lines.map(str::to_owned).to_vec(), 2));
         let said = Said::read(&[0xc1, 0xff]);
         assert_eq!(said.lines, ["(2 bytes that are no text)"]);
         assert!(Draft { reaction: Some(Reaction::default()), ..Draft::default() }.body().is_err());

@@ -101,6 +101,8 @@ pub(crate) enum Ask {
     Presence(v2::OnlineStatus),
     /// Makes a group.
     NewGroup(String, Vec<Uin>),
+    /// Fetches the files of a message.
+    Download(ConversationId, u64),
     /// Joins one.
     Join(GroupId),
     /// Leaves one.

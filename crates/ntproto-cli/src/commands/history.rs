@@ -2,6 +2,7 @@
 
 use ntproto_core::ids::GroupId;
 use ntproto_core::model::content::{self, Body};
+use ntproto_proto::v2::Attachment;
 use ntproto_sdk::store::Stored;
 use ntproto_sdk::{ConversationId, Uin};
 use serde_json::{Value, json};
@@ -107,12 +108,14 @@ pub(super) fn tell(json: bool, line: Value, stored: &Stored) -> Result<(), Failu
     }
     let at = output::utc(stored.stored_ms).unwrap_or_default();
     let text = line["text"].as_str().map_or_else(|| format!("({} bytes)", stored.body.len()), harmless);
+    let names = line["files"].as_array().into_iter().flatten().filter_map(|file| file["name"].as_str());
+    let files = names.map(|name| format!("[{}] ", harmless(name))).collect::<String>();
     let note = match (stored.recalled, stored.edited) {
         (Some(_), _) => " (taken back)",
         (_, Some(_)) => " (edited)",
         _ => "",
     };
-    output::line(&format!("{at}  {}  {text}{note}", stored.sender))?;
+    output::line(&format!("{at}  {}  {files}{text}{note}", stored.sender))?;
     Ok(())
 }
 
@@ -127,6 +130,14 @@ pub(super) fn line(stored: &Stored) -> Value {
     line
 }
 
+/// A file of a message, without its key.
+fn file(file: &Attachment) -> Value {
+    json!({
+        "file": output::hex(&file.file), "size": file.size, "name": file.name, "mime": file.mime,
+        "encrypted": !file.key.is_empty(),
+    })
+}
+
 /// Adds what a body says.
 pub(super) fn say(line: &mut Value, body: &[u8]) {
     match content::decode(body) {
@@ -137,6 +148,9 @@ pub(super) fn say(line: &mut Value, body: &[u8]) {
             if let Some(reply) = content.reply {
                 line["reply"] =
                     json!({ "conv_seq": reply.conv_seq, "sender": reply.sender, "excerpt": reply.excerpt });
+            }
+            if !content.attachments.is_empty() {
+                line["files"] = content.attachments.iter().map(file).collect();
             }
             if let Some(reaction) = content.reaction {
                 line["reaction"] = json!({ "conv_seq": reaction.conv_seq, "text": reaction.text, "remove": reaction.remove });

@@ -7,6 +7,7 @@ pub(crate) mod completions;
 pub(crate) mod connect;
 pub(crate) mod demo;
 pub(crate) mod devices;
+pub(crate) mod files;
 pub(crate) mod friends;
 pub(crate) mod groups;
 pub(crate) mod history;

@@ -383,3 +383,33 @@ pub struct DownloadState {
     #[prost(uint32, tag = "7")]
     pub chunk: u32,
 }
+/// An upload as the program `ntp` goes on with it: what it needs to bring the same bytes again, and the message that names the file.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct UploadJob {
+    #[prost(message, optional, tag = "1")]
+    pub upload: ::core::option::Option<UploadState>,
+    /// The file's key; empty: it is not sealed.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub key: ::prost::bytes::Bytes,
+    /// By what the file is known again. If any of it is another, it is another file.
+    #[prost(string, tag = "3")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "4")]
+    pub len: u64,
+    #[prost(uint64, tag = "5")]
+    pub changed_ns: u64,
+    #[prost(uint64, tag = "6")]
+    pub device: u64,
+    #[prost(uint64, tag = "7")]
+    pub inode: u64,
+    /// The message.
+    #[prost(bytes = "bytes", tag = "8")]
+    pub client_msg_id: ::prost::bytes::Bytes,
+    #[prost(string, tag = "9")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "10")]
+    pub mime: ::prost::alloc::string::String,
+    #[prost(string, tag = "11")]
+    pub text: ::prost::alloc::string::String,
+}

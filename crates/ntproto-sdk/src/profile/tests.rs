@@ -101,3 +101,21 @@ fn secrets_are_for_their_owner() {
     assert!(matches!(error, ProfileError::Exposed(_)));
     assert!(error.to_string().contains("chmod 600"));
 }
+
+#[test]
+fn records_are_replaced_whole_and_have_names_of_their_own() {
+    let (_temp, dir, connect, keys) = fresh();
+    let profile = Profile::create(&dir, connect, keys, None).unwrap();
+    assert!(profile.kept("a1").unwrap().is_none());
+    profile.keep("a1", b"one").unwrap();
+    profile.keep("a1", b"two").unwrap();
+    assert_eq!(profile.kept("a1").unwrap().as_deref().map(Vec::as_slice), Some(&b"two"[..]));
+    profile.forget("a1").unwrap();
+    profile.forget("a1").unwrap();
+    assert!(profile.kept("a1").unwrap().is_none());
+    for name in ["", "..", "a/b", "../keys"] {
+        assert!(
+            profile.keep(name, b"").is_err() && profile.kept(name).is_err() && profile.forget(name).is_err()
+        );
+    }
+}

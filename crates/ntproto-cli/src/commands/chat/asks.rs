@@ -12,6 +12,7 @@ use ntproto_sdk::{ConversationId, GroupUpdate, NewGroup, NewProfile, State, Uin}
 
 use super::host::Voice;
 use crate::chat::{Ask, News};
+use crate::commands::files;
 
 /// Accounts that are watched with one request.
 const WATCH: usize = 100;
@@ -58,6 +59,10 @@ pub(super) async fn ask(voice: &Voice, ask: Ask) -> Result<(), Box<dyn Error + S
                 voice.say(News::Group(state)).await;
             }
             News::Open(ConversationId::of_group(id))
+        }
+        Ask::Download(conversation, seq) => {
+            let fetched = files::download::here(client, &voice.connect, conversation, seq).await;
+            News::Told(format!("fetched {}", fetched.map_err(|e| e.to_string())?))
         }
         Ask::Join(id) => {
             voice.say(News::Group(groups.join(id).await?)).await;

@@ -1,14 +1,15 @@
 //! One account of a chat: its client's events as news, and what the screen wants as calls of its client.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ntproto_core::presence::State as Status;
 use ntproto_proto::v2;
 use ntproto_sdk::store::{SearchQuery, Stored};
 use ntproto_sdk::{
-    Client, ClientMsgId, ConversationId, Ended, Event, Events, MessageAction, SendAction, SendOptions,
-    SendOutcome, State, Target as About, Uin,
+    Client, ClientMsgId, ConnectString, ConversationId, Ended, Event, Events, MessageAction, SendAction,
+    SendOptions, SendOutcome, State, Target as About, Uin,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -51,10 +52,11 @@ impl Host {
         at: usize,
         me: Uin,
         client: Client,
+        connect: ConnectString,
         tell: mpsc::Sender<Msg>,
     ) -> Result<Self, Failure> {
         let events = client.events().map_err(|e| Failure::failed(e.to_string()))?;
-        let voice = Voice { at, me, client, tell };
+        let voice = Voice { at, me, client, connect: Arc::new(connect), tell };
         let (deeds, mut ordered) = mpsc::channel(MAX_DEEDS);
         let ear = Ear { voice: voice.clone(), known: BTreeSet::new(), sent: BTreeMap::new() };
         let hand = voice.clone();
@@ -102,6 +104,8 @@ pub(super) struct Voice {
     at: usize,
     pub(super) me: Uin,
     pub(super) client: Client,
+    /// Where files are.
+    pub(super) connect: Arc<ConnectString>,
     tell: mpsc::Sender<Msg>,
 }
 

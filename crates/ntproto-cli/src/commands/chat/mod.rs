@@ -130,7 +130,8 @@ impl Chat {
                 account = account.open(ConversationId::direct(*me, with));
             }
             accounts.push(account);
-            hosts.push(Host::start(at, *me, session.client.clone(), tell.clone())?);
+            let connect = session.profile.connect().clone();
+            hosts.push(Host::start(at, *me, session.client.clone(), connect, tell.clone())?);
         }
         let seed = session::entropy()?;
         let screen = Screen::take().map_err(terminal)?;
