@@ -10,6 +10,7 @@ use bytes::Bytes;
 use ntproto_core::binding::{Binding, TransportId};
 use ntproto_core::channel::{Opener, Sealer};
 use ntproto_core::crypto::CryptoProvider;
+use ntproto_core::crypto::file::{FileCipher, FileKey, SEALED_SEGMENT, SEGMENT};
 use ntproto_core::crypto::identity::{Certificate, DeviceKeys, Link, ServerKey, ServerKeys};
 use ntproto_core::crypto::noise::ik::{InitiatorStart, ResponderStart};
 use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
@@ -47,6 +48,7 @@ fn secret(first: u8) -> Secret<32> {
 fn the_file_is_what_the_code_computes() {
     let vectors = json!({
         "about": "Test vectors of ntproto 2.4.1, in hexadecimal. Made by `cargo xtask vectors`.",
+        "files": files(),
         "frames": frames(),
         "nthd": nthd(),
         "tlv3": tlv3(),
@@ -398,6 +400,32 @@ fn early_keys(split: &NoiseSplit, binding: &Binding) -> Value {
         channels.push(entry);
     }
     json!({ "transport": 4, "bound_hash": hex(bound), "channels": channels })
+}
+
+/// Sealed files. Of the one that is more than a segment: how it ends, and the hash of all of it.
+fn files() -> Value {
+    let key = FileKey::from_slice(secret(0xA0).expose()).unwrap();
+    let sealed = |plain: &[u8]| {
+        let cipher = FileCipher::new(&RUSTCRYPTO, &key, plain.len() as u64).unwrap();
+        let mut sealed = Vec::new();
+        for (index, segment) in (0..).zip(plain.chunks(SEGMENT).chain(plain.is_empty().then_some(plain))) {
+            let mut segment = segment.to_vec();
+            cipher.seal(index, &mut segment);
+            sealed.extend(segment);
+        }
+        sealed
+    };
+    let long: Vec<u8> = (0..=SEGMENT).map(|n| (n % 251) as u8).collect();
+    let long = sealed(&long);
+    json!({
+        "key": hex(key.expose()),
+        "whole": [b"".as_slice(), b"hello"].map(|plain| json!({ "plain": hex(plain), "sealed": hex(sealed(plain)) })),
+        "long": {
+            "plain": "65537 bytes, byte n is n mod 251",
+            "sealed_sha256": hex(RUSTCRYPTO.sha256(&[&long])),
+            "second_segment": hex(&long[SEALED_SEGMENT..]),
+        },
+    })
 }
 
 fn sealed() -> Value {

@@ -11,7 +11,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::client::{ClientSessionStore, Resumption, Tls12Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::{NoServerSessionStorage, ParsedCertificate, StoresServerSessions};
+use rustls::server::{NoServerSessionStorage, ParsedCertificate, ResolvesServerCert, StoresServerSessions};
 use rustls::version::TLS13;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, PeerIncompatible, RootCertStore,
@@ -202,6 +202,10 @@ impl ServerTls {
         config.cert_resolver = Arc::new(ByProtocol { native, web });
         config.alpn_protocols.push(H3.to_vec());
         Self::build(config, self.clock.clone())
+    }
+
+    pub(crate) fn resolver(&self) -> Arc<dyn ResolvesServerCert> {
+        Arc::clone(&self.config.cert_resolver)
     }
 
     pub(crate) fn is_web(&self) -> bool {

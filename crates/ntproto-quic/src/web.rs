@@ -9,14 +9,14 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use crate::{ALPN, TlsError};
+use crate::{ALPN, ServerTls, TlsError};
 
 /// A certificate that may be exchanged while connections come in: each handshake shows the one of that moment. Clones
 /// share it. It serves HTTPS over TCP as well: it is a [`ResolvesServerCert`].
 #[derive(Clone)]
 pub struct WebCertificate {
     shown: Arc<Mutex<Arc<CertifiedKey>>>,
-    native: Option<Arc<CertifiedKey>>,
+    native: Option<Arc<dyn ResolvesServerCert>>,
 }
 
 impl fmt::Debug for WebCertificate {
@@ -39,19 +39,11 @@ impl WebCertificate {
         Ok(Self { shown: Arc::new(Mutex::new(key)), native: None })
     }
 
-    /// Shows the certificate that native clients pin to those of them that ask by HTTPS: they check nothing but Ed25519, which no
-    /// browser does.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new).
-    pub fn with_native(
-        mut self,
-        provider: &CryptoProvider,
-        chain: Vec<CertificateDer<'static>>,
-        key: PrivateKeyDer<'static>,
-    ) -> Result<Self, TlsError> {
-        self.native = Some(Arc::new(CertifiedKey::from_der(chain, key, provider)?));
-        Ok(self)
+    /// Shows the certificate of `native`, which native clients pin, to those of them that ask by HTTPS: they check nothing but Ed25519,
+    /// which no browser does.
+    #[must_use]
+    pub fn beside(self, native: &ServerTls) -> Self {
+        Self { native: Some(native.resolver()), ..self }
     }
 
     /// Shows another one from here on. Connections that are up do not notice.
@@ -86,7 +78,7 @@ impl WebCertificate {
 impl ResolvesServerCert for WebCertificate {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         match &self.native {
-            Some(native) if pins(&hello) => Some(Arc::clone(native)),
+            Some(native) if pins(&hello) => native.resolve(hello),
             _ => Some(Arc::clone(&self.lock())),
         }
     }

@@ -15,6 +15,7 @@ use ntproto_core::rng::Rng;
 use ntproto_core::transfer::download::{self, Download};
 use ntproto_core::transfer::upload::{Plan, Upload};
 use ntproto_core::transfer::{Event, Failure, MAX_CHUNK, Progress};
+use ntproto_http::client::trust::Trust;
 use ntproto_http::files::{Sink, Source, TransferError, Watch, download, upload};
 use ntproto_tokio::Tokio;
 
@@ -210,12 +211,20 @@ async fn what_is_not_the_file_is_not_taken() {
     assert!(matches!(changed, Err(TransferError::Changed)), "{changed:?}");
 }
 
-/// A server with another key is not talked to, and one that is not there is given up in the end.
+/// A server that pins are given of is known by its key; browsers and others are shown another one. A third is not talked to.
 #[tokio::test]
-async fn a_stranger_is_not_trusted() {
+async fn a_server_is_known_by_what_it_shows() {
     let model = Model::start(&[]).await;
     let mut host = model.host();
-    host.pin[0] ^= 1;
-    let refused = ntproto_http::files::Host::connect(&host).await.map(|_| ()).unwrap_err();
-    assert!(refused.to_string().contains("certificate"), "{refused}");
+    for (trust, known) in [
+        (host.trust.clone(), true),
+        (Trust::Certificates(vec![model.web_hash]), true),
+        (Trust::Keys(vec![model.web_hash]), false),
+        (Trust::Certificates(vec![[0; 32]]), false),
+    ] {
+        host.trust = trust;
+        let connected = ntproto_http::files::Host::connect(&host).await.map(|_| ());
+        assert_eq!(connected.is_ok(), known, "{connected:?}");
+        assert!(known || connected.unwrap_err().to_string().contains("certificate"));
+    }
 }

@@ -15,6 +15,8 @@ use ntproto_http::client::trust::Trust;
 use ntproto_http::client::{Http, HttpError, Pending, h2};
 use ntproto_http::files::Host;
 use ntproto_http::server::{Answer, Came, CarrierId, ExchangeId, H2, Limits, Line, Server};
+use ntproto_quic::tls::default_provider;
+use ntproto_quic::{ALPN, ServerTls, WebCertificate};
 use ntproto_tokio::Tokio;
 use rustls::pki_types::PrivateKeyDer;
 use zeroize::Zeroizing;
@@ -70,12 +72,14 @@ pub(crate) struct Model {
     state: Arc<Mutex<State>>,
     at: SocketAddr,
     pin: [u8; 32],
+    /// Of the certificate that others are shown.
+    pub(crate) web_hash: [u8; 32],
 }
 
 pub(crate) struct Reach {
     state: Arc<Mutex<State>>,
     at: SocketAddr,
-    pub(crate) pin: [u8; 32],
+    pub(crate) trust: Trust,
 }
 
 impl Host for Reach {
@@ -85,8 +89,7 @@ impl Host for Reach {
 
     fn connect(&self) -> Pending<'_, Result<Arc<dyn Http>, HttpError>> {
         Box::pin(async {
-            let provider = Arc::new(rustls::crypto::ring::default_provider());
-            let config = Trust::Keys(vec![self.pin]).config(provider, &[h2::ALPN]).unwrap();
+            let config = self.trust.clone().config(default_provider(), &[h2::ALPN]).unwrap();
             let name = "localhost".try_into().unwrap();
             let connection = h2::connect(&Tokio, self.at, name, Arc::new(config)).await?;
             self.state.lock().unwrap().connections += 1;
@@ -102,17 +105,24 @@ impl Host for Reach {
 
 impl Model {
     pub(crate) async fn start(troubles: &[(u64, Trouble)]) -> Self {
-        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
-        let made = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        let made = made.self_signed(&key).unwrap();
-        let pin = Self::pin_of(made.der());
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+        let made = |kind| {
+            let key = rcgen::KeyPair::generate_for(kind).unwrap();
+            let made = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+            let made = made.self_signed(&key).unwrap().der().clone();
+            (made, PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+        };
+        // As a server has them: one for native clients, one for all others.
+        let (native, native_key) = made(&rcgen::PKCS_ED25519);
+        let (web, web_key) = made(&rcgen::PKCS_ECDSA_P256_SHA256);
+        let pin = Self::pin_of(&native);
+        let native = ServerTls::new(default_provider(), vec![native], native_key, &[ALPN]).unwrap();
+        let web = WebCertificate::new(&default_provider(), vec![web], web_key).unwrap().beside(&native);
+        let web_hash = web.hash().unwrap();
+        let mut tls = rustls::ServerConfig::builder_with_provider(default_provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(vec![made.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
-            .unwrap();
+            .with_cert_resolver(Arc::new(web));
         tls.alpn_protocols = vec![H2.to_vec()];
         let (server, came) = Server::new(Tokio, Arc::new(tls), Limits::default());
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -133,7 +143,7 @@ impl Model {
                 serving.came(came);
             }
         });
-        Self { state, at, pin }
+        Self { state, at, pin, web_hash }
     }
 
     fn pin_of(certificate: &rustls::pki_types::CertificateDer<'_>) -> [u8; 32] {
@@ -142,7 +152,7 @@ impl Model {
     }
 
     pub(crate) fn host(&self) -> Reach {
-        Reach { state: Arc::clone(&self.state), at: self.at, pin: self.pin }
+        Reach { state: Arc::clone(&self.state), at: self.at, trust: Trust::Keys(vec![self.pin]) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
