@@ -417,9 +417,11 @@ fn files() -> Value {
     };
     let long: Vec<u8> = (0..=SEGMENT).map(|n| (n % 251) as u8).collect();
     let long = sealed(&long);
+    let whole = [b"".as_slice(), b"hello"];
+    let whole = whole.map(|plain| json!({ "plain": hex(plain), "sealed": hex(sealed(plain)) }));
     json!({
         "key": hex(key.expose()),
-        "whole": [b"".as_slice(), b"hello"].map(|plain| json!({ "plain": hex(plain), "sealed": hex(sealed(plain)) })),
+        "whole": whole,
         "long": {
             "plain": "65537 bytes, byte n is n mod 251",
             "sealed_sha256": hex(RUSTCRYPTO.sha256(&[&long])),

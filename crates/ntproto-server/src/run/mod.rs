@@ -197,7 +197,9 @@ fn start_over<R: Runtime>(
         restored,
     };
     let mut identity = keys::load_or_create(options, &RUSTCRYPTO, &mut rng, now.unix)?;
-    let web_keys = WebKeys::load(&config.data_dir, &names, config.web_files().as_ref(), now.unix)?;
+    let mut web_keys = WebKeys::load(&config.data_dir, &names, config.web_files().as_ref(), now.unix)?;
+    // Files of native clients come by HTTPS, to the key that they pin.
+    web_keys.shown = web_keys.shown.beside(&identity.tls);
     identity.tls = identity.tls.with_web(web_keys.shown.clone()).map_err(KeyError::from)?;
     let files = web::open_files(&config).map_err(StartError::Files)?;
     let boot = boot(&mut store, &mut rng, now.unix)?;

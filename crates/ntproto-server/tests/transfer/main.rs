@@ -19,7 +19,10 @@ use ntproto_http::client::trust::Trust;
 use ntproto_http::files::{Sink, Source, TransferError, Watch, download, upload};
 use ntproto_tokio::Tokio;
 
+/// Some chunks. Such files are not sealed here: without optimization that is slow.
 const SIZE: usize = 7_000_000;
+/// More than one chunk, sealed.
+const SEALED: usize = 1_300_000;
 
 fn plain(len: usize) -> Vec<u8> {
     (0..len).map(|n| (n * 7 / 5 % 251) as u8).collect()
@@ -72,9 +75,10 @@ async fn fetch(
     path: &Path,
     file: FileId,
     plan: Plan,
+    key: Option<FileKey>,
     watch: &mut (dyn Watch<ntproto_proto::store::DownloadState> + Send),
 ) -> Result<(), TransferError> {
-    let sink = Arc::new(Sink::open(path, &RUSTCRYPTO, Some(key()), plan.size).unwrap());
+    let sink = Arc::new(Sink::open(path, &RUSTCRYPTO, key, plan.size).unwrap());
     let plan = download::Plan { file, size: plan.size, sha256: plan.sha256, unit: sink.unit() };
     download(&Tokio, &model.host(), sink, Download::new(plan, Rng::new([3; 32])), watch).await
 }
@@ -83,7 +87,7 @@ async fn fetch(
 async fn a_file_goes_there_and_back_sealed() {
     let dir = tempfile::tempdir().unwrap();
     let (from, to) = (dir.path().join("from"), dir.path().join("to"));
-    for len in [0, 1, SIZE] {
+    for len in [0, 1, SEALED] {
         std::fs::write(&from, plain(len)).unwrap();
         let model = Model::start(&[]).await;
         let source = Arc::new(Source::open(&from, &RUSTCRYPTO, Some(&key())).unwrap());
@@ -98,7 +102,7 @@ async fn a_file_goes_there_and_back_sealed() {
             assert!(stored[..100] != plain(100), "the server has ciphertext");
             assert!(model.most_under_way() > 1, "one connection carries several chunks at once");
         }
-        fetch(&model, &to, file, plan, &mut Kept::default()).await.unwrap();
+        fetch(&model, &to, file, plan, Some(key()), &mut Kept::default()).await.unwrap();
         assert!(std::fs::read(&to).unwrap() == plain(len));
         std::fs::remove_file(&to).unwrap();
     }
@@ -117,7 +121,7 @@ async fn breaks_cost_a_chunk_and_a_new_session_needs_a_new_token() {
         (6_000_000, Trouble::Cut),
     ];
     let model = Model::start(&troubles).await;
-    let source = Arc::new(Source::open(&from, &RUSTCRYPTO, Some(&key())).unwrap());
+    let source = Arc::new(Source::open(&from, &RUSTCRYPTO, None).unwrap());
     let plan = plan(&source);
     let mut kept = Kept::default();
     let machine = Upload::new(plan, Rng::new([1; 32]));
@@ -128,7 +132,7 @@ async fn breaks_cost_a_chunk_and_a_new_session_needs_a_new_token() {
     assert_eq!(model.connections(), 1 + troubles.iter().filter(|(_, t)| *t != Trouble::NewSession).count());
 
     model.trouble(&[(1_000_000, Trouble::Cut), (5_000_000, Trouble::NewSession)]);
-    fetch(&model, &to, file, plan, &mut Kept::default()).await.unwrap();
+    fetch(&model, &to, file, plan, None, &mut Kept::default()).await.unwrap();
     assert!(std::fs::read(&to).unwrap() == plain(SIZE));
 }
 
@@ -139,7 +143,7 @@ async fn a_killed_client_goes_on_where_it_was() {
     let (from, to) = (dir.path().join("from"), dir.path().join("to"));
     std::fs::write(&from, plain(SIZE)).unwrap();
     let model = Model::start(&[]).await;
-    let open = || Arc::new(Source::open(&from, &RUSTCRYPTO, Some(&key())).unwrap());
+    let open = || Arc::new(Source::open(&from, &RUSTCRYPTO, None).unwrap());
     let plan = plan(&open());
     let host = model.host();
     let mut kept = Kept::default();
@@ -164,7 +168,7 @@ async fn a_killed_client_goes_on_where_it_was() {
     let mut got = Kept::default();
     let saved = Arc::clone(&got.state);
     {
-        let mut first = std::pin::pin!(fetch(&model, &to, file, plan, &mut got));
+        let mut first = std::pin::pin!(fetch(&model, &to, file, plan, None, &mut got));
         loop {
             tokio::select! {
                 _ = &mut first => panic!("it is slower than that"),
@@ -178,12 +182,13 @@ async fn a_killed_client_goes_on_where_it_was() {
     let state = saved.lock().unwrap().take().unwrap();
     assert!(state.written > 0);
     let served = model.served();
-    let sink = Arc::new(Sink::open(&to, &RUSTCRYPTO, Some(key()), plan.size).unwrap());
+    let sink = Arc::new(Sink::open(&to, &RUSTCRYPTO, None, plan.size).unwrap());
     assert!(sink.holds(state.written).unwrap() && !sink.holds(plan.size + 1_000_000).unwrap());
     let machine = Download::resume(&state, Rng::new([2; 32])).unwrap();
     download(&Tokio, &host, sink, machine, &mut got).await.unwrap();
     assert!(std::fs::read(&to).unwrap() == plain(SIZE));
-    assert!(model.served() - served <= plan.size - state.written);
+    // What the first one had asked for may have been on its way still.
+    assert!(model.served() - served <= plan.size - state.written + MAX_CHUNK);
 }
 
 #[tokio::test]
@@ -198,9 +203,9 @@ async fn what_is_not_the_file_is_not_taken() {
     let file = upload(&Tokio, &model.host(), source, machine, &mut Kept::default()).await.unwrap();
     // Another file of the same length has the number now; then the number is nobody's.
     model.spoil(file);
-    let spoilt = fetch(&model, &to, file, plan, &mut Kept::default()).await;
+    let spoilt = fetch(&model, &to, file, plan, Some(key()), &mut Kept::default()).await;
     assert!(matches!(spoilt, Err(TransferError::Failed(Failure::Mismatch))), "{spoilt:?}");
-    let gone = fetch(&model, &to, FileId([9; 16]), plan, &mut Kept::default()).await;
+    let gone = fetch(&model, &to, FileId([9; 16]), plan, Some(key()), &mut Kept::default()).await;
     assert!(matches!(gone, Err(TransferError::Failed(Failure::Gone))), "{gone:?}");
 
     // A file that is changed while it goes.

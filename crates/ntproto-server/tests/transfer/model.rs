@@ -10,6 +10,7 @@ use ntproto_core::crypto::CryptoProvider as _;
 use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
 use ntproto_core::ids::FileId;
 use ntproto_drive::Runtime as _;
+use ntproto_drive::https::{Place, Visitor};
 use ntproto_drive::runtime::Listener as _;
 use ntproto_http::client::trust::Trust;
 use ntproto_http::client::{Http, HttpError, Pending, h2};
@@ -131,7 +132,7 @@ impl Model {
         let listener = Tokio.listener(listener).unwrap();
         tokio::spawn(async move {
             while let Ok((stream, remote)) = listener.accept().await {
-                server.accept(stream, remote);
+                server.accept(Visitor { stream, remote, place: Place::nowhere() });
             }
         });
         let state =
