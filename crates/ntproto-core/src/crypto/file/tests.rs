@@ -146,3 +146,18 @@ fn keys_are_random() {
     assert!(FileKey::from_slice(a.expose()).is_some_and(|copy| copy.0.ct_eq(&a.0)));
     assert!(FileKey::from_slice(&[0; 31]).is_none());
 }
+
+/// Computed apart from this code, with Python's cryptography; the same stands in `docs/spec/vectors.json`.
+#[test]
+fn known_answers() {
+    let key = core::array::from_fn(|i| 0xA0 + i as u8);
+    let seal = |plain: &[u8]| {
+        let cipher = FileCipher::new(&RUSTCRYPTO, &FileKey(Secret::new(key)), plain.len() as u64).unwrap();
+        let sealed = seal(&cipher, plain);
+        sealed.iter().map(|byte| alloc::format!("{byte:02x}")).collect::<alloc::string::String>()
+    };
+    assert_eq!(seal(b""), "0bdaaa4cd1edc5660e9eda60d2fe4d2a");
+    assert_eq!(seal(b"hello"), "8788a38c9ec253d654a376a4b016bee9d8c374e4bd");
+    let long: Vec<u8> = (0..=SEGMENT).map(|n| (n % 251) as u8).collect();
+    assert!(seal(&long).ends_with("bafcd4187678ef0f487873aed70a1575f9"));
+}
