@@ -121,34 +121,31 @@ impl Work for Uploading<'_> {
     fn begin(&mut self, with: &With<'_>, id: AskId, ask: Ask) -> impl Future<Output = ()> + Send + 'static {
         let (base, token) = (with.base, with.token);
         let total = self.upload.plan().size;
-        let mut whole = None;
+        let deletes = matches!(ask, Ask::Delete(_));
         let request = match ask {
-            Ask::Create => dialect::create(base, token, self.upload.plan()),
-            Ask::Delete(file) => {
-                whole = Some(Answer::Deleted);
-                dialect::delete(base, token, file)
-            }
+            Ask::Create => dialect::create(base, token, self.upload.plan()).ok(),
+            Ask::Delete(file) => dialect::delete(base, token, file).ok(),
             // A chunk of nothing: of an empty file the creation was all.
-            Ask::Offset(file) | Ask::Chunk { file, len: 0, .. } => dialect::offset(base, token, file),
+            Ask::Offset(file) | Ask::Chunk { file, len: 0, .. } => dialect::offset(base, token, file).ok(),
             Ask::Chunk { file, offset, len } => {
                 let (parts, body) = async_channel::bounded(AHEAD);
                 // A queue that is full can only be one of dropped chunks; this one is then lost too.
                 let _ = self.feed.try_send(Feed { id, offset, len, parts });
-                dialect::chunk(base, token, file, (offset, total), Outgoing::parts(len, body))
+                dialect::chunk(base, token, file, (offset, total), Outgoing::parts(len, body)).ok()
             }
-            Ask::Range { file, .. } => dialect::offset(base, token, file),
-            Ask::Verify => dialect::create(base, token, self.upload.plan()),
+            // An upload asks nothing else.
+            Ask::Range { .. } | Ask::Verify => None,
         };
         let response = request.map(|request| with.connection.exchange(request));
         let notes = with.notes.clone();
         async move {
             let answer = match response {
-                Ok(response) => match response.await {
-                    Ok(response) if whole.is_none() => dialect::uploaded(response).await,
-                    Ok(_) => Answer::Deleted,
+                Some(response) => match response.await {
+                    Ok(_) if deletes => Answer::Deleted,
+                    Ok(response) => dialect::uploaded(response).await,
                     Err(_) => Answer::Fault(Fault::Lost),
                 },
-                Err(error) => Answer::Fault(Fault::Refused(error.to_string())),
+                None => Answer::Fault(Fault::Refused("the server's name or the token is no text".into())),
             };
             notes.answer(id, answer).await;
         }
