@@ -12,6 +12,7 @@
 
 mod exchanges;
 mod files;
+mod traces;
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -36,6 +37,7 @@ use crate::store::group::{Completion, Entrance};
 
 use exchanges::Exchanges;
 use files::Files;
+use traces::Traces;
 
 /// Inputs of each kind that are taken before the machine is drained again.
 const MAX_INPUTS: usize = 64;
@@ -115,6 +117,8 @@ pub(crate) struct Means<R> {
     pub(crate) commands: Sender<Command>,
     /// To itself.
     pub(crate) posts: Posts,
+    /// For the ids of spans.
+    pub(crate) seed: [u8; 32],
     /// Logs and counters.
     pub(crate) tell: Box<dyn FnMut(&WebEvent) + Send>,
 }
@@ -130,6 +134,7 @@ struct WebLoop<R: Runtime> {
     in_store: usize,
     commands: Sender<Command>,
     posts: Posts,
+    traces: Traces,
     tell: Box<dyn FnMut(&WebEvent) + Send>,
     finishing: bool,
 }
@@ -143,7 +148,7 @@ enum Woke {
 
 /// Runs the machine until [`Post::Finish`] came and nothing is under way.
 pub(crate) async fn run<R: Runtime>(web: Web, means: Means<R>, came: Receiver<Came>, posts: Receiver<Post>) {
-    let Means { runtime, time, store, files, commands, posts: own, tell } = means;
+    let Means { runtime, time, store, files, commands, posts: own, seed, tell } = means;
     let mut timer = runtime.timer();
     let mut this = WebLoop {
         web,
@@ -154,6 +159,7 @@ pub(crate) async fn run<R: Runtime>(web: Web, means: Means<R>, came: Receiver<Ca
         in_store: 0,
         commands,
         posts: own,
+        traces: Traces::new(seed),
         tell,
         finishing: false,
     };
@@ -211,6 +217,7 @@ impl<R: Runtime> WebLoop<R> {
 
     fn came(&mut self, now: Now, came: Came) {
         if let Some(input) = self.exchanges.came(came) {
+            self.traces.came(&input);
             self.web.handle(now, input);
         }
     }
@@ -219,6 +226,7 @@ impl<R: Runtime> WebLoop<R> {
         match post {
             Post::Node(exchange, event) => {
                 if let Some(input) = self.exchanges.node(exchange, event) {
+                    self.traces.came(&input);
                     self.web.handle(now, input);
                 }
             }
@@ -264,8 +272,11 @@ impl<R: Runtime> WebLoop<R> {
                     let _ = self.commands.try_send(Command::Bearer { op: op.0, shown });
                 }
                 Output::Event(event) => {
-                    if let WebEvent::Done { exchange, .. } = &event {
+                    if let WebEvent::Done { exchange, took, .. } = &event {
                         self.exchanges.over(*exchange);
+                        if let Some(span) = self.traces.over(&event) {
+                            span.tell(*took);
+                        }
                     }
                     (self.tell)(&event);
                 }

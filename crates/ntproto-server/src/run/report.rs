@@ -11,6 +11,7 @@ use ntproto_tokio::Socket;
 use ntproto_web::WebEvent;
 
 use crate::metrics::Metrics;
+use crate::metrics::label::FileEvent;
 use crate::node::NodeEvent;
 use crate::store::group::Completion;
 
@@ -95,8 +96,14 @@ impl Counters {
                 self.metrics.uploaded(*bytes);
                 tracing::debug!(bytes, "an upload is whole");
             }
-            WebEvent::Removed { count } => tracing::debug!(count, "files were removed"),
-            WebEvent::FilesFailed(error) => tracing::error!(%error, "the store of files failed"),
+            WebEvent::Removed { count } => {
+                self.metrics.files(FileEvent::Removed, *count as u64);
+                tracing::debug!(count, "files were removed");
+            }
+            WebEvent::FilesFailed(error) => {
+                self.metrics.files(FileEvent::Failed, 1);
+                tracing::error!(%error, "the store of files failed");
+            }
             WebEvent::StoreFailed(error) => self.store_failed(*error),
         }
     }
