@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! connect      the connect string
+//! bootstrap    where its server can be asked for a new connect string, if that is known
 //! enrol        the code to come in with, until enrolled (secret)
 //! keys         the device's secret keys
 //! lock         held while the profile is in use
@@ -27,6 +28,7 @@ use crate::store::{DeviceKeystore, OpenError, RedbStore};
 use crate::{ConnectString, ConnectStringError};
 
 const CONNECT: &str = "connect";
+const BOOTSTRAP: &str = "bootstrap";
 const ENROL: &str = "enrol";
 const KEYS: &str = "keys";
 const LOCK: &str = "lock";
@@ -46,9 +48,24 @@ const MAX_TEXT: u64 = 4096;
 pub struct Profile {
     dir: PathBuf,
     connect: ConnectString,
+    bootstrap: Option<String>,
     enrol: Option<EnrolCode>,
     keys: DeviceKeys,
     _lock: File,
+}
+
+/// Writes new connect strings into a profile that is in use. The profile must outlive it: its lock keeps others out.
+#[derive(Clone, Debug)]
+pub struct ConnectKeeper(PathBuf);
+
+impl ConnectKeeper {
+    /// Replaces the connect string on the disk: the next start begins with it.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn keep(&self, connect: &ConnectString) -> Result<(), ProfileError> {
+        write(&self.0, CONNECT, connect.to_string().as_bytes())
+    }
 }
 
 impl Profile {
@@ -73,7 +90,7 @@ impl Profile {
         }
         // Last: a directory with keys is a whole profile.
         write(dir, KEYS, &*encode_keys(&RUSTCRYPTO, &keys))?;
-        Ok(Self { dir: dir.into(), connect, enrol, keys, _lock: lock })
+        Ok(Self { dir: dir.into(), connect, bootstrap: None, enrol, keys, _lock: lock })
     }
 
     /// Opens a profile.
@@ -95,7 +112,8 @@ impl Profile {
             Some(code) => Some(code.parse().map_err(|_| ProfileError::Enrol(dir.join(ENROL)))?),
             None => None,
         };
-        Ok(Self { dir: dir.into(), connect, enrol, keys, _lock: lock })
+        let bootstrap = text(dir, BOOTSTRAP)?.map(|url| url.trim().to_owned());
+        Ok(Self { dir: dir.into(), connect, bootstrap, enrol, keys, _lock: lock })
     }
 
     /// Where it is.
@@ -108,6 +126,28 @@ impl Profile {
     #[must_use]
     pub fn connect(&self) -> &ConnectString {
         &self.connect
+    }
+
+    /// Where its server can be asked for a new connect string: `https://host:port`.
+    #[must_use]
+    pub fn bootstrap(&self) -> Option<&str> {
+        self.bootstrap.as_deref()
+    }
+
+    /// Sets it.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn set_bootstrap(&mut self, url: &str) -> Result<(), ProfileError> {
+        write(&self.dir, BOOTSTRAP, url.as_bytes())?;
+        self.bootstrap = Some(url.to_owned());
+        Ok(())
+    }
+
+    /// Who keeps what a running client learns of its server.
+    #[must_use]
+    pub fn keeper(&self) -> ConnectKeeper {
+        ConnectKeeper(self.dir.clone())
     }
 
     /// The device's keys.

@@ -44,8 +44,15 @@ fn what_is_created_is_opened() {
     profile.forget_enrol().unwrap();
     let moved = ConnectString { host: "elsewhere".into(), ..connect };
     profile.set_connect(moved.clone()).unwrap();
+    assert_eq!(profile.bootstrap(), None);
+    profile.set_bootstrap("https://chat.example.org:7424").unwrap();
+    let again = ConnectString { host: "back".into(), ..moved.clone() };
+    profile.keeper().keep(&again).unwrap();
     drop((profile, options));
-    let profile = Profile::open(&dir).unwrap();
+    let mut profile = Profile::open(&dir).unwrap();
+    assert_eq!(profile.bootstrap(), Some("https://chat.example.org:7424"));
+    assert_eq!(profile.connect(), &again);
+    profile.set_connect(moved.clone()).unwrap();
     assert_eq!((profile.connect(), &profile.enrol), (&moved, &None));
     assert!(matches!(profile.options(UnixMillis(9999)), Err(ProfileError::Server(_))));
 }

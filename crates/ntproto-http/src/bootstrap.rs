@@ -1,0 +1,328 @@
+//! A client's bootstrap: one GET over HTTPS, and what of its answer may be believed.
+//!
+//! ```no_run
+//! use ntproto_http::bootstrap::{Ask, Whom, sign_in};
+//! use ntproto_sdk::{Credential, store::MemoryStore};
+//! # use ntproto_core::crypto::identity::DeviceKeys;
+//! # async fn example(keys: DeviceKeys, roots: std::sync::Arc<rustls::RootCertStore>)
+//! # -> Result<(), Box<dyn std::error::Error>> {
+//! let ask = Ask::new("https://chat.example.org:7424", Whom::Public(roots))?;
+//! // Bootstrap, ticket, AuthRequest, AuthResponse: one call, and the client is on its way.
+//! let store = Box::new(MemoryStore::new());
+//! let client = sign_in(ntproto_tokio::Tokio, ask, keys, store, Some(Credential::Open)).await?;
+//! client.online().await?;
+//! # Ok(()) }
+//! ```
+
+use std::fmt;
+use std::future::Future;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, header};
+use ntproto_core::bootstrap::{AnswerError, LearnError, Learned, MAX_ANSWER, Problem, Query, Trust, read_answer};
+use ntproto_core::crypto::identity::DeviceKeys;
+use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
+use ntproto_core::time::UnixMillis;
+use ntproto_drive::{ConnectError, Runtime};
+use ntproto_sdk::driver::{Server, ServerError};
+use ntproto_sdk::store::ClientStore;
+use ntproto_sdk::{BootstrapSource, Client, ConnectString, Credential, Options};
+use rustls::RootCertStore;
+use rustls::pki_types::ServerName;
+
+use crate::client::h2;
+use crate::client::trust::Trust as Tls;
+use crate::client::{Http as _, HttpError, Outgoing};
+
+/// How long all of it may take, looking the host up included. The client's machine waits as long.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// Addresses of one host that are tried.
+const MAX_ADDRESSES: usize = 8;
+/// What HTTPS is reached by where the address names no port.
+const HTTPS_PORT: u16 = 443;
+/// The longest address.
+const MAX_URL: usize = 300;
+
+/// By what a server is known over HTTPS.
+#[derive(Clone, Debug)]
+pub enum Whom {
+    /// By a certificate for its name that one of these vouches for.
+    Public(Arc<RootCertStore>),
+    /// By one of these certificates: SHA-256 of each.
+    Certificates(Vec<[u8; 32]>),
+    /// By the operator, whose key is known: his signature in the answer is enough, whoever carried it. So renewals need no authority.
+    Operator([u8; 32]),
+}
+
+/// Whom to ask, for which application.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    host: String,
+    port: u16,
+    whom: Whom,
+    /// Which application this is.
+    pub app_id: u32,
+}
+
+impl Ask {
+    /// The server at an address such as `https://chat.example.org:7424`. There is nothing behind the port.
+    ///
+    /// # Errors
+    /// [`BootstrapError::Url`].
+    pub fn new(url: &str, whom: Whom) -> Result<Self, BootstrapError> {
+        let (host, port) = split(url).ok_or(BootstrapError::Url)?;
+        Ok(Self { host: host.to_owned(), port, whom, app_id: 10001 })
+    }
+
+    /// The address, as a profile keeps it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("https://{}", self.authority())
+    }
+
+    fn authority(&self) -> String {
+        let Self { host, port, .. } = self;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
+}
+
+/// Host, without brackets, and port.
+fn split(url: &str) -> Option<(&str, u16)> {
+    let url = url.trim();
+    //= spec: bootstrap-1
+    let authority = url.strip_prefix("https://").filter(|_| url.len() <= MAX_URL)?;
+    let authority = authority.strip_suffix('/').unwrap_or(authority);
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (host, port) = rest.split_once(']')?;
+            host.parse::<Ipv6Addr>().ok()?;
+            (host, if port.is_empty() { None } else { Some(port.strip_prefix(':')?) })
+        }
+        None => match authority.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        },
+    };
+    let port = match port {
+        Some(port) => port.parse().ok().filter(|port| *port != 0)?,
+        None => HTTPS_PORT,
+    };
+    ServerName::try_from(host).ok()?;
+    Some((host, port))
+}
+
+/// Asks, and believes the answer or not.
+///
+/// # Errors
+/// See [`BootstrapError`].
+pub async fn bootstrap<R: Runtime>(runtime: &R, ask: &Ask) -> Result<Learned, BootstrapError> {
+    let (status, body) = h2::within(runtime, PATIENCE, fetch(runtime, ask)).await??;
+    //= spec: bootstrap-1
+    let answer = read_answer(status, &body).map_err(|why| match why {
+        Ok(problem) => BootstrapError::Problem(Box::new(problem)),
+        Err(error) => BootstrapError::Answer(error),
+    })?;
+    let trust = match &ask.whom {
+        Whom::Public(_) | Whom::Certificates(_) => Trust::Connection,
+        Whom::Operator(key) => Trust::Operator(*key),
+    };
+    answer.learn(&RUSTCRYPTO, trust, now()).map_err(BootstrapError::Learn)
+}
+
+/// Status and body.
+async fn fetch<R: Runtime>(runtime: &R, ask: &Ask) -> Result<(u16, Vec<u8>), BootstrapError> {
+    let name = ServerName::try_from(ask.host.clone()).map_err(|_| BootstrapError::Url)?;
+    let tls = match ask.whom.clone() {
+        Whom::Public(roots) => Tls::Roots(roots),
+        Whom::Certificates(hashes) => Tls::Certificates(hashes),
+        Whom::Operator(_) => Tls::Anybody,
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = tls.config(provider, &[h2::ALPN]).map_err(|e| HttpError::of(&e))?;
+    let config = Arc::new(config);
+    let addresses = match ask.host.parse() {
+        Ok(ip) => vec![SocketAddr::new(ip, ask.port)],
+        Err(_) => R::look_up(ask.host.clone(), ask.port).await,
+    };
+    let mut failed = HttpError("there is no such host".into());
+    for address in addresses.into_iter().take(MAX_ADDRESSES) {
+        match h2::connect(runtime, address, name.clone(), Arc::clone(&config)).await {
+            Ok(connection) => {
+                let target = format!("https://{}{}", ask.authority(), Query::of(ask.app_id).target());
+                let request = Request::get(target)
+                    .header(header::ACCEPT, "application/json, application/problem+json")
+                    .body(Outgoing::Empty)
+                    .map_err(|e| HttpError(e.to_string()))?;
+                let response = connection.exchange(request).await?;
+                let status = response.status().as_u16();
+                return Ok((status, response.into_body().whole(MAX_ANSWER).await?));
+            }
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed.into())
+}
+
+fn now() -> UnixMillis {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    UnixMillis(since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)))
+}
+
+/// Bootstraps, and starts a client with what was told: it shows the ticket in its first AUTH_REQ, and bootstraps anew, by the
+/// operator's key it has learnt, whenever what it knows of the server is of no more use.
+///
+/// # Errors
+/// See [`SignInError`]. That the server refuses the device is no such error: [`Client::online`] tells.
+pub async fn sign_in<R: Runtime>(
+    runtime: R,
+    ask: Ask,
+    keys: DeviceKeys,
+    store: Box<dyn ClientStore>,
+    enrol: Option<Credential>,
+) -> Result<Client, SignInError> {
+    let learned = bootstrap(&runtime, &ask).await.map_err(SignInError::Bootstrap)?;
+    let server = Server::new(&learned.connect, now()).map_err(SignInError::Server)?;
+    let mut options = Options::new(server, keys, store);
+    options.app_id = ask.app_id;
+    options.enrol = enrol;
+    options.bootstrap_source = Some(Arc::new(Source::new(runtime.clone(), ask, &learned.connect)));
+    options.bootstrap = Some(learned.bootstrap);
+    ntproto_drive::connect(runtime, options).await.map_err(SignInError::Connect)
+}
+
+/// Who is told what was learnt.
+type Keep = Box<dyn Fn(&ConnectString) + Send + Sync>;
+
+/// Where a client bootstraps anew, by the operator's key that it knows.
+pub struct Source<R> {
+    runtime: R,
+    ask: Ask,
+    keep: Option<Keep>,
+}
+
+impl<R: Runtime> Source<R> {
+    /// The same server as `ask`'s, known by the operator of `connect` from now on.
+    #[must_use]
+    pub fn new(runtime: R, ask: Ask, connect: &ConnectString) -> Self {
+        Self { runtime, ask: Ask { whom: Whom::Operator(connect.operator_key), ..ask }, keep: None }
+    }
+
+    /// Tells `keep` of every connect string that was learnt: it is good at the next start as well.
+    #[must_use]
+    pub fn keeping(self, keep: impl Fn(&ConnectString) + Send + Sync + 'static) -> Self {
+        Self { keep: Some(Box::new(keep)), ..self }
+    }
+}
+
+impl<R: Runtime> BootstrapSource for Source<R> {
+    fn bootstrap(&self) -> Pin<Box<dyn Future<Output = Option<Learned>> + Send + '_>> {
+        Box::pin(async {
+            let learned = bootstrap(&self.runtime, &self.ask).await.ok()?;
+            if let Some(keep) = &self.keep {
+                keep(&learned.connect);
+            }
+            Some(learned)
+        })
+    }
+}
+
+/// Why a bootstrap came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BootstrapError {
+    /// The address is not `https://host` or `https://host:port`.
+    Url,
+    /// The server can't be reached, or is not whom it should be.
+    Http(HttpError),
+    /// The server has no answer, and says why.
+    Problem(Box<Problem>),
+    /// What it answers can't be read.
+    Answer(AnswerError),
+    /// What it answers is not believed.
+    Learn(LearnError),
+}
+
+impl From<HttpError> for BootstrapError {
+    fn from(error: HttpError) -> Self {
+        Self::Http(error)
+    }
+}
+
+impl fmt::Display for BootstrapError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url => f.write_str("the address of a bootstrap is https://host or https://host:port"),
+            Self::Http(error) => write!(f, "the bootstrap failed: {error}"),
+            Self::Problem(problem) => problem.fmt(f),
+            Self::Answer(error) => error.fmt(f),
+            Self::Learn(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for BootstrapError {}
+
+/// Why a client can't start by a bootstrap.
+#[derive(Debug)]
+pub enum SignInError {
+    /// The bootstrap came to nothing.
+    Bootstrap(BootstrapError),
+    /// The server it told of can't be used.
+    Server(ServerError),
+    /// The client can't start.
+    Connect(ConnectError),
+}
+
+impl fmt::Display for SignInError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bootstrap(error) => error.fmt(f),
+            Self::Server(error) => error.fmt(f),
+            Self::Connect(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for SignInError {}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    //= proof: bootstrap-1
+    #[test]
+    fn addresses() {
+        let ask = |url: &str| Ask::new(url, Whom::Operator([0; 32])).map(|ask| ask.url());
+        for (url, is) in [
+            ("https://chat.example.org", "https://chat.example.org:443"),
+            (" https://chat.example.org:7424/\n", "https://chat.example.org:7424"),
+            ("https://[::1]:7424", "https://[::1]:7424"),
+            ("https://[::1]", "https://[::1]:443"),
+            ("https://192.0.2.1:1", "https://192.0.2.1:1"),
+        ] {
+            assert_eq!(ask(url), Ok(is.into()), "{url}");
+        }
+        let long = format!("https://{}", "a.".repeat(200));
+        for bad in [
+            "http://chat.example.org",
+            "chat.example.org",
+            "https://",
+            "https://:7424",
+            "https://a:0",
+            "https://a:70000",
+            "https://a/path",
+            "https://a?query",
+            "https://user@a",
+            "https://[::1",
+            "https://[::1]7424",
+            "https://[a]:1",
+            "https://a b",
+            &long,
+        ] {
+            assert_eq!(ask(bad), Err(BootstrapError::Url), "{bad}");
+        }
+    }
+}
