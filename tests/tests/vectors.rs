@@ -8,6 +8,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use ntproto_core::binding::{Binding, TransportId};
+use ntproto_core::bootstrap::{BootstrapKeys, Given, LIFETIME};
 use ntproto_core::channel::{Opener, Sealer};
 use ntproto_core::crypto::CryptoProvider;
 use ntproto_core::crypto::file::{FileCipher, FileKey, SEALED_SEGMENT, SEGMENT};
@@ -17,8 +18,10 @@ use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
 use ntproto_core::crypto::schedule::{Direction, KeySchedule, NoiseSplit, bind, rekey};
 use ntproto_core::crypto::secret::Secret;
 use ntproto_core::ids::{ConversationId, DeviceId, Uin};
+use ntproto_core::rng::Rng;
 use ntproto_core::session::handshake::{Carriage, PROLOGUE, Responder};
 use ntproto_core::session::records::{self, Challenge};
+use ntproto_core::session::ticket::TicketKey;
 use ntproto_core::time::{Instant, UnixMillis};
 use ntproto_core::wire::channel::Channel;
 use ntproto_core::wire::frame::{self, Decoded, Flags, FrameType, MAX_PAYLOAD};
@@ -59,6 +62,7 @@ fn the_file_is_what_the_code_computes() {
         "handshake": handshake().value,
         "key_schedule": key_schedule(),
         "sealed": sealed(),
+        "bootstrap": bootstrap(),
     });
     let fresh = serde_json::to_string_pretty(&vectors).unwrap() + "\n";
     if std::env::var_os("NTPROTO_WRITE_VECTORS").is_some() {
@@ -67,6 +71,24 @@ fn the_file_is_what_the_code_computes() {
         let committed = std::fs::read_to_string(Path::new(FILE)).unwrap();
         assert!(committed == fresh, "docs/spec/vectors.json is stale: run `cargo xtask vectors`");
     }
+}
+
+/// Tickets given to an address of either family, and what a device signs with one.
+fn bootstrap() -> Value {
+    let now = UnixMillis(1_750_000_000_000);
+    let key = TicketKey::from_parts(7, now, secret(0x70));
+    let keys = BootstrapKeys::derive(P_STATIC, &key, None);
+    let ticket = |from: &str| {
+        let given = Given { app_id: 10001, version: "2.4.1", from: from.parse().unwrap() };
+        let ticket = keys.issue(&mut Rng::new([1; 32]), given, now, LIFETIME).sealed;
+        keys.check(&ticket, given, now).unwrap();
+        let body = v2::BootstrapTicketBody::decode(&ticket[4..ticket.len() - 32]).unwrap();
+        json!({
+            "app_id": body.app_id, "version": body.version, "issued_ms": body.issued_ms, "expires_ms": body.expires_ms,
+            "from": from, "id": hex(&body.id), "cookie": hex(&body.cookie), "ticket": hex(&ticket),
+        })
+    };
+    json!({ "key_id": 7, "key": hex(secret(0x70).expose()), "tickets": [ticket("192.0.2.7"), ticket("2001:db8:1:2::1")] })
 }
 
 fn frames() -> Value {

@@ -150,6 +150,7 @@ pub(crate) mod tests {
     use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
     use ntproto_core::session::ticket::TicketKey;
     use ntproto_core::time::{Instant, Now};
+    use serde_json::Value;
 
     const NOW: Now = Now { mono: Instant::from_micros(1), unix: UnixMillis(1_750_000_000_000) };
     const FROM: &str = "192.0.2.7:4711";
@@ -325,5 +326,61 @@ pub(crate) mod tests {
         assert_eq!((late.status().as_u16(), &late.headers()["retry-after"]), (429, &"6".parse().unwrap()));
         // Somebody with a token is looked at by that.
         assert_eq!(with(&mut web, "GET", &[("authorization", "Bearer x")]).status(), StatusCode::OK);
+    }
+
+    /// As much of JSON Schema as the schema uses. Says where something does not fit.
+    fn fits(root: &Value, schema: &Value, value: &Value, at: &str) -> Result<(), String> {
+        if let Some(name) = schema["$ref"].as_str() {
+            let schema = root.pointer(&name[1..]).ok_or(format!("{name} is nowhere"))?;
+            return fits(root, schema, value, at);
+        }
+        let bound = |name: &str| schema[name].as_u64();
+        let within = |n: u64, least, most| {
+            if bound(least).is_none_or(|b| n >= b) && bound(most).is_none_or(|b| n <= b) {
+                Ok(())
+            } else {
+                Err(format!("{at}: {n} is out of bounds"))
+            }
+        };
+        match (schema["type"].as_str(), value) {
+            (Some("object"), Value::Object(fields)) => {
+                within(fields.len() as u64, "minProperties", "maxProperties")?;
+                for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+                    fields.get(name).ok_or(format!("{at}: no {name}"))?;
+                }
+                fields.iter().try_for_each(|(name, value)| {
+                    let schema =
+                        schema["properties"].get(name).ok_or(format!("{at}: {name} is not in the schema"))?;
+                    fits(root, schema, value, name)
+                })
+            }
+            (Some("array"), Value::Array(items)) => {
+                within(items.len() as u64, "minItems", "maxItems")?;
+                items.iter().try_for_each(|item| fits(root, &schema["items"], item, at))
+            }
+            (Some("string"), Value::String(text)) => within(text.len() as u64, "minLength", "maxLength"),
+            (Some("integer"), Value::Number(n)) => {
+                within(n.as_u64().ok_or(format!("{at}: no integer"))?, "minimum", "maximum")
+            }
+            (kind, value) => Err(format!("{at}: {value} is no {kind:?}")),
+        }
+    }
+
+    #[test]
+    fn the_answer_fits_its_schema() {
+        let schema: Value =
+            serde_json::from_str(include_str!("../../../docs/spec/bootstrap.schema.json")).unwrap();
+        for bootstrap in [bootstrap(), Bootstrap { tcp: None, web_certificate_hashes: vec![], ..bootstrap() }]
+        {
+            let (_, body) = ask(&mut web(bootstrap), "GET", GOOD, "x");
+            let answer: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(fits(&schema, &schema, &answer, "answer"), Ok(()));
+            for name in schema["required"].as_array().unwrap() {
+                let mut less = answer.clone();
+                less.as_object_mut().unwrap().remove(name.as_str().unwrap());
+                assert!(fits(&schema, &schema, &less, "answer").is_err());
+                assert!(read_answer(200, &serde_json::to_vec(&less).unwrap()).is_err(), "{name}");
+            }
+        }
     }
 }

@@ -237,6 +237,7 @@ impl fmt::Display for Problem {
 /// # Errors
 /// `Ok`: the problem that the server tells. `Err`: it says that it answers, and does not.
 pub fn read_answer(status: u16, body: &[u8]) -> Result<Answer, Result<Problem, AnswerError>> {
+    //= spec: bootstrap-1
     if status == 200 { Answer::from_json(body).map_err(Err) } else { Err(Ok(Problem::read(status, body))) }
 }
 
@@ -315,6 +316,15 @@ mod tests {
                 matches!(Answer::from_json(odd.as_bytes()), Err(AnswerError::Syntax { .. })),
                 "{odd:.20}"
             );
+        }
+    }
+
+    //= proof: bootstrap-1
+    #[test]
+    fn a_redirection_is_no_answer() {
+        let answer = sample().to_json().unwrap();
+        for status in [201, 206, 301, 302, 307, 308] {
+            assert_eq!(read_answer(status, answer.as_bytes()).unwrap_err().unwrap().status, status);
         }
     }
 
