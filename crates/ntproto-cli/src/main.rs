@@ -3,6 +3,7 @@
 //! One file a command under `commands/`; what a command is made of has a folder of its own.
 #![forbid(unsafe_code)]
 
+mod bootstrap;
 mod chat;
 mod cli;
 mod commands;

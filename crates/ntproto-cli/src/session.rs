@@ -12,6 +12,7 @@ use ntproto_sdk::{
     TransportFailure,
 };
 
+use crate::bootstrap;
 use crate::exit::{Code, Failure};
 use crate::telemetry;
 
@@ -200,8 +201,15 @@ pub(crate) struct Session {
 impl Session {
     /// Opens the profile and starts its client, which connects in the background.
     pub(crate) async fn open(args: &ProfileArgs) -> Result<Self, Failure> {
-        let profile = Profile::open(&args.dir()?)?;
-        let options = profile.options(now())?;
+        let mut profile = Profile::open(&args.dir()?)?;
+        let options = match profile.options(now()) {
+            // The certificate in its connect string has ended: there may be a newer one.
+            Err(ProfileError::Server(_)) if profile.bootstrap().is_some() => {
+                bootstrap::renew(&mut profile).await?;
+                profile.options(now())?
+            }
+            options => options?,
+        };
         Self::start(profile, options, args.link).await
     }
 
@@ -212,6 +220,7 @@ impl Session {
         link: LinkArgs,
     ) -> Result<Self, Failure> {
         options.device_name = device_name();
+        options.bootstrap_source = bootstrap::source(&profile, link)?;
         let client = start(options, link).await?;
         Ok(Self { client, profile })
     }

@@ -22,7 +22,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, header};
-use ntproto_core::bootstrap::{AnswerError, LearnError, Learned, MAX_ANSWER, Problem, Query, Trust, read_answer};
+use ntproto_core::bootstrap::{
+    AnswerError, LearnError, Learned, MAX_ANSWER, Problem, Query, Trust, read_answer,
+};
 use ntproto_core::crypto::identity::DeviceKeys;
 use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
 use ntproto_core::time::UnixMillis;
@@ -120,7 +122,6 @@ fn split(url: &str) -> Option<(&str, u16)> {
 /// See [`BootstrapError`].
 pub async fn bootstrap<R: Runtime>(runtime: &R, ask: &Ask) -> Result<Learned, BootstrapError> {
     let (status, body) = h2::within(runtime, PATIENCE, fetch(runtime, ask)).await??;
-    //= spec: bootstrap-1
     let answer = read_answer(status, &body).map_err(|why| match why {
         Ok(problem) => BootstrapError::Problem(Box::new(problem)),
         Err(error) => BootstrapError::Answer(error),

@@ -4,24 +4,28 @@ use ntproto_sdk::driver::Server;
 use ntproto_sdk::{ConnectString, Profile};
 use serde_json::json;
 
+use crate::bootstrap::TrustArgs;
 use crate::exit::{Code, Failure, Outcome};
 use crate::output;
 use crate::session::{self, ProfileArgs};
 
-/// Give a profile its server's new connect string.
+/// Give a profile its server's new connect string, or the HTTPS address to ask for it.
 ///
 /// A connect string is good for as long as the certificate in it. The server prints its newest at every start:
-/// after it moved, or its key was rotated. The operator's key must be the one the profile knows. Needs no
-/// connection.
+/// after it moved, or its key was rotated. The operator's key must be the one the profile knows. A connect string
+/// needs no connection; an address is asked at once, and from then on whenever the connect string is of no more use.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   ntp connect 'ntp://…'
+  ntp connect https://chat.example.org
   ntp connect 'ntp://…' --new-operator    another operator's key, told by somebody you trust")]
 pub(crate) struct Args {
-    /// The connect string, as `ntp serve` prints it.
+    /// The connect string, as `ntp serve` prints it, or `https://host:port`.
     #[arg(value_name = "STRING")]
     connect: String,
+    #[command(flatten)]
+    trust: TrustArgs,
     /// Take it although another operator signed it: from now on that one is believed.
     #[arg(long)]
     new_operator: bool,
@@ -34,8 +38,13 @@ pub(crate) struct Args {
 
 /// Replaces it.
 pub(crate) fn run(args: &Args) -> Outcome {
-    let connect: ConnectString =
-        args.connect.parse().map_err(|e| Failure::usage(format!("the connect string: {e}")))?;
+    let (connect, url) = if args.connect.trim().starts_with("https://") {
+        let (ask, learned) = session::block_on(args.trust.ask(&args.connect))?;
+        (learned.connect, Some(ask.url()))
+    } else {
+        let connect = args.connect.parse::<ConnectString>();
+        (connect.map_err(|e| Failure::usage(format!("the connect string: {e}")))?, None)
+    };
     Server::new(&connect, session::now()).map_err(|e| Failure::usage(format!("the connect string: {e}")))?;
     let mut profile = Profile::open(&args.profile.dir()?)?;
     if profile.connect().operator_key != connect.operator_key && !args.new_operator {
@@ -45,6 +54,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
     }
     let server = format!("{}:{}", connect.host, connect.port);
     profile.set_connect(connect)?;
+    if let Some(url) = url {
+        profile.set_bootstrap(&url)?;
+    }
     if args.json {
         output::json_line(&json!({ "server": server, "profile": args.profile.name() }))?;
     } else {

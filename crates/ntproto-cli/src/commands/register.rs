@@ -1,15 +1,16 @@
 //! `ntp register`: makes a profile and enrols its device.
 
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ntproto_core::crypto::identity::DeviceKeys;
 use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
 use ntproto_core::rng::Rng;
 use ntproto_sdk::profile::ProfileError;
-use ntproto_sdk::{ConnectString, Credential, Ended, EnrolCode, Profile, State, Stopped};
+use ntproto_sdk::{Bootstrap, ConnectString, Credential, Ended, EnrolCode, Profile, State, Stopped};
 use serde_json::json;
 
+use crate::bootstrap::{self, TrustArgs};
 use crate::exit::{Code, Failure, Outcome};
 use crate::output;
 use crate::session::{self, ProfileArgs, Session, TimeoutArg};
@@ -25,14 +26,26 @@ const MAX_CODE: u64 = 4096;
 #[command(after_help = "\
 Examples:
   ntp register --connect 'ntp://…' --invitation invite.…
+  ntp register --bootstrap https://chat.example.org --invitation invite.…
+  curl 'https://chat.example.org/v2/handshake?app_id=10001&version=2.4.1' |
+      ntp register --bootstrap-answer - --open           asked by another program
   ntp register --connect 'ntp://…' --link link.…          a further device of an account
   ntp register --connect 'ntp://…' --invitation - < code  keeps the code out of the process list
   ntp register --connect 'ntp://…' --open --profile test  where the operator lets everybody in")]
 #[command(group = clap::ArgGroup::new("how").required(true))]
 pub(crate) struct Args {
     /// The server's connect string, as `ntp serve` prints it.
-    #[arg(long, value_name = "STRING", env = "NTP_CONNECT")]
-    connect: String,
+    #[arg(long, value_name = "STRING", env = "NTP_CONNECT", required_unless_present_any = ["bootstrap", "bootstrap_answer"])]
+    connect: Option<String>,
+    /// The server's HTTPS address instead: it is asked for all that a connect string says, now and whenever that is
+    /// of no more use.
+    #[arg(long, value_name = "URL")]
+    bootstrap: Option<String>,
+    /// What another program fetched from the server's /v2/handshake: a file, or `-` for standard input.
+    #[arg(long, value_name = "FILE", conflicts_with = "bootstrap")]
+    bootstrap_answer: Option<PathBuf>,
+    #[command(flatten)]
+    trust: TrustArgs,
     /// An invitation: makes a new account. `-` reads it from standard input.
     #[arg(long, value_name = "CODE", group = "how")]
     invitation: Option<String>,
@@ -53,20 +66,39 @@ pub(crate) struct Args {
 
 /// Registers.
 pub(crate) fn run(args: &Args) -> Outcome {
-    let connect: ConnectString =
-        args.connect.parse().map_err(|e| Failure::usage(format!("--connect: {e}")))?;
     let code = code(args)?;
     let dir = args.profile.dir()?;
+    let (connect, url, told) = match (&args.bootstrap, &args.bootstrap_answer, &args.connect) {
+        (Some(url), ..) => {
+            let (ask, learned) = session::block_on(args.trust.ask(url))?;
+            (learned.connect, Some(ask.url()), Some(learned.bootstrap))
+        }
+        (None, Some(file), _) => {
+            let learned = bootstrap::told(file, &args.trust)?;
+            (learned.connect, None, Some(learned.bootstrap))
+        }
+        (None, None, connect) => {
+            let connect: ConnectString = connect
+                .as_deref()
+                .unwrap_or_default()
+                .parse()
+                .map_err(|e| Failure::usage(format!("--connect: {e}")))?;
+            (connect, None, None)
+        }
+    };
     let mut rng = Rng::new(session::entropy()?);
     let keys = DeviceKeys::generate(&mut rng, &RUSTCRYPTO);
-    let profile = Profile::create(&dir, connect, keys, code).map_err(|e| match e {
+    let mut profile = Profile::create(&dir, connect, keys, code).map_err(|e| match e {
         ProfileError::Exists(_) => Failure::failed(format!(
             "there is a profile {} already: make another with --profile NAME",
             args.profile.name()
         )),
         e => e.into(),
     })?;
-    session::block_on(enrol(args, &dir, profile))
+    if let Some(url) = url {
+        profile.set_bootstrap(&url)?;
+    }
+    session::block_on(enrol(args, &dir, profile, told))
 }
 
 fn code(args: &Args) -> Result<Option<EnrolCode>, Failure> {
@@ -94,9 +126,10 @@ fn code(args: &Args) -> Result<Option<EnrolCode>, Failure> {
     }
 }
 
-async fn enrol(args: &Args, dir: &Path, profile: Profile) -> Outcome {
+async fn enrol(args: &Args, dir: &Path, profile: Profile, bootstrap: Option<Bootstrap>) -> Outcome {
     let result = match profile.options(session::now()) {
         Ok(mut options) => {
+            options.bootstrap = bootstrap;
             if args.open {
                 options.enrol = Some(Credential::Open);
             }

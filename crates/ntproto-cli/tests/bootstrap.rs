@@ -1,0 +1,129 @@
+//! The draft's four steps with the real program: a GET over HTTPS, the ticket, AuthRequest, AuthResponse.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use common::{Server, fails, json, ok, text, with_input};
+use http::Request;
+use ntproto_core::bootstrap::{Answer, MAX_ANSWER};
+use ntproto_core::crypto::identity::DeviceKeys;
+use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
+use ntproto_core::rng::Rng;
+use ntproto_http::bootstrap::{Ask, BootstrapError, Whom, bootstrap, sign_in};
+use ntproto_http::client::trust::Trust;
+use ntproto_http::client::{Http as _, Outgoing, h2};
+use ntproto_sdk::store::MemoryStore;
+use ntproto_sdk::{ConnectString, Credential};
+use ntproto_tokio::Tokio;
+use rustls::pki_types::ServerName;
+
+const OPEN: [&str; 4] = ["--open-registration", "true", "--require-bootstrap", "true"];
+
+fn url(server: &Server) -> String {
+    format!("https://localhost:{}", server.listening.port())
+}
+
+fn operator(server: &Server) -> [u8; 32] {
+    server.connect.parse::<ConnectString>().unwrap().operator_key
+}
+
+fn open(home: &Path) -> Server {
+    Server::launch(home, "127.0.0.1:0", &OPEN)
+}
+
+/// Step by step through the library, and all four in one call.
+#[tokio::test]
+async fn the_four_steps() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = open(dir.path());
+    let whom = Whom::Operator(operator(&server));
+    let ask = Ask::new(&url(&server), whom.clone()).unwrap();
+    let learned = bootstrap(&Tokio, &ask).await.unwrap();
+    let printed: ConnectString = server.connect.parse().unwrap();
+    assert_eq!(
+        (learned.connect.tls_pin, &learned.connect.certificate),
+        (printed.tls_pin, &printed.certificate)
+    );
+    assert_eq!((&*learned.version, learned.connect.port), ("2.4.1", server.listening.port()));
+
+    let keys = DeviceKeys::generate(&mut Rng::new([5; 32]), &RUSTCRYPTO);
+    let store = Box::new(MemoryStore::new());
+    let client = sign_in(Tokio, ask, keys, store, Some(Credential::Open)).await.unwrap();
+    assert_eq!(client.online().await.unwrap().uin.0, 10001);
+    client.close().await;
+
+    // Whom it does not know it does not believe.
+    let stranger = Ask::new(&url(&server), Whom::Operator([7; 32])).unwrap();
+    assert!(matches!(bootstrap(&Tokio, &stranger).await, Err(BootstrapError::Learn(_))));
+    let stranger = Ask::new(&url(&server), Whom::Certificates(vec![[7; 32]])).unwrap();
+    assert!(matches!(bootstrap(&Tokio, &stranger).await, Err(BootstrapError::Http(_))));
+    let other = Ask { app_id: 7, ..Ask::new(&url(&server), whom).unwrap() };
+    let Err(BootstrapError::Problem(problem)) = bootstrap(&Tokio, &other).await else {
+        panic!("it was let in")
+    };
+    assert_eq!((problem.status, &*problem.code), (404, "unknown_app"));
+}
+
+#[test]
+fn a_profile_made_by_name_alone_follows_its_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path();
+    let mut server = open(home);
+    let (url, operator) = (url(&server), common::hex(&operator(&server)));
+    // Without a bootstrap nobody comes in here over QUIC.
+    let by_string =
+        ["register", "--connect", &server.connect, "--open", "--transport", "quic", "--profile", "x"];
+    assert!(fails(home, &by_string, 3).contains("BOOTSTRAP"));
+    let register = ["register", "--json", "--bootstrap", &url, "--operator", &operator, "--open"];
+    assert_eq!(json(home, &register)["uin"].as_u64(), Some(10001));
+
+    // The server's key changes, and the one before it is forgotten: as after a theft.
+    server.terminate();
+    let data = home.join("server");
+    for _ in 0..2 {
+        ok(home, &["keys", "rotate", "--now", "--data-dir", data.to_str().unwrap()]);
+        server = Server::launch(home, &server.listening.to_string(), &OPEN);
+        server.terminate();
+    }
+    let server = Server::launch(home, &server.listening.to_string(), &OPEN);
+    ok(home, &["devices", "--transport", "quic", "--timeout", "30"]);
+    // It is kept for the next start.
+    let kept = std::fs::read_to_string(home.join("profiles/default/connect")).unwrap();
+    let (kept, printed): (ConnectString, ConnectString) =
+        (kept.parse().unwrap(), server.connect.parse().unwrap());
+    assert_eq!(kept.certificate, printed.certificate);
+}
+
+/// What another program fetched, which here is no more than a client of HTTP/2.
+async fn fetched(server: &Server) -> Vec<u8> {
+    let tls = Trust::Anybody.config(Arc::new(rustls::crypto::ring::default_provider()), &[h2::ALPN]).unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let connection = h2::connect(&Tokio, server.listening, name, Arc::new(tls)).await.unwrap();
+    let target = format!("{}/v2/handshake?app_id=10001&version=2.4.1", url(server));
+    let response = connection.exchange(Request::get(target).body(Outgoing::Empty).unwrap()).await.unwrap();
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["content-type"]),
+        (200, &"application/json".parse().unwrap())
+    );
+    assert_eq!(response.headers()["cache-control"], "no-store");
+    response.into_body().whole(MAX_ANSWER).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_another_program_was_told_will_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path();
+    let server = open(home);
+    let told = fetched(&server).await;
+    Answer::from_json(&told).unwrap();
+    let args = ["register", "--json", "--bootstrap-answer", "-", "--open"];
+    let made = with_input(home, &args, &told);
+    assert_eq!(made.status.code(), Some(0), "{}", text(&made.stderr));
+    // Somebody who knows another operator does not believe it.
+    let stranger = "07".repeat(32);
+    let other = [&args[..], &["--operator", &stranger, "--profile", "other"]].concat();
+    assert_eq!(with_input(home, &other, &told).status.code(), Some(1));
+}
