@@ -60,7 +60,8 @@ async fn the_four_steps() {
     assert!(matches!(bootstrap(&Tokio, &stranger).await, Err(BootstrapError::Learn(_))));
     let stranger = Ask::new(&url(&server), Whom::Certificates(vec![[7; 32]])).unwrap();
     assert!(matches!(bootstrap(&Tokio, &stranger).await, Err(BootstrapError::Http(_))));
-    let other = Ask { app_id: 7, ..Ask::new(&url(&server), whom).unwrap() };
+    let mut other = Ask::new(&url(&server), whom).unwrap();
+    other.app_id = 7;
     let Err(BootstrapError::Problem(problem)) = bootstrap(&Tokio, &other).await else {
         panic!("it was let in")
     };

@@ -149,6 +149,8 @@ settings! {
     certificate: "FILE",
     /// The applications whose clients may ask for a bootstrap.
     app_ids: "NUMBERS",
+    /// Whether a device that comes over QUIC or the web without a session ticket must have bootstrapped.
+    require_bootstrap: "BOOL",
     /// The certificate chain that browsers are shown (PEM), instead of one made here.
     web_certificate: "FILE",
     /// Its key (PEM).

@@ -72,6 +72,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         expected: "numbers of applications, such as \"10001, 10002\"",
     },
     Setting {
+        key: "require_bootstrap",
+        read: |c, v| set(&mut c.require_bootstrap, v.parse().ok()),
+        expected: "true or false",
+    },
+    Setting {
         key: "web_origins",
         read: |c, v| {
             let origins: Vec<String> =

@@ -95,6 +95,8 @@ pub struct ServerConfig {
     pub drain_timeout: Duration,
     /// The applications whose clients may ask for a bootstrap.
     pub app_ids: Vec<u32>,
+    /// Whether a device that comes over QUIC or the web without a session ticket must have bootstrapped.
+    pub require_bootstrap: bool,
     /// The certificate that browsers are shown, with its chain, instead of one made here.
     pub web_certificate: Option<PathBuf>,
     /// Its key.
@@ -153,6 +155,7 @@ impl Default for ServerConfig {
             store_cache: crate::store::redb::DEFAULT_CACHE,
             drain_timeout: hub.drain_timeout,
             app_ids: vec![DEFAULT_APP],
+            require_bootstrap: false,
             web_certificate: None,
             web_key: None,
             files: FilesConfig::default(),

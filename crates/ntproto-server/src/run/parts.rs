@@ -72,6 +72,7 @@ pub(super) fn node(
 pub(super) fn hub_config(config: &ServerConfig) -> HubConfig {
     HubConfig {
         open_registration: config.open_registration,
+        require_bootstrap: config.require_bootstrap,
         ticket_lifetime: config.ticket_lifetime,
         ticket_cap: config.session_lifetime,
         heartbeat: config.heartbeat,
