@@ -207,14 +207,7 @@ const SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "open_registration",
-        read: |c, v| {
-            let on = match v {
-                "true" => Some(true),
-                "false" => Some(false),
-                _ => None,
-            };
-            set(&mut c.open_registration, on)
-        },
+        read: |c, v| set(&mut c.open_registration, v.parse().ok()),
         expected: "true or false",
     },
     Setting {
