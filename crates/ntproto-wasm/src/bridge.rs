@@ -1,4 +1,5 @@
-//! The client behind one stream of bytes: what a host in another language drives.
+//! The client behind one stream of bytes, or the three streams of a WebTransport session: what a host in another
+//! language drives.
 //!
 //! ```text
 //! receive ─▶ demux ─▶ ┌────────┐ ─▶ transmit
@@ -18,6 +19,7 @@ use ntproto_core::code::ErrorCode;
 use ntproto_core::endpoint::WaitReason;
 use ntproto_core::time::{Instant, Now};
 use ntproto_core::tx::TxBuf;
+use ntproto_core::wire::channel::Channel;
 use ntproto_core::wire::demux::Demux;
 
 use crate::state::State;
@@ -28,9 +30,10 @@ pub const TX_LIMIT: usize = 64 * 1024;
 /// What the host is to do next.
 #[derive(Debug)]
 #[must_use]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made: a box would cost more")]
 pub enum Next {
-    /// Write these bytes to the stream.
-    Transmit(Vec<u8>),
+    /// Write these bytes: to the stream, or over WebTransport to the stream of this channel.
+    Transmit(Channel, Vec<u8>),
     /// Open a stream to the server; the number counts attempts.
     Connect(u32),
     /// Close it.
@@ -43,7 +46,7 @@ pub enum Next {
     Wait(Option<Instant>, WaitReason),
 }
 
-/// A client and one stream.
+/// A client and what carries its bytes.
 ///
 /// ```
 /// use ntproto_core::client::{ClientConfig, Command};
@@ -60,6 +63,7 @@ pub enum Next {
 /// ```
 pub struct Bridge {
     client: Client,
+    transport: TransportId,
     demux: Demux,
     tx: TxBuf,
     state: State,
@@ -68,18 +72,36 @@ pub struct Bridge {
 }
 
 impl Bridge {
-    /// A client that goes on where `state` was left.
+    /// A client over TCP that goes on where `state` was left.
     #[must_use]
-    pub fn new(mut config: ClientConfig, state: State, seed: [u8; 32], now: Now) -> Self {
-        config.transports = vec![TransportId::Tcp];
+    pub fn new(config: ClientConfig, state: State, seed: [u8; 32], now: Now) -> Self {
+        Self::over(TransportId::Tcp, config, state, seed, now)
+    }
+
+    /// One over WebTransport: its host opens a stream for each channel, whose first byte is the channel's number.
+    #[must_use]
+    pub fn over_web(config: ClientConfig, state: State, seed: [u8; 32], now: Now) -> Self {
+        Self::over(TransportId::Web, config, state, seed, now)
+    }
+
+    fn over(
+        transport: TransportId,
+        mut config: ClientConfig,
+        state: State,
+        seed: [u8; 32],
+        now: Now,
+    ) -> Self {
+        config.transports = vec![transport];
         let client = Client::new(config, state.saved(), seed, now);
-        Self { client, demux: Demux::new(), tx: TxBuf::new(TX_LIMIT), state, storing: VecDeque::new() }
+        let (demux, tx) = (Demux::new(), TxBuf::new(TX_LIMIT));
+        Self { client, transport, demux, tx, state, storing: VecDeque::new() }
     }
 
     /// The stream asked for is open.
     pub fn connected(&mut self, now: Now) {
         self.demux = Demux::new();
-        self.client.handle(now, Input::Connected(Binding { transport: TransportId::Tcp, exporter: [0; 32] }));
+        let binding = Binding { transport: self.transport, exporter: [0; 32] };
+        self.client.handle(now, Input::Connected(binding));
     }
 
     /// Bytes of the stream, in order.
@@ -87,6 +109,11 @@ impl Bridge {
         while let Some((channel, data)) = self.demux.next(&mut bytes) {
             self.client.handle(now, Input::Bytes { channel, data: &data });
         }
+    }
+
+    /// Bytes of the stream of a channel, in order: over WebTransport.
+    pub fn receive_on(&mut self, now: Now, channel: Channel, data: &[u8]) {
+        self.client.handle(now, Input::Bytes { channel, data });
     }
 
     /// The stream is closed, or could not be opened.
@@ -134,10 +161,10 @@ impl Bridge {
     pub fn poll(&mut self, now: Now, writable: bool) -> Next {
         let tx = writable.then_some(&mut self.tx);
         match self.client.poll_output(now, tx) {
-            Output::Transmit { .. } => {
+            Output::Transmit { channel } => {
                 let bytes = self.tx.as_slice().to_vec();
                 self.tx.clear();
-                Next::Transmit(bytes)
+                Next::Transmit(channel, bytes)
             }
             Output::Connect { attempt, .. } => Next::Connect(attempt),
             Output::Disconnect(code) => Next::Disconnect(code),
@@ -149,5 +176,44 @@ impl Bridge {
             Output::Event(event) => Next::Event(event),
             Output::Wait { at, why } => Next::Wait(at, why),
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use ntproto_core::client::Credential;
+    use ntproto_core::crypto::identity::DeviceKeys;
+    use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
+    use ntproto_core::rng::Rng;
+    use ntproto_core::time::UnixMillis;
+
+    /// What a client says first.
+    fn first(make: fn(ClientConfig, State, [u8; 32], Now) -> Bridge) -> (Channel, u8) {
+        let now = Now { mono: Instant::ORIGIN, unix: UnixMillis(0) };
+        let keys = DeviceKeys::generate(&mut Rng::new([1; 32]), &RUSTCRYPTO);
+        let server = *DeviceKeys::generate(&mut Rng::new([3; 32]), &RUSTCRYPTO).static_public();
+        let mut config = ClientConfig::new(&RUSTCRYPTO, server, keys);
+        config.enrol = Some(Credential::Open);
+        let mut bridge = make(config, State::default(), [2; 32], now);
+        bridge.call(now, Command::Start).unwrap();
+        assert!(matches!(bridge.poll(now, true), Next::Connect(0)));
+        bridge.connected(now);
+        loop {
+            match bridge.poll(now, true) {
+                Next::Transmit(channel, bytes) => return (channel, bytes[0]),
+                Next::Wait(at, why) => panic!("it waits until {at:?}: {why:?}"),
+                // Its number is kept before it is used.
+                Next::Store(op, _) => bridge.stored(now, op, Ok(())),
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn each_transport_has_its_handshake() {
+        assert_eq!(first(Bridge::new), (Channel::Control, b'N'), "NTHD");
+        assert_eq!(first(Bridge::over_web), (Channel::Control, 2), "a frame");
     }
 }

@@ -14,6 +14,7 @@ use ntproto_core::ids::{ClientMsgId, ConversationId, Uin};
 use ntproto_core::rng::Rng;
 use ntproto_core::text::{ConnectString, EnrolCode};
 use ntproto_core::time::{Instant, Now, UnixMillis};
+use ntproto_core::wire::channel::Channel;
 use ntproto_core::wire::packet::PacketId;
 use wasm_bindgen::prelude::*;
 use zeroize::Zeroize as _;
@@ -93,7 +94,8 @@ impl JsClient {
             ..defaults
         };
         let seed = array(seed, "the seed", 32)?;
-        let bridge = Bridge::new(config, state, seed, now);
+        let make = if options.web() == Some(true) { Bridge::over_web } else { Bridge::new };
+        let bridge = make(config, state, seed, now);
         Ok(Self { bridge, host: connect.host, port: connect.port })
     }
 
@@ -125,6 +127,18 @@ impl JsClient {
     /// Bytes of the stream, in order.
     pub fn receive(&mut self, mono: f64, unix: f64, bytes: &[u8]) {
         self.bridge.receive(now(mono, unix), bytes);
+    }
+
+    /// Bytes of a channel's stream, in order: over WebTransport.
+    ///
+    /// # Errors
+    /// There is no such channel.
+    #[wasm_bindgen(js_name = receiveOn)]
+    pub fn receive_on(&mut self, mono: f64, unix: f64, channel: u32, bytes: &[u8]) -> Result<(), JsError> {
+        let named = Channel::STREAMS.into_iter().find(|c| c.index() as u32 == channel);
+        let channel = named.ok_or_else(|| JsError::new(&format!("there is no channel {channel}")))?;
+        self.bridge.receive_on(now(mono, unix), channel, bytes);
+        Ok(())
     }
 
     /// The stream is closed, or could not be opened.

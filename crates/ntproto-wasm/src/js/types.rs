@@ -22,6 +22,8 @@ extern "C" {
     pub(super) fn app_id(this: &JsOptions) -> Option<u32>;
     #[wasm_bindgen(method, getter, js_name = serverSpeaksFirst)]
     pub(super) fn server_speaks_first(this: &JsOptions) -> Option<bool>;
+    #[wasm_bindgen(method, getter)]
+    pub(super) fn web(this: &JsOptions) -> Option<bool>;
 
     /// What may be said about a message that is sent.
     #[wasm_bindgen(typescript_type = "SendOptions")]
@@ -55,6 +57,8 @@ export interface ClientOptions {
   appId?: number;
   /** Let the server speak first, although its key is known. */
   serverSpeaksFirst?: boolean;
+  /** The host brings WebTransport (https://host:port/v2/session) in place of TCP: one bidirectional stream a channel, 0, 1 and 2, whose first byte is that number. */
+  web?: boolean;
 }
 
 /** What may be said about a message that is sent. */
@@ -71,8 +75,8 @@ export interface SendOptions {
 
 /** What the client wants next. */
 export type Output =
-  /** Write these bytes to the stream. */
-  | { type: "transmit"; bytes: Uint8Array }
+  /** Write these bytes to the stream; over WebTransport to that of the channel. */
+  | { type: "transmit"; channel: number; bytes: Uint8Array }
   /** Open a stream to host and port; answer with connected or disconnected. */
   | { type: "connect"; attempt: number }
   /** Close the stream; answer with disconnected. */

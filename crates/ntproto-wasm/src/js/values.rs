@@ -48,7 +48,9 @@ impl Fields {
 
 pub(super) fn output(next: Next) -> JsValue {
     match next {
-        Next::Transmit(bytes) => Fields::new("transmit").bytes("bytes", &bytes),
+        Next::Transmit(channel, bytes) => {
+            Fields::new("transmit").with("channel", channel.index() as u32).bytes("bytes", &bytes)
+        }
         Next::Connect(attempt) => Fields::new("connect").with("attempt", attempt),
         Next::Disconnect(code) => {
             Fields::new("disconnect").with("code", code as u32).with("name", code.name())
