@@ -52,9 +52,9 @@ def configuration(alpn, **options):
 
 
 @contextlib.asynccontextmanager
-async def connected(alpn, protocol=Protocol, **options):
-    """A connection whose handshake is complete."""
+async def connected(alpn, protocol=Protocol, limit=60, **options):
+    """A connection whose handshake is complete; what is done with it takes `limit` seconds at most."""
     made = configuration(alpn, **options)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(limit):
         async with connect("127.0.0.1", PORT, configuration=made, create_protocol=protocol) as connection:
             yield connection

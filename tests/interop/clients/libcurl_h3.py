@@ -1,0 +1,138 @@
+"""curl-cffi: libcurl with HTTP/3 (`--http3-only`), HTTP/2 and HTTP/1.1. The bootstrap, and the draft's dialect of uploads."""
+
+import sys
+from io import BytesIO
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "lib"))
+
+from curl_cffi import Curl, CurlHttpVersion, CurlInfo, CurlOpt
+
+import bootstrap
+import files
+from interop import CA, HANDSHAKE, SCRATCH, URL, case, content, done, equal, problem, sha256, within
+
+MIB = 1 << 20
+SIZE = 9 * MIB
+CHUNK = 2 * MIB
+VERSIONS = [
+    ("HTTP/3 only", CurlHttpVersion.V3ONLY, 30),
+    ("HTTP/2", CurlHttpVersion.V2_0, 3),
+    ("HTTP/1.1", CurlHttpVersion.V1_1, 2),
+]
+"""What is asked for, and what curl must say that it used."""
+
+
+class Client:
+    """One handle, so that requests share a connection."""
+
+    def __init__(self, version, number):
+        self._curl = Curl()
+        self._version, self._number = version, number
+
+    def request(self, method, path, headers=(), body=None, most=30):
+        """(status, headers, body)."""
+        curl, told, out = self._curl, [], BytesIO()
+        curl.reset()
+        url = path if path.startswith("https:") else URL + path
+        curl.setopt(CurlOpt.URL, url.encode())
+        curl.setopt(CurlOpt.HTTP_VERSION, self._version)
+        curl.setopt(CurlOpt.CAINFO, CA.encode())
+        curl.setopt(CurlOpt.PATH_AS_IS, 1)
+        curl.setopt(CurlOpt.TIMEOUT, most)
+        curl.setopt(CurlOpt.CUSTOMREQUEST, method.encode())
+        if method == "HEAD":
+            curl.setopt(CurlOpt.NOBODY, 1)
+        if body is not None:
+            curl.setopt(CurlOpt.POSTFIELDSIZE_LARGE, len(body))
+            curl.setopt(CurlOpt.POSTFIELDS, body)
+            headers = [*headers, ("content-type", "application/octet-stream")]
+        curl.setopt(CurlOpt.HTTPHEADER, [f"{k}: {v}".encode() for k, v in headers])
+        curl.setopt(CurlOpt.HEADERFUNCTION, told.append)
+        curl.setopt(CurlOpt.WRITEDATA, out)
+        curl.perform()
+        equal(curl.getinfo(CurlInfo.HTTP_VERSION), self._number, "curl's HTTP version")
+        lines = [line.decode().strip().split(":", 1) for line in told]
+        found = {line[0].lower(): line[1].strip() for line in lines if len(line) == 2}
+        return curl.getinfo(CurlInfo.RESPONSE_CODE), found, out.getvalue()
+
+
+def upload(client, name):
+    """The draft's: created, then `PATCH` with `Content-Range: bytes a-b/*`, chunk by chunk on one connection."""
+    data = content(SIZE)
+    url = files.create(client.request, SIZE, name)
+    for begin in range(0, SIZE, CHUNK):
+        chunk = data[begin : begin + CHUNK]
+        ranged = ("content-range", f"bytes {begin}-{begin + len(chunk) - 1}/*")
+        status, headers, body = client.request("PATCH", url, [*files.AUTH, ranged], chunk)
+        within(status, (200, 201, 204), f"the status of the chunk at {begin}")
+        equal(files.offset(client.request, url), begin + len(chunk), "the offset")
+    status, headers, body = client.request("GET", url, files.AUTH)
+    equal(status, 200, "the status of the download")
+    equal(sha256(body), sha256(data), "what was stored")
+    return url, data
+
+
+def resumed(client, name):
+    """A chunk that comes again, one too far ahead, one that overlaps: each is refused and tells the offset; then it goes on."""
+    data = content(SIZE, seed=2)
+    url = files.create(client.request, SIZE, name)
+
+    def patch(begin, end):
+        ranged = ("content-range", f"bytes {begin}-{end - 1}/*")
+        return client.request("PATCH", url, [*files.AUTH, ranged], data[begin:end])
+
+    within(patch(0, CHUNK)[0], (200, 201, 204), "the status")
+    for begin, end in ((2 * CHUNK, 3 * CHUNK), (CHUNK - 1, 2 * CHUNK)):
+        status, headers, body = patch(begin, end)
+        problem(status, headers, body)
+        within(status, (409, 416), "the status")
+        equal(files.offset(client.request, url), CHUNK, "the offset")
+    within(patch(CHUNK, SIZE)[0], (200, 201, 204), "the status")
+    equal(sha256(client.request("GET", url, files.AUTH)[2]), sha256(data), "what was stored")
+
+
+def ranges(client, url, data):
+    """Of a download: 206, the tag, `If-Range`, what can't be given."""
+    status, headers, body = client.request("GET", url, [*files.AUTH, ("range", "bytes=1000-1999")])
+    equal((status, body), (206, data[1000:2000]), "the answer")
+    equal(headers["content-range"], f"bytes 1000-1999/{SIZE}", "content-range")
+    tag = headers["etag"]
+    if not tag.startswith('"'):
+        raise AssertionError(f"the tag {tag} is weak")
+    status, _, body = client.request("GET", url, [*files.AUTH, ("range", "bytes=-100")])
+    equal((status, body), (206, data[-100:]), "the last bytes")
+    ranged = [*files.AUTH, ("range", "bytes=5-"), ("if-range", tag)]
+    equal(client.request("GET", url, ranged)[0], 206, "with If-Range")
+    ranged[-1] = ("if-range", '"another"')
+    equal(client.request("GET", url, ranged)[0], 200, "with another tag")
+    status, headers, _ = client.request("GET", url, [*files.AUTH, ("range", f"bytes={SIZE}-")])
+    equal((status, headers["content-range"]), (416, f"bytes */{SIZE}"), "behind the end")
+
+
+for name, version, number in VERSIONS:
+    client = Client(version, number)
+    with case(f"{name}: the bootstrap"):
+        bootstrap.check(*client.request("GET", HANDSHAKE))
+    for what, path, wanted in bootstrap.REFUSED:
+        with case(f"{name}: {what}: problem+json"):
+            status, headers, body = client.request("GET", path)
+            problem(status, headers, body, wanted)
+    made = None
+    with case(f"{name}: an upload in chunks, downloaded again"):
+        made = upload(client, name)
+    with case(f"{name}: gaps and overlaps are refused, and the offset stays true"):
+        resumed(client, name)
+    with case(f"{name}: ranges"):
+        ranges(client, *made)
+    with case(f"{name}: an upload that is answered early is no broken stream"):
+        status, headers, body = client.request("PATCH", f"{URL}/v2/files/1", [("content-range", f"bytes 0-{SIZE - 1}/*")], content(SIZE))
+        problem(status, headers, body, 401)
+
+# The first of the draft's four steps by curl's engine: what the native client goes on with.
+with case("the answer is kept for the native client"):
+    status, headers, body = Client(*VERSIONS[0][1:]).request("GET", HANDSHAKE)
+    bootstrap.check(status, headers, body)
+    (SCRATCH / "handshake.json").write_bytes(body)
+
+done()
