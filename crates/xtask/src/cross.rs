@@ -98,7 +98,7 @@ fn missing(packages: &[&'static str]) -> Vec<&'static str> {
 }
 
 /// Whether this is root on a system with Debian's packages.
-fn may_install() -> bool {
+pub(crate) fn may_install() -> bool {
     let root = Command::new("id").arg("-u").output().is_ok_and(|o| o.stdout.trim_ascii() == b"0");
     root && Command::new("apt-get").arg("--version").output().is_ok_and(|o| o.status.success())
 }

@@ -14,6 +14,7 @@ mod deps;
 mod embedded;
 mod files;
 mod fuzz;
+mod interop;
 mod layers;
 mod metadata;
 mod msrv;
@@ -50,6 +51,8 @@ Its steps, one by one
                      the simulator
   embedded           the minimal client as firmware, and its size
   wasm               the package for JavaScript, its size, and its tests in Node
+  interop [CLIENT...]
+                     clients that others wrote, against a server that was built
   fuzz [--seconds N] [TARGET...]
                      every fuzz target, or these, for N seconds each (default 30)
 
@@ -89,6 +92,7 @@ fn run(root: &Path, command: &str, args: &[String]) -> Result<(), String> {
         "citations" => citations::run(root, only_flag(args, "--list")?),
         "sim" => sim::run(root, args),
         "fuzz" => fuzz::run(root, args),
+        "interop" => interop::run(root, args),
         "embedded" => no_args(args).and_then(|()| embedded::run(root)),
         "wasm" => no_args(args).and_then(|()| wasm::run(root)),
         "bench" => no_args(args).and_then(|()| bench::run(root)),
