@@ -23,10 +23,10 @@ async def honest():
             answer = await connection.request("GET", HANDSHAKE)
             bootstrap.check(answer.status, answer.headers, answer.body)
 
-        for what, path, status in bootstrap.REFUSED:
-            with case(f"{what}: problem+json"):
+        for what, path, wanted, code in bootstrap.REFUSED:
+            with case(f"{what}: {code}"):
                 answer = await connection.request("GET", path)
-                problem(answer.status, answer.headers, answer.body, status)
+                bootstrap.refused(answer.status, answer.headers, answer.body, wanted, code)
 
         with case("fifty requests at once on one connection"):
             numbers = [connection.begin("GET", HANDSHAKE) for _ in range(50)]

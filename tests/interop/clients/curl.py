@@ -9,7 +9,7 @@ import bootstrap
 import files
 from curlcli import curl, requests
 from cut import cut
-from interop import HANDSHAKE, SCRATCH, URL, case, content, done, equal, problem, sha256, within
+from interop import HANDSHAKE, SCRATCH, URL, case, content, done, equal, sha256, within
 
 MIB = 1 << 20
 SIZE = 12 * MIB
@@ -25,9 +25,9 @@ for version, number in VERSIONS:
         told = curl(version, "--output", "/dev/null", URL + HANDSHAKE).stderr
         if f'"http_version":"{number}"' not in told:
             raise AssertionError(f"curl used another version: {told[-200:]}")
-    for what, path, wanted in bootstrap.REFUSED:
-        with case(f"{version}: {what}: problem+json"):
-            problem(*request("GET", path), wanted)
+    for what, path, wanted, code in bootstrap.REFUSED:
+        with case(f"{version}: {what}: {code}"):
+            bootstrap.refused(*request("GET", path), wanted, code)
 
     made = None
     with case(f"{version}: an upload in one piece"):

@@ -53,10 +53,10 @@ class Device(Protocol):
             self._frames += self._readers[event.stream_id // 4].take(event.data)
         return self._frames.pop(0)
 
-    async def sign_in(self, server):
-        """A new account. Its grant, as fields."""
+    async def sign_in(self, server, bootstrap=b""):
+        """A new account, with a bootstrap ticket or without. Its grant, as fields."""
         self._frames, self._readers = [], [native.Frames() for _ in CHANNELS]
-        self._session = native.Session(server)
+        self._session = native.Session(server, bootstrap)
         self._request = 0
         self._write(native.CONTROL, self._session.auth_req())
         kind, _, channel, sequence, _, payload = await self._frame()

@@ -145,21 +145,31 @@ class Server:
 
     def __init__(self, connect):
         query = parse_qs(urlsplit(connect).query)
-        certificate = fields(unpadded(query["cert"][0]))
-        operator = Ed25519PublicKey.from_public_bytes(unpadded(query["operator"][0]))
-        operator.verify(certificate[2], b"ntproto server-cert v1" + certificate[1])
+        self._take(*(query[name][0] for name in ("operator", "cert", "pin")))
+
+    @classmethod
+    def told(cls, operator, certificate, pin):
+        """From the same three as the bootstrap tells them."""
+        server = cls.__new__(cls)
+        server._take(operator, certificate, pin)
+        return server
+
+    def _take(self, operator, certificate, pin):
+        certificate = fields(unpadded(certificate))
+        signed = b"ntproto server-cert v1" + certificate[1]
+        Ed25519PublicKey.from_public_bytes(unpadded(operator)).verify(certificate[2], signed)
         body = fields(certificate[1])
         now = int(time.time() * 1000)
         if not body[3] <= now < body[4]:
             raise AssertionError("the server's certificate is not valid now")
         self.static = body[1]
-        self.pin = unpadded(query["pin"][0])
+        self.pin = unpadded(pin)
 
 
 class Session:
     """A client of handshake A: Noise_IK_25519_AESGCM_SHA256. A new device of a new account, by open registration."""
 
-    def __init__(self, server):
+    def __init__(self, server, bootstrap=b""):
         name = b"Noise_IK_25519_AESGCM_SHA256"
         self._h = name.ljust(32, b"\0")
         self._ck = self._h
@@ -171,6 +181,7 @@ class Session:
         self._device = X25519PrivateKey.generate()
         self._signing = Ed25519PrivateKey.generate()
         self._keys = {}
+        self._bootstrap = bootstrap
 
     def _mix(self, data):
         self._h = _sha256(self._h + data)
@@ -200,6 +211,9 @@ class Session:
         self._mix_key(self._ephemeral.exchange(self._server))
         s = self._encrypt(_public(self._device))
         self._mix_key(self._device.exchange(self._server))
+        # The credential is empty. A bootstrap ticket is signed too, and shown.
+        signed = b"ntproto ticket-pop v1" + _sha256(b"")
+        signed += (_sha256(self._bootstrap) if self._bootstrap else b"") + self._h
         request = b"".join([
             field(5, b""),
             field(6, _public(self._signing)),
@@ -208,9 +222,10 @@ class Session:
             field(9, "2.4.1"),
             field(10, "quic"),
             field(10, "web"),
-            field(11, self._signing.sign(b"ntproto ticket-pop v1" + _sha256(b"") + self._h)),
+            field(11, self._signing.sign(signed)),
             field(12, 10001),
             field(13, "interop"),
+            field(15, self._bootstrap) if self._bootstrap else b"",
         ])
         return frame(AUTH_REQ, CONTROL, 1, e + s + self._encrypt(request))
 
