@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::metadata::OTHERS;
 use crate::process::cargo;
-use crate::{
-    book, citations, codegen, deps, embedded, files, fuzz, layers, msrv, purity, sim, tools, wasm,
-};
+use crate::{book, citations, codegen, deps, embedded, files, fuzz, layers, msrv, purity, sim, tools, wasm};
 
 /// Seeds of the simulator in one run.
 const SEEDS: u64 = 5_000;
