@@ -31,34 +31,31 @@ for version, number in VERSIONS:
 
     made = None
     with case(f"{version}: an upload in one piece"):
-        made = files.create(request, SIZE, f"curl {version}")
-        ranged = ("Content-Range", f"bytes 0-{SIZE - 1}/*")
-        within(request("PATCH", made, [*files.AUTH, ranged], data)[0], (200, 201, 204), "the status")
+        made = files.create(request, SIZE)
+        within(files.chunk(request, made, data, 0)[0], files.STORED, "the status")
         equal(sha256(request("GET", made, files.AUTH)[2]), sha256(data), "what was stored")
 
     with case(f"{version}: an upload whose line is cut goes on at the confirmed offset"):
-        url = files.create(request, SIZE, f"curl {version} cut")
+        path = files.create(request, SIZE)
         (SCRATCH / "sent").write_bytes(data)
         with cut(up=CUT) as line:
-            through = line.url + url.removeprefix(URL)
             ranged = [f"Content-Range: bytes 0-{SIZE - 1}/*", f"Authorization: Bearer {files.TOKEN}"]
             arguments = [argument for header in ranged for argument in ("--header", header)]
-            broken = curl(version, "--request", "PATCH", *arguments, "--upload-file", SCRATCH / "sent", through, check=False)
+            broken = curl(version, "--request", "PATCH", *arguments, "--upload-file", SCRATCH / "sent", line.url + path, check=False)
             if broken.returncode == 0:
                 raise AssertionError("nothing broke")
-        kept = files.offset(request, url)
+        kept = files.offset(request, path)
         if not 0 < kept <= CUT:
             raise AssertionError(f"{kept} bytes are kept")
-        ranged = ("Content-Range", f"bytes {kept}-{SIZE - 1}/*")
-        within(request("PATCH", url, [*files.AUTH, ranged], data[kept:])[0], (200, 201, 204), "the status")
-        equal(sha256(request("GET", url, files.AUTH)[2]), sha256(data), "what was stored")
+        within(files.chunk(request, path, data, kept)[0], files.STORED, "the status")
+        equal(sha256(request("GET", path, files.AUTH)[2]), sha256(data), "what was stored")
 
     with case(f"{version}: -C - gets the rest of a download whose line was cut"):
         out = SCRATCH / "download"
         out.unlink(missing_ok=True)
         header = ["--header", f"Authorization: Bearer {files.TOKEN}"]
         with cut(down=CUT) as line:
-            through = line.url + made.removeprefix(URL)
+            through = line.url + made
             broken = curl(version, *header, "--output", out, through, check=False)
             if broken.returncode == 0:
                 raise AssertionError("nothing broke")

@@ -41,7 +41,7 @@ def aria2(url, *options):
 
 
 with case("a file is uploaded"):
-    path = stored(data, "ranges").removeprefix(URL)
+    path = stored(data)
 
 with case("wget: a download"):
     fresh()

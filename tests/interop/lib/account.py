@@ -2,6 +2,7 @@
 input closes."""
 
 import asyncio
+import base64
 import json
 import os
 import sys
@@ -20,7 +21,8 @@ async def main():
         body = native.field(1, "interop") + native.field(5, os.urandom(16))
         state = native.fields(native.fields(await device.ask(GROUP_CREATE, body))[1])
         group = native.fields(state[1])[1]
-        told = {"uin": grant[5], "token": device.token, "conversation": (bytes(8) + group.to_bytes(8)).hex()}
+        conversation = base64.urlsafe_b64encode(bytes(8) + group.to_bytes(8)).rstrip(b"=").decode()
+        told = {"uin": grant[5], "token": device.token, "conversation": conversation}
         print(json.dumps(told), flush=True)
         stay = asyncio.create_task(device.stay())
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)

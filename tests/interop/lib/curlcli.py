@@ -13,7 +13,6 @@ def requests(version):
     """What `files` asks with."""
 
     def request(method, path, headers=(), body=None):
-        url = path if path.startswith("https:") else URL + path
         arguments = [version, "--dump-header", SCRATCH / "head", "--output", SCRATCH / "body", "--path-as-is"]
         arguments += ["--head"] if method == "HEAD" else ["--request", method]
         for name, value in headers:
@@ -22,7 +21,7 @@ def requests(version):
             (SCRATCH / "sent").write_bytes(body)
             arguments += ["--upload-file", SCRATCH / "sent"]
         (SCRATCH / "body").write_bytes(b"")
-        curl(*arguments, url)
+        curl(*arguments, URL + path)
         # The last block of headers: an earlier one is `100 Continue`.
         block = (SCRATCH / "head").read_text().strip().replace("\r", "").split("\n\n")[-1]
         status, *lines = block.splitlines()
@@ -32,10 +31,9 @@ def requests(version):
     return request
 
 
-def stored(data, name):
-    """Uploads a file; its URL."""
+def stored(data):
+    """Uploads a file; its path."""
     request = requests("--http1.1")
-    url = files.create(request, len(data), name)
-    ranged = ("Content-Range", f"bytes 0-{len(data) - 1}/*")
-    within(request("PATCH", url, [*files.AUTH, ranged], data)[0], (200, 201, 204), "the status of the upload")
-    return url
+    path = files.create(request, len(data))
+    within(files.chunk(request, path, data, 0)[0], files.STORED, "the status of the upload")
+    return path
