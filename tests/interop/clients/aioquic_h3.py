@@ -7,6 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "lib"))
 
 import bootstrap
+import files
 from h3 import FRAME_DATA, FRAME_HEADERS, frame, http3, name
 from interop import FILES, HANDSHAKE, bounded, case, done, equal, problem, within
 
@@ -34,7 +35,7 @@ async def honest():
                 equal((await connection.answer(number)).status, 200, "the status")
 
         with case("files want a token"):
-            answer = await connection.request("POST", FILES, [("content-length", "0")])
+            answer = await connection.request("POST", files.target(), [("content-length", "0")])
             problem(answer.status, answer.headers, answer.body, 401)
 
         for path in (f"{FILES}/../../etc/passwd", f"{FILES}/%2e%2e%2f", f"{FILES}/" + "a" * 4000):

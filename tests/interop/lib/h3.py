@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from aioquic.buffer import encode_uint_var
 from aioquic.h3.connection import H3_ALPN, H3Connection
-from aioquic.h3.events import DataReceived, HeadersReceived, WebTransportStreamDataReceived
-from aioquic.quic.events import StopSendingReceived, StreamReset
+from aioquic.h3.events import DataReceived, HeadersReceived
+from aioquic.quic.events import StopSendingReceived, StreamDataReceived, StreamReset
 
 from interop import HOST, ORIGIN, PORT
 from quic import Protocol, connected
@@ -66,6 +66,7 @@ class Http3(Protocol):
         super().__init__(*arguments, **options)
         self.http = H3Connection(self._quic, enable_webtransport=self.webtransport)
         self.streams = {}
+        self.channels = set()
 
     def quic_event_received(self, event):
         super().quic_event_received(event)
@@ -74,11 +75,19 @@ class Http3(Protocol):
             if isinstance(event, StreamReset) or stream.reset is None:
                 stream.reset = event.error_code
             stream.changed.set()
+        # aioquic takes what comes on streams of ours for frames of HTTP/3.
+        if getattr(event, "stream_id", None) in self.channels:
+            stream = self._stream(event.stream_id)
+            if isinstance(event, StreamDataReceived):
+                stream.data += event.data
+                stream.ended |= event.end_stream
+                stream.changed.set()
+            return
         for one in self.http.handle_event(event):
             stream = self._stream(one.stream_id) if hasattr(one, "stream_id") else None
             if isinstance(one, HeadersReceived) and stream.headers is None:
                 stream.headers = one.headers
-            elif isinstance(one, (DataReceived, WebTransportStreamDataReceived)):
+            elif isinstance(one, DataReceived):
                 stream.data += one.data
             if stream is not None:
                 stream.ended |= getattr(one, "stream_ended", False)
@@ -148,8 +157,8 @@ class Http3(Protocol):
         stream = await self.until(number, lambda s: s.headers is not None, timeout)
         if stream.headers is not None:
             return dict(stream.headers)[b":status"].decode()
-        code = stream.reset if stream.reset is not None else self.ended.error_code
-        return name(code)
+        # The end of the connection says more than that of the stream.
+        return name(stream.reset if self.ended is None else self.ended.error_code)
 
 
 class WebTransport(Http3):
@@ -176,6 +185,7 @@ class WebTransport(Http3):
     def channel(self, session, channel, data):
         """A channel of the session: a stream that begins with its number."""
         number = self.http.create_webtransport_stream(session)
+        self.channels.add(number)
         self._stream(number)
         self._quic.send_stream_data(number, bytes([channel]) + data)
         self.transmit()
