@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use crate::metadata::OTHERS;
 use crate::process::cargo;
-use crate::{book, citations, codegen, deps, embedded, files, fuzz, layers, msrv, purity, sim, tools, wasm};
+use crate::{
+    book, citations, codegen, deps, embedded, files, fuzz, interop, layers, msrv, purity, sim, tools, wasm,
+};
 
 /// Seeds of the simulator in one run.
 const SEEDS: u64 = 5_000;
@@ -23,7 +25,7 @@ struct Step {
 }
 
 /// Cheap checks first; what shares a build stands together.
-const STEPS: [Step; 20] = [
+const STEPS: [Step; 21] = [
     Step { name: "tools", run: tools::run, hint: "install the tool by hand, then run again" },
     Step { name: "fmt", run: fmt, hint: "cargo fmt --all; cargo fmt --manifest-path fuzz/Cargo.toml" },
     Step { name: "codegen", run: |root| codegen::run(root, true), hint: "cargo xtask codegen" },
@@ -92,6 +94,12 @@ const STEPS: [Step; 20] = [
         name: "embedded",
         run: embedded::run,
         hint: "core uses core and alloc only, and 32-bit atomics; a size that is right goes into docs/embedding.md",
+    },
+    // With the server that the demo built.
+    Step {
+        name: "interop",
+        run: |root| interop::run(root, &[]),
+        hint: "cargo xtask interop CLIENT runs one; its log is named beside the case",
     },
 ];
 

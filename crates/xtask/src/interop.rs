@@ -68,8 +68,14 @@ struct Verdict {
     failed: Option<String>,
 }
 
-/// Runs all clients, or those whose names or scripts begin with one of `chosen`.
+/// Servers that the benchmark runs beside, and openssl for their certificate.
+const PEERS: [&str; 3] = ["nginx", "caddy", "openssl"];
+
+/// Runs all clients, or those whose names or scripts begin with one of `chosen`, or the benchmark.
 pub(crate) fn run(root: &Path, chosen: &[String]) -> Result<(), String> {
+    if chosen == ["bench"] {
+        return bench(root);
+    }
     let begins = |text: &str| chosen.iter().any(|word| text.to_lowercase().starts_with(&word.to_lowercase()));
     let clients: Vec<&Client> = CLIENTS
         .iter()
@@ -96,6 +102,31 @@ pub(crate) fn run(root: &Path, chosen: &[String]) -> Result<(), String> {
     report(&verdicts, &place.folder)
 }
 
+/// Files to and from this server and others, as `bench/files.py` says.
+fn bench(root: &Path) -> Result<(), String> {
+    if let Some(missing) = PEERS.iter().find(|name| !there(root, name)) {
+        return Err(format!("install {missing}: the benchmark runs beside it"));
+    }
+    let place = Place::install(root)?;
+    let peers = place.folder.join("bench");
+    npm(root, &peers)?;
+    let world = World::start(root, &place)?;
+    let mut command = world.command(&place, "bench/files.py")?;
+    command.env("NTP_PEERS", &peers).stdin(Stdio::null());
+    let status = command.status().map_err(|e| format!("{command:?}: {e}"))?;
+    world.end();
+    if status.success() { Ok(()) } else { Err(format!("the benchmark failed ({status})")) }
+}
+
+/// Installs what a folder's `package-lock.json` says, if that has changed.
+fn npm(root: &Path, folder: &Path) -> Result<(), String> {
+    once(&folder.join("package-lock.json"), &folder.join("node.installed"), || {
+        let ci = ["ci", "--prefix", &folder.to_string_lossy()].map(str::to_owned);
+        let quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--silent"].map(str::to_owned);
+        program(root, "npm", ci.iter().chain(&quiet)).done()
+    })
+}
+
 /// Where things are installed.
 struct Place {
     folder: PathBuf,
@@ -109,7 +140,7 @@ impl Place {
         let folder = target_folder(root).join("interop");
         let at = |name: &str| folder.join(name);
         // Scripts are run from here: Node looks for its modules beside them.
-        for part in ["lib", "clients"] {
+        for part in ["lib", "clients", "bench"] {
             copy(&root.join(TESTS).join(part), &at(part))?;
         }
         for file in ["requirements.txt", "package.json", "package-lock.json"] {
@@ -120,7 +151,7 @@ impl Place {
         let path = promtool.map_or(path.clone(), |folder| format!("{}:{path}", folder.display()));
         let python = at("python/bin/python");
 
-        let [requirements, packages] = [at("requirements.txt"), at("package-lock.json")];
+        let requirements = at("requirements.txt");
         once(&requirements, &at("python.installed"), || {
             let home = at("python");
             program(root, "python3", ["-m", "venv", "--clear", &home.to_string_lossy()]).done()?;
@@ -128,11 +159,7 @@ impl Place {
             let requirements = requirements.to_string_lossy();
             program(root, &python.to_string_lossy(), pip.into_iter().chain([&*requirements])).done()
         })?;
-        once(&packages, &at("node.installed"), || {
-            let ci = ["ci", "--prefix", &folder.to_string_lossy()].map(str::to_owned);
-            let quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--silent"].map(str::to_owned);
-            program(root, "npm", ci.iter().chain(&quiet)).done()
-        })?;
+        npm(root, &folder)?;
         Ok(Self { folder, python, path })
     }
 }
@@ -330,21 +357,24 @@ impl World {
         }
     }
 
-    fn try_out(&self, client: &'static Client, place: &Place, to: &mut Vec<Verdict>) -> Result<(), String> {
-        let at = |name: &str| place.folder.join(name);
-        let name = client.script.split('.').next().unwrap_or(client.script);
-        let scratch = at("scratch").join(name);
+    /// A script in its interpreter, with a fresh folder of its own.
+    fn command(&self, place: &Place, script: &str) -> Result<Command, String> {
+        let scratch = place.folder.join("scratch").join(stem(script));
+        let wrong = |e: std::io::Error| format!("{}: {e}", scratch.display());
         if scratch.exists() {
-            fs::remove_dir_all(&scratch).map_err(|e| format!("{}: {e}", scratch.display()))?;
+            fs::remove_dir_all(&scratch).map_err(wrong)?;
         }
-        fs::create_dir_all(&scratch).map_err(|e| format!("{}: {e}", scratch.display()))?;
-        let interpreter =
-            if client.script.ends_with(".py") { place.python.as_path() } else { Path::new("node") };
-        let mut command = Command::new(interpreter);
-        command.arg(at("clients").join(client.script)).current_dir(&place.folder);
+        fs::create_dir_all(&scratch).map_err(wrong)?;
+        let python = script.ends_with(".py");
+        let mut command = Command::new(if python { place.python.as_path() } else { Path::new("node") });
+        command.arg(place.folder.join(script)).current_dir(&place.folder);
         command.envs(&self.environment).env("NTP_SCRATCH", &scratch);
+        Ok(command)
+    }
 
-        let log = at(&format!("{name}.log"));
+    fn try_out(&self, client: &'static Client, place: &Place, to: &mut Vec<Verdict>) -> Result<(), String> {
+        let mut command = self.command(place, &format!("clients/{}", client.script))?;
+        let log = place.folder.join(format!("{}.log", stem(client.script)));
         let mut running = Running::start(&mut command, &log)?;
         let mut say = |what: String, failed| to.push(Verdict { client: client.name, what, failed });
         let (end, mut said) = (Instant::now() + LONGEST, false);
@@ -377,6 +407,12 @@ impl World {
         self.device.end();
         self.server.end();
     }
+}
+
+/// A script's name without its folder and its language.
+fn stem(script: &str) -> &str {
+    let file = script.rsplit('/').next().unwrap_or(script);
+    file.split('.').next().unwrap_or(file)
 }
 
 /// The table, and whether all of it passed.

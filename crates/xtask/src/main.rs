@@ -52,7 +52,8 @@ Its steps, one by one
   embedded           the minimal client as firmware, and its size
   wasm               the package for JavaScript, its size, and its tests in Node
   interop [CLIENT...]
-                     clients that others wrote, against a server that was built
+                     clients that others wrote, against a server that was built;
+                     `bench` instead: files beside nginx, Caddy and tus
   fuzz [--seconds N] [TARGET...]
                      every fuzz target, or these, for N seconds each (default 30)
 
