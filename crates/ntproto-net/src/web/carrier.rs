@@ -162,6 +162,8 @@ impl Carrier {
                     self.machine.handle(now.mono, Input::Stream { stream, data, fin });
                 }
                 match read {
+                    // What was held is less in the machine: heads of frames don't stay. It tells only of room after none.
+                    None if self.machine.room(stream) > 0 => continue,
                     None => drop(self.full.insert(stream)),
                     Some(Read::Data(data)) => {
                         held = Some(data);

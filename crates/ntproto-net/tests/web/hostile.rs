@@ -85,6 +85,34 @@ fn a_head_of_a_gibibyte_is_not_waited_for() {
     assert_eq!(requests(&mut w), 0);
 }
 
+/// The window counts bodies only: heads of frames among its last bytes leave room in it that nothing announces.
+#[test]
+fn heads_of_frames_in_a_full_window_do_not_stop_the_stream() {
+    let mut w = World::hostile();
+    let stream = open(&mut w, Dir::Bi).unwrap();
+    write(&mut w, stream, GET);
+    w.run(50);
+    let (exchange, _) = w.head(false);
+    // DATA of 100 bytes each.
+    let body = [&[0x00, 0x40, 100][..], &[7; 100]].concat().repeat(6_000);
+    let (mut left, mut told, mut unread) = (&body[..], 0, 0);
+    for _ in 0..2_000 {
+        left = &left[write(&mut w, stream, left).unwrap()..];
+        w.run(5);
+        let before = told;
+        while let Some(event) = w.at_server.pop_front() {
+            let Event::Http(_, HttpEvent::Data(data)) = event else { panic!("{event:?}") };
+            told += data.len();
+        }
+        unread += told - before;
+        // Nothing is read before the window is full.
+        if told == before {
+            w.answer(exchange, HttpAnswer::Consumed(std::mem::take(&mut unread)));
+        }
+    }
+    assert_eq!(told, 600_000);
+}
+
 #[test]
 fn forty_thousand_fields_are_refused() {
     let mut w = World::hostile();
