@@ -79,18 +79,38 @@ impl S3Files {
     /// # Errors
     /// Something of that is missing or wrong, or the bucket can't be listed.
     pub fn open(bucket: &str, prefix: &str) -> Result<Self, FilesError> {
-        let store = AmazonS3Builder::from_env()
+        // One that is no text is none of ours.
+        let ours = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Self::open_with(bucket, prefix, ours)
+    }
+
+    /// [`open`](Self::open) with these variables in place of the environment.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(
+        bucket: &str,
+        prefix: &str,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, FilesError> {
+        let mut builder = AmazonS3Builder::new();
+        for (name, value) in variables {
+            let name = name.to_ascii_lowercase();
+            if name.starts_with("aws_")
+                && let Ok(key) = name.parse()
+            {
+                builder = builder.with_config(key, value);
+            }
+        }
+        let store = builder
             .with_bucket_name(bucket)
             .build()
             .map_err(|error| FilesError::Settings(format!("files_dir = s3://{bucket}: {error}")))?;
         Self::over(Arc::new(store), prefix)
     }
 
-    /// Any store of objects, below a prefix.
-    ///
-    /// # Errors
-    /// It can't be listed, or the system gives no threads.
-    pub fn over(store: Arc<dyn ObjectStore>, prefix: &str) -> Result<Self, FilesError> {
+    fn over(store: Arc<dyn ObjectStore>, prefix: &str) -> Result<Self, FilesError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)
             .thread_name("ntproto-s3")
