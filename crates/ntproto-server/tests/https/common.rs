@@ -103,8 +103,17 @@ impl Peer {
     }
 
     pub(crate) async fn try_connect(host: &Host, alpn: &[u8]) -> Option<Self> {
+        Self::to(host.at, &host.certificate, alpn).await
+    }
+
+    /// A server that shows this certificate.
+    pub(crate) async fn to(
+        at: SocketAddr,
+        certificate: &CertificateDer<'static>,
+        alpn: &[u8],
+    ) -> Option<Self> {
         let mut roots = rustls::RootCertStore::empty();
-        roots.add(host.certificate.clone()).unwrap();
+        roots.add(certificate.clone()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut tls = rustls::ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -112,7 +121,7 @@ impl Peer {
             .with_root_certificates(roots)
             .with_no_client_auth();
         tls.alpn_protocols = vec![alpn.to_vec()];
-        let stream = Tokio::connect(host.at).await.ok()?;
+        let stream = Tokio::connect(at).await.ok()?;
         let tls = within(Tls::connect(stream, Arc::new(tls), "localhost".try_into().unwrap())).await.ok()?;
         assert_eq!(tls.alpn(), Some(alpn));
         if alpn == H2 {
@@ -165,6 +174,13 @@ pub(crate) struct Sent(Option<Pin<Box<Receiver<Bytes>>>>);
 impl Sent {
     pub(crate) fn none() -> Self {
         Self(None)
+    }
+
+    /// All of it at once.
+    pub(crate) fn all(bytes: impl Into<Bytes>) -> Self {
+        let (sender, body) = Self::channel();
+        sender.try_send(bytes.into()).unwrap();
+        body
     }
 
     pub(crate) fn channel() -> (Sender<Bytes>, Self) {
