@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::process::cargo;
 use crate::{book, coverage, fuzz, sim, tools};
 
 /// Seeds of the simulator.
@@ -19,5 +20,12 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
     coverage::run(root)?;
     sim::seeds(root, SEEDS, QUIC_SEEDS)?;
     sim::planted(root)?;
+    uploads(root)?;
     fuzz::for_seconds(root, &[], FUZZ_SECONDS)
+}
+
+/// A gigabyte that survives twenty kills of the server and twenty of the client.
+fn uploads(root: &Path) -> Result<(), String> {
+    let test = ["test", "-p", "ntproto-cli", "--release", "--test", "kill_upload", "--", "--nocapture"];
+    cargo(root, test).env("NTPROTO_KILL_MIB", "1024").env("NTPROTO_KILLS", "20").done()
 }

@@ -136,6 +136,14 @@ impl Peer {
         }
     }
 
+    /// Waits until it can ask: of HTTP/1.1, until the answer before is over.
+    pub(crate) async fn ready(&mut self) {
+        match self {
+            Self::H1(sender) => sender.ready().await.unwrap(),
+            Self::H2(sender) => sender.ready().await.unwrap(),
+        }
+    }
+
     /// Asks, at once; the answer is to be waited for.
     pub(crate) fn ask(
         &mut self,
