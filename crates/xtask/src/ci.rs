@@ -56,7 +56,12 @@ const STEPS: [Step; 21] = [
     // Both crypto providers: the package `tests` asks for the second, and a workspace builds a package once.
     Step {
         name: "test",
-        run: |root| cargo(root, ["test", "--workspace", "--locked"]).done(),
+        run: |root| {
+            cargo(root, ["test", "--workspace", "--locked"]).done()?;
+            // What only a feature brings: files in a bucket, of a server in Python.
+            let s3 = ["test", "-p", "ntproto-server", "--features", "s3", "--test", "files", "--locked"];
+            cargo(root, s3).done()
+        },
         hint: "cargo test -p CRATE NAME runs one; `cargo xtask vectors` writes vectors that changed",
     },
     Step {
