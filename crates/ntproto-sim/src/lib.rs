@@ -27,6 +27,7 @@
 //! | `truth` | the rules of the specification once more: what must come of each transaction |
 //! | `acts`, `hostile`, `sending`, `answers`, `deed` | what users do, what they are answered, how often |
 //! | `watch`, `view` | what their devices know |
+//! | `files` | a world of its own: uploads and downloads |
 //! | `crypto` | fast primitives, and the watch over keys and nonces |
 //! | `plant` | (feature `planted`) bugs that the simulator must find |
 #![forbid(unsafe_code)]
@@ -42,6 +43,7 @@ mod device;
 mod disk;
 mod draw;
 mod fault;
+mod files;
 mod heal;
 mod hostile;
 mod ledger;

@@ -60,11 +60,8 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments>, S
             "--no-shrink" => a.shrink = false,
             "--without" => a.options.without = FaultSet::parse(&value()?)?,
             "--plan" => {
-                a.options.plan = match value()?.as_str() {
-                    "streams" => Plan::Streams,
-                    "quic" => Plan::Quic,
-                    other => return Err(format!("no plan is named {other:?}")),
-                }
+                let name = value()?;
+                a.options.plan = Plan::parse(&name).ok_or_else(|| format!("no plan is named {name:?}"))?;
             }
             "--help" | "-h" => return Ok(None),
             other => return Err(format!("what is {other:?}?")),
@@ -151,7 +148,7 @@ fn many(a: &Arguments) -> ExitCode {
             println!("{fault} struck in fewer than a fifth of the seeds");
             wrong = true;
         }
-        if table.fewest_messages() < 100 {
+        if a.options.plan != Plan::Files && table.fewest_messages() < 100 {
             println!("a seed stored only {} messages", table.fewest_messages());
             wrong = true;
         }

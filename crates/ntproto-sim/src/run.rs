@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::crypto::Watch;
 use crate::draw::rng;
 use crate::fault::{FaultSet, Plan};
+use crate::files;
 use crate::ledger::Check;
 use crate::quic::{Link, Sessions, Tls};
 use crate::scenario::Scenario;
@@ -137,6 +138,9 @@ impl Simulator {
 
     /// Runs a seed. The same seed and options give the same run, byte for byte.
     pub fn run(&mut self, seed: u64, options: &Options) -> Run {
+        if options.plan == Plan::Files {
+            return files(seed, options);
+        }
         let scenario = Scenario::draw(seed, options.plan, options.without);
         let faults = scenario.faults;
         let link = match self.link(seed, options.plan) {
@@ -148,17 +152,7 @@ impl Simulator {
         world.set_plant(options.plant);
         let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
         let at = world.now().0;
-        let (what, known) = match ended {
-            Ok(Ok(())) => (None, None),
-            Ok(Err(what)) => (Some(what), None),
-            Err(panic) => {
-                let text = panic_text(&*panic);
-                match KNOWN.iter().find(|(known, _)| text.contains(known)) {
-                    Some((_, told)) => (None, Some(*told)),
-                    None => (Some(format!("panic: {text}")), None),
-                }
-            }
-        };
+        let (what, known) = verdict(ended);
         Run {
             seed,
             faults,
@@ -166,6 +160,34 @@ impl Simulator {
             hash: world.trace.finish(),
             violation: what.map(|what| Violation { at, what }),
             known,
+        }
+    }
+}
+
+/// A run of the plan `files`.
+fn files(seed: u64, options: &Options) -> Run {
+    let mut world = match files::World::new(seed, options.without, Trace::new(options.trace)) {
+        Ok(world) => world,
+        Err(what) => return Run::broken(seed, FaultSet::NONE, what),
+    };
+    let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
+    let (at, faults, stats) = (world.now().0, world.faults(), world.stats);
+    let (what, known) = verdict(ended);
+    let violation = what.map(|what| Violation { at, what });
+    Run { seed, faults, stats, hash: world.finish(), violation, known }
+}
+
+/// What went wrong, and whether it is known of others.
+fn verdict(ended: std::thread::Result<Check>) -> (Option<String>, Option<&'static str>) {
+    match ended {
+        Ok(Ok(())) => (None, None),
+        Ok(Err(what)) => (Some(what), None),
+        Err(panic) => {
+            let text = panic_text(&*panic);
+            match KNOWN.iter().find(|(known, _)| text.contains(known)) {
+                Some((_, told)) => (None, Some(*told)),
+                None => (Some(format!("panic: {text}")), None),
+            }
         }
     }
 }

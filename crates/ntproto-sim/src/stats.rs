@@ -53,6 +53,10 @@ pub struct Stats {
     pub client_crashes_between: u64,
     /// Messages too old for the inbox of a large group, or for a device that was away: recorded gaps.
     pub gaps: u64,
+    /// Uploads that were whole.
+    pub uploads: u64,
+    /// Downloads that were whole.
+    pub downloads: u64,
     /// What users did.
     pub deeds: Deeds,
     /// Virtual time.
@@ -106,6 +110,8 @@ impl Table {
         sum.client_crashes += stats.client_crashes;
         sum.client_crashes_between += stats.client_crashes_between;
         sum.gaps += stats.gaps;
+        sum.uploads += stats.uploads;
+        sum.downloads += stats.downloads;
         sum.deeds.merge(&stats.deeds);
         sum.virtual_ms += stats.virtual_ms;
     }
@@ -154,6 +160,8 @@ impl Table {
         sum.client_crashes += other.client_crashes;
         sum.client_crashes_between += other.client_crashes_between;
         sum.gaps += other.gaps;
+        sum.uploads += other.uploads;
+        sum.downloads += other.downloads;
         sum.deeds.merge(&other.deeds);
         sum.virtual_ms += other.virtual_ms;
     }
@@ -186,8 +194,31 @@ impl Table {
             let n = self.fired.get(*fault as usize).copied().unwrap_or(0);
             text += &format!("{fault:<15} {n:>6} {:>6.1}%\n", n as f64 * 100.0 / self.runs.max(1) as f64);
         }
+        if plan == Plan::Files {
+            return text + &self.summary_of_files(took);
+        }
         text += "\nwhat users did        in all  a seed\n";
         text + &self.sum.deeds.show(self.runs) + &self.summary(took)
+    }
+
+    fn summary_of_files(&self, took: Duration) -> String {
+        let sum = &self.sum;
+        format!(
+            "\n{} seeds, {:.1} a second\n\
+             whole: {} uploads, {} downloads; {:.1} GB sent over {} connections\n\
+             power cuts: {} of the server, {} of clients\n\
+             virtual time: {:.1} h; {:.0} events a seed\n",
+            self.runs,
+            self.runs as f64 / took.as_secs_f64().max(1e-9),
+            sum.uploads,
+            sum.downloads,
+            sum.bytes as f64 / 1e9,
+            sum.connections,
+            sum.server_crashes,
+            sum.client_crashes,
+            sum.virtual_ms as f64 / 3_600_000.0,
+            sum.events as f64 / self.runs.max(1) as f64,
+        )
     }
 
     fn summary(&self, took: Duration) -> String {

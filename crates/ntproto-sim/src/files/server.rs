@@ -1,0 +1,120 @@
+//! The server: the machine of the HTTP surface over a store and a disk.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use ntproto_core::crypto::secret::Secret;
+use ntproto_core::ids::{DeviceId, Uin};
+use ntproto_core::rng::Rng;
+use ntproto_core::session::bearer::Bearer;
+use ntproto_core::time::UnixMillis;
+use ntproto_hub::store::memory::MemoryStore;
+use ntproto_hub::store::txn::{EnrolVia, NewDevice};
+use ntproto_hub::store::{OpId, Outcome, Store as _, StoreError, Txn};
+use ntproto_hub::{ConnId, Who};
+use ntproto_web::{FileError, FileOutcome, Web, WebConfig};
+
+use super::disk::FileDisk;
+use crate::ledger::Check;
+use crate::schedule::{Clock, Time, WALL_START_MS};
+
+/// What was asked of the host, when it is done.
+#[derive(Debug)]
+pub(super) enum Done {
+    Store(Vec<(OpId, Result<Outcome, StoreError>)>),
+    File(OpId, Result<FileOutcome, FileError>),
+    Bearer(OpId, Option<Who>),
+}
+
+/// A running server.
+pub(super) struct Process {
+    pub(super) web: Web,
+    pub(super) clock: Clock,
+    pub(super) armed: Option<Time>,
+    /// Transactions that wait for the store.
+    pub(super) jobs: VecDeque<(OpId, Txn)>,
+    /// Written, and not synced.
+    pub(super) written: Vec<(OpId, Result<Outcome, StoreError>)>,
+    pub(super) committing: bool,
+}
+
+/// What outlives it.
+pub(super) struct Server {
+    pub(super) store: MemoryStore,
+    pub(super) files: FileDisk,
+    pub(super) process: Option<Process>,
+    pub(super) boot: u32,
+    /// Sessions there are: whose tokens are good.
+    sessions: BTreeMap<[u8; 16], (Secret<32>, Who)>,
+}
+
+impl Server {
+    /// A server with so many accounts.
+    pub(super) fn new(rng: &mut Rng, accounts: usize) -> Check<(Self, Vec<Uin>)> {
+        let mut store = MemoryStore::new();
+        let now = UnixMillis(WALL_START_MS);
+        let mut one = |txn| store.commit(&[txn]).pop().unwrap_or(Err(StoreError::Corrupt));
+        one(Txn::Boot { wall: now, epoch: rng.array() }).map_err(|e| e.to_string())?;
+        let mut uins = Vec::new();
+        for n in 0..accounts {
+            let keys = (rng.array(), rng.array());
+            let device =
+                NewDevice { id: DeviceId(rng.array()), signing_key: keys.0, static_key: keys.1, name: n.to_string() };
+            match one(Txn::Enrol { via: EnrolVia::Open, device, now }) {
+                Ok(Outcome::Enrolled(device)) => uins.push(device.uin),
+                other => return Err(format!("no account: {other:?}")),
+            }
+        }
+        let server =
+            Self { store, files: FileDisk::default(), process: None, boot: 0, sessions: BTreeMap::new() };
+        Ok((server, uins))
+    }
+
+    /// Starts the process.
+    pub(super) fn start(&mut self, rng: &mut Rng, time: Time, config: WebConfig) -> Check {
+        let clock = Clock::new(time, 1 + rng.below(1 << 40), 0);
+        let wall = clock.now(time).unix;
+        match self.store.commit(&[Txn::Boot { wall, epoch: rng.array() }]).pop() {
+            Some(Ok(Outcome::Booted(_))) => {}
+            other => return Err(format!("the store did not boot: {other:?}")),
+        }
+        self.boot += 1;
+        let mut web = Web::new(config, rng.array());
+        web.handle(clock.now(time), ntproto_web::Input::Ready(true));
+        self.process = Some(Process {
+            web,
+            clock,
+            armed: None,
+            jobs: VecDeque::new(),
+            written: Vec::new(),
+            committing: false,
+        });
+        Ok(())
+    }
+
+    /// Cuts its power.
+    pub(super) fn crash(&mut self, rng: &mut Rng, keep: bool) {
+        self.process = None;
+        self.store.crash(keep);
+        self.files.crash(rng);
+        self.sessions.clear();
+    }
+
+    /// A session begins: what its client shows.
+    pub(super) fn log_in(&mut self, rng: &mut Rng, uin: Uin) -> Bearer {
+        let (session_id, token): ([u8; 16], [u8; 32]) = (rng.array(), rng.array());
+        let who = Who { uin, device: DeviceId(rng.array()), conn: ConnId(rng.below(1 << 40)) };
+        self.sessions.insert(session_id, (Secret::new(token), who));
+        Bearer { session_id, token: Secret::new(token) }
+    }
+
+    /// All sessions end.
+    pub(super) fn log_out(&mut self) {
+        self.sessions.clear();
+    }
+
+    /// Whose session it is.
+    pub(super) fn who(&self, shown: &Bearer) -> Option<Who> {
+        let (token, who) = self.sessions.get(&shown.session_id)?;
+        token.ct_eq(&shown.token).then_some(*who)
+    }
+}
