@@ -95,6 +95,30 @@ plants! {
     LeftStillHears = "left-still-hears";
     /// Anybody edits anything.
     StrangerEdits = "stranger-edits";
+    /// The disk of files answers a sync that it did not make.
+    FileSyncLies = "file-sync-lies";
+    /// It takes a failed sync for a good one.
+    FileSyncErrorIgnored = "file-sync-error-ignored";
+    /// It writes beside where it should.
+    FileWriteMisplaced = "file-write-misplaced";
+    /// It reads the bytes before those that were asked for.
+    FileReadShifted = "file-read-shifted";
+    /// It keeps what is to be removed.
+    FileNeverDiscarded = "file-never-discarded";
+    /// Whoever shows a token acts for the first account.
+    StrangerReads = "stranger-reads";
+}
+
+impl Plant {
+    /// Those of the plan `files`, which the others do not have.
+    pub const OF_FILES: [Self; 6] = [
+        Self::FileSyncLies,
+        Self::FileSyncErrorIgnored,
+        Self::FileWriteMisplaced,
+        Self::FileReadShifted,
+        Self::FileNeverDiscarded,
+        Self::StrangerReads,
+    ];
 }
 
 impl fmt::Display for Plant {

@@ -170,6 +170,8 @@ fn files(seed: u64, options: &Options) -> Run {
         Ok(world) => world,
         Err(what) => return Run::broken(seed, FaultSet::NONE, what),
     };
+    #[cfg(feature = "planted")]
+    world.set_plant(options.plant);
     let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
     let (at, faults, stats) = (world.now().0, world.faults(), world.stats);
     let (what, known) = verdict(ended);

@@ -24,7 +24,9 @@ fn seeds_hold() {
 
 #[test]
 fn the_same_seed_is_the_same_run() {
-    for (plan, seed) in [(Plan::Streams, 3), (Plan::Streams, 5), (Plan::Quic, 3), (Plan::Quic, 5), (Plan::Files, 3)] {
+    for (plan, seed) in
+        [(Plan::Streams, 3), (Plan::Streams, 5), (Plan::Quic, 3), (Plan::Quic, 5), (Plan::Files, 3)]
+    {
         let options = Options::new(plan);
         let run = Simulator::new().run(seed, &options);
         assert_eq!(Simulator::new().run(seed, &options), run);

@@ -5,14 +5,13 @@ use std::time::{Duration, Instant};
 
 use crate::metadata::OTHERS;
 use crate::process::cargo;
+use crate::sim::Seeds;
 use crate::{
     book, citations, codegen, deps, embedded, files, fuzz, interop, layers, msrv, purity, sim, tools, wasm,
 };
 
 /// Seeds of the simulator in one run.
-const SEEDS: u64 = 5_000;
-/// Those over real QUIC and TLS.
-const QUIC_SEEDS: u64 = 1_000;
+const SEEDS: Seeds = Seeds { streams: 5_000, quic: 1_000, files: 300 };
 
 /// Seconds a fuzz target: enough to notice what broke. The nightly run gives each ten minutes.
 const FUZZ_SECONDS: u64 = 10;
@@ -73,11 +72,7 @@ const STEPS: [Step; 21] = [
         },
         hint: "mend the link or the markup",
     },
-    Step {
-        name: "sim",
-        run: |root| sim::seeds(root, SEEDS, QUIC_SEEDS),
-        hint: "the line above replays the seed",
-    },
+    Step { name: "sim", run: |root| sim::seeds(root, &SEEDS), hint: "the line above replays the seed" },
     Step {
         name: "fuzz",
         run: |root| fuzz::for_seconds(root, &[], FUZZ_SECONDS),

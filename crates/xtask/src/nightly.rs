@@ -3,12 +3,11 @@
 use std::path::Path;
 
 use crate::process::cargo;
+use crate::sim::Seeds;
 use crate::{book, coverage, fuzz, sim, tools};
 
 /// Seeds of the simulator.
-const SEEDS: u64 = 100_000;
-/// Those over real QUIC and TLS.
-const QUIC_SEEDS: u64 = 20_000;
+const SEEDS: Seeds = Seeds { streams: 100_000, quic: 20_000, files: 10_000 };
 
 /// Seconds a fuzz target.
 const FUZZ_SECONDS: u64 = 600;
@@ -18,7 +17,7 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
     tools::run(root)?;
     book::run(root, true)?;
     coverage::run(root)?;
-    sim::seeds(root, SEEDS, QUIC_SEEDS)?;
+    sim::seeds(root, &SEEDS)?;
     sim::planted(root)?;
     uploads(root)?;
     fuzz::for_seconds(root, &[], FUZZ_SECONDS)

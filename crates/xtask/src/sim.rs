@@ -11,9 +11,19 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Result<(), String> {
     cargo(root, line.into_iter().chain(passed)).done()
 }
 
-/// So many seeds over byte streams, and so many over QUIC.
-pub(crate) fn seeds(root: &Path, streams: u64, quic: u64) -> Result<(), String> {
-    for (plan, count) in [("streams", streams), ("quic", quic)] {
+/// How many seeds of each plan.
+pub(crate) struct Seeds {
+    /// Messages over byte streams.
+    pub(crate) streams: u64,
+    /// Messages over QUIC and TCP.
+    pub(crate) quic: u64,
+    /// Uploads and downloads.
+    pub(crate) files: u64,
+}
+
+/// Runs them.
+pub(crate) fn seeds(root: &Path, seeds: &Seeds) -> Result<(), String> {
+    for (plan, count) in [("streams", seeds.streams), ("quic", seeds.quic), ("files", seeds.files)] {
         run(root, &["--plan", plan, "--seeds", &count.to_string()].map(str::to_owned))?;
     }
     Ok(())

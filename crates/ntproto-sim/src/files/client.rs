@@ -104,7 +104,9 @@ impl Client {
         self.life += 1;
         self.bytes.clone_from(&self.durable);
         let machine = match (&self.job, &self.saved) {
-            (Job::Upload { .. }, Some(Saved::Up(state))) => Upload::resume(state, rng).map(Box::new).map(Machine::Up),
+            (Job::Upload { .. }, Some(Saved::Up(state))) => {
+                Upload::resume(state, rng).map(Box::new).map(Machine::Up)
+            }
             (Job::Upload { plan, .. }, _) => Some(Machine::Up(Box::new(Upload::new(*plan, rng)))),
             (Job::Download(_), Some(Saved::Down(state))) => {
                 Download::resume(state, rng).map(Box::new).map(Machine::Down)
@@ -185,7 +187,12 @@ impl Client {
     pub(super) fn costs(&self) -> Check {
         let due = self.source.len() as u64 + self.breaks * MAX_CHUNK;
         if self.sent > due {
-            return Err(format!("{} bytes were sent of {} with {} breaks", self.sent, self.source.len(), self.breaks));
+            return Err(format!(
+                "{} bytes were sent of {} with {} breaks",
+                self.sent,
+                self.source.len(),
+                self.breaks
+            ));
         }
         Ok(())
     }

@@ -17,13 +17,17 @@ fn path(file: FileId) -> String {
 
 /// The head of a request.
 pub(super) fn request(ask: &Ask, plan: Option<&upload::Plan>, bearer: Option<&Bearer>) -> Request<()> {
-    let (method, target) = match ask {
-        Ask::Create => (Method::POST, "/v2/files".into()),
-        Ask::Offset(file) => (Method::HEAD, path(*file)),
-        Ask::Chunk { file, .. } => (Method::PATCH, path(*file)),
-        Ask::Delete(file) => (Method::DELETE, path(*file)),
-        Ask::Range { file, .. } => (Method::GET, path(*file)),
-        Ask::Verify => (Method::GET, "/".into()),
+    let (method, target) = match (ask, plan) {
+        (Ask::Create, Some(plan)) => {
+            let (conversation, id) = (&plan.conversation.0, &plan.upload_id.0);
+            let (conversation, id) = (text::base64url(conversation), text::base64url(id));
+            (Method::POST, format!("/v2/files?conversation={conversation}&upload_id={id}"))
+        }
+        (Ask::Offset(file), _) => (Method::HEAD, path(*file)),
+        (Ask::Chunk { file, .. }, _) => (Method::PATCH, path(*file)),
+        (Ask::Delete(file), _) => (Method::DELETE, path(*file)),
+        (Ask::Range { file, .. }, _) => (Method::GET, path(*file)),
+        (Ask::Create | Ask::Verify, _) => (Method::GET, "/".into()),
     };
     let mut request = Request::builder().method(method).uri(target);
     if let Some(bearer) = bearer {
@@ -31,8 +35,6 @@ pub(super) fn request(ask: &Ask, plan: Option<&upload::Plan>, bearer: Option<&Be
     }
     request = match (ask, plan) {
         (Ask::Create, Some(plan)) => request
-            .header("upload-id", text::base64url(&plan.upload_id.0))
-            .header("upload-conversation", text::base64url(&plan.conversation.0))
             .header(UPLOAD_LENGTH, plan.size)
             .header(REPR_DIGEST, format!("sha-256=:{}:", text::base64(&plan.sha256))),
         (Ask::Chunk { offset, len, .. }, _) => request
@@ -57,7 +59,9 @@ fn number(head: &Response<()>, name: &HeaderName) -> Option<u64> {
 /// The file a request is about.
 pub(super) fn file(ask: &Ask) -> Option<FileId> {
     match ask {
-        Ask::Offset(file) | Ask::Chunk { file, .. } | Ask::Delete(file) | Ask::Range { file, .. } => Some(*file),
+        Ask::Offset(file) | Ask::Chunk { file, .. } | Ask::Delete(file) | Ask::Range { file, .. } => {
+            Some(*file)
+        }
         Ask::Create | Ask::Verify => None,
     }
 }
@@ -82,6 +86,8 @@ pub(super) fn answer(ask: &Ask, head: &Response<()>) -> Answer {
         return match status {
             StatusCode::UNAUTHORIZED => fault(Fault::Unauthorized),
             StatusCode::CONFLICT => fault(Fault::Conflict),
+            // What was taken for unfinished is whole.
+            StatusCode::BAD_REQUEST if number(head, &UPLOAD_OFFSET).is_some() => fault(Fault::Conflict),
             StatusCode::NOT_FOUND | StatusCode::GONE => fault(Fault::Gone),
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
                 fault(Fault::Busy(Duration::from_secs(number(head, &header::RETRY_AFTER).unwrap_or(1))))

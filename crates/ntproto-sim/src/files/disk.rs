@@ -61,11 +61,18 @@ pub(super) struct FileDisk {
     pub(super) full: bool,
     /// The next sync fails, and takes what it was to sync with it.
     pub(super) fail_next_sync: bool,
+    #[cfg(feature = "planted")]
+    pub(super) plant: Option<crate::plant::Plant>,
 }
 
 impl FileDisk {
     /// Does what is asked.
     pub(super) fn run(&mut self, rng: &mut Rng, op: FileOp) -> Result<FileOutcome, FileError> {
+        #[cfg(feature = "planted")]
+        let op = match self.planted(rng, op) {
+            Ok(op) => op,
+            Err(lie) => return lie,
+        };
         match op {
             FileOp::Write { file, offset, data } => {
                 let mut at = offset as usize;
@@ -125,6 +132,29 @@ impl FileDisk {
                 self.contents.remove(&content);
                 Ok(FileOutcome::Done)
             }
+        }
+    }
+
+    /// What is done instead, or answered at once.
+    #[cfg(feature = "planted")]
+    fn planted(&mut self, rng: &mut Rng, op: FileOp) -> Result<FileOp, Result<FileOutcome, FileError>> {
+        use crate::plant::Plant;
+        match (self.plant, op) {
+            (Some(Plant::FileSyncLies), FileOp::Sync { .. })
+            | (Some(Plant::FileNeverDiscarded), FileOp::Discard { .. }) => Err(Ok(FileOutcome::Done)),
+            (Some(Plant::FileSyncErrorIgnored), op @ FileOp::Sync { .. }) if self.fail_next_sync => {
+                let mut honest = Self { plant: None, ..std::mem::take(self) };
+                let _ = honest.run(rng, op);
+                *self = Self { plant: Some(Plant::FileSyncErrorIgnored), ..honest };
+                Err(Ok(FileOutcome::Done))
+            }
+            (Some(Plant::FileWriteMisplaced), FileOp::Write { file, offset, data }) if rng.chance(10) => {
+                Ok(FileOp::Write { file, offset: offset + 1, data })
+            }
+            (Some(Plant::FileReadShifted), FileOp::Read { content, offset, length }) if offset > 0 => {
+                Ok(FileOp::Read { content, offset: offset - 1, length })
+            }
+            (_, op) => Ok(op),
         }
     }
 

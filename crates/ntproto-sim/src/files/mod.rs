@@ -16,8 +16,8 @@
 //! | `disk` | the server's disk of files |
 
 mod client;
-mod disk;
 mod dialect;
+mod disk;
 mod server;
 mod wire;
 mod world;

@@ -62,7 +62,8 @@ impl Conn {
 
     /// When something that is sent now arrives.
     pub(super) fn arrives(&mut self, now: Time, way: Way, faults: FaultSet, rng: &mut Rng) -> Time {
-        let late = if faults.contains(Fault::Delay) && rng.chance(2) { rng.skewed(50_000, 5_000_000) } else { 0 };
+        let late =
+            if faults.contains(Fault::Delay) && rng.chance(2) { rng.skewed(50_000, 5_000_000) } else { 0 };
         let last = &mut self.last[way as usize];
         *last = (*last).max(Time(now.0 + rng.skewed(200, 40_000) + late));
         *last

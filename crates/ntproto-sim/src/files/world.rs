@@ -118,6 +118,11 @@ impl World {
         })
     }
 
+    #[cfg(feature = "planted")]
+    pub(crate) fn set_plant(&mut self, plant: Option<crate::plant::Plant>) {
+        self.server.files.plant = plant;
+    }
+
     pub(crate) const fn faults(&self) -> FaultSet {
         self.faults
     }
@@ -181,7 +186,8 @@ impl World {
             self.rng.fill(&mut source);
             let source = Bytes::from(source);
             let sha256 = RUSTCRYPTO.sha256(&[&source]);
-            let plan = upload::Plan { upload_id: UploadId(self.rng.array()), conversation: talk, size, sha256 };
+            let plan =
+                upload::Plan { upload_id: UploadId(self.rng.array()), conversation: talk, size, sha256 };
             let start = Time(self.rng.between(0, 5_000_000));
             self.client(0, Job::Upload { plan, copy: false }, source.clone(), start);
             if self.has(Fault::Supersede) && self.rng.chance(60) {
@@ -341,9 +347,7 @@ impl World {
     /// What is told to be stored is on the disk, and never becomes less.
     fn respond(&mut self, exchange: ExchangeId, head: Response<()>, end: bool) -> Check {
         let told = dialect::told(&head);
-        if let (Some((_, c, ask)), Some((file, offset))) =
-            (self.exchanges.get(&exchange), told)
-        {
+        if let (Some((_, c, ask)), Some((file, offset))) = (self.exchanges.get(&exchange), told) {
             let client = &self.clients[*c];
             let file = file.or_else(|| client.asks.get(ask).and_then(|e| dialect::file(&e.ask)));
             if let (Some(file), Job::Upload { .. }) = (file, client.job) {
@@ -447,16 +451,22 @@ impl World {
         }
         let now = self.instant();
         let client = &mut self.clients[c];
-        let Some(asked) = client.asks.get_mut(&ask).filter(|asked| asked.id == exchange) else { return Ok(()) };
+        let Some(asked) = client.asks.get_mut(&ask).filter(|asked| asked.id == exchange) else {
+            return Ok(());
+        };
         match what {
             Down::Consumed(bytes) => {
                 asked.credit += bytes;
                 self.pump(c, ask);
             }
             Down::Reset => {
-                let answer = asked.head.take().map_or(Answer::Fault(Why::Lost), |head| dialect::answer(&asked.ask, &head));
+                let answer = asked
+                    .head
+                    .take()
+                    .map_or(Answer::Fault(Why::Lost), |head| dialect::answer(&asked.ask, &head));
                 // A range that was broken off is lost.
-                let answer = if matches!(asked.ask, Ask::Range { .. }) { Answer::Fault(Why::Lost) } else { answer };
+                let answer =
+                    if matches!(asked.ask, Ask::Range { .. }) { Answer::Fault(Why::Lost) } else { answer };
                 self.answered(c, ask, answer);
             }
             Down::Head(head, end) => {
