@@ -16,14 +16,14 @@ const ENOUGH_SEEDS: u64 = 300;
 const HELP: &str = "\
 Runs the system in a simulator, a whole run from each seed.
 
-Usage: ntproto-sim [--seeds N] [--from S] [--plan streams|quic] [--threads N]
-       ntproto-sim --seed S [--trace] [--plan streams|quic]
+Usage: ntproto-sim [--seeds N] [--from S] [--plan streams|quic|files] [--threads N]
+       ntproto-sim --seed S [--trace] [--plan streams|quic|files]
 
   --seeds N        run so many seeds (100)
   --from S         the first of them (1)
   --seed S         run this one, twice, and say what it did
   --trace          with --seed: print everything that happens
-  --plan P         streams: clients and hub over byte streams; quic: over real QUIC and TLS
+  --plan P         streams: clients and hub over byte streams; quic: over real QUIC and TLS;
   --without A,B    leave these classes of faults out
   --threads N      run on so many threads (all)
   --no-shrink      do not look for the fewest faults that make a seed fail
