@@ -198,10 +198,12 @@ impl Server {
                     let refusal = Answer::Refused(ErrorCode::Unavailable.into());
                     self.node.command(now, Command::HostAnswered(ask.id, refusal));
                 }
-                // Nothing is asked twice, new ticket keys are gone with the process, and nobody reads a log.
+                // Nothing is asked twice, no HTTP is served, new ticket keys are gone with the process, nobody reads a log.
                 Step::Effect(
                     Effect::Abandoned(_)
                     | Effect::Bearer { .. }
+                    | Effect::Counted(_)
+                    | Effect::Http(..)
                     | Effect::TicketKeys { .. }
                     | Effect::Event(_),
                 ) => {}

@@ -170,7 +170,7 @@ impl ntproto_net::Machine for Machine {
                 }
                 Output::Event(Event::Writable { .. }) => self.pump(now),
                 Output::Event(Event::Closed { .. }) => self.done = true,
-                Output::Event(Event::Early { .. } | Event::Datagram { .. }) => {}
+                Output::Event(Event::Early { .. } | Event::Datagram { .. } | Event::Streams { .. }) => {}
                 Output::Wait { .. } if self.done && self.endpoint.is_flushed() => return Step::Done,
                 Output::Wait { at, .. } => return Step::Wait(at),
             }

@@ -295,7 +295,10 @@ impl ntproto_net::Machine for Machine {
                     Event::Connected { conn, binding, .. } => self.connected(now, conn, binding),
                     Event::Readable { channel, .. } => self.read(now, channel),
                     Event::Closed { .. } => self.done = true,
-                    Event::Early { .. } | Event::Writable { .. } | Event::Datagram { .. } => {}
+                    Event::Early { .. }
+                    | Event::Writable { .. }
+                    | Event::Datagram { .. }
+                    | Event::Streams { .. } => {}
                 },
                 ntproto_quic::Output::Wait { .. } if self.done && self.quic.is_flushed() => {
                     return Step::Done;

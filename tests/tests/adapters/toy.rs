@@ -176,7 +176,7 @@ impl Machine for Side {
                 self.steps.push((stream, StreamStep::Read));
             }
             // When it comes, beside what the peer answers, is the system's affair.
-            StreamInput::Written => {}
+            StreamInput::Written | StreamInput::Settled => {}
             StreamInput::Closed => {
                 self.stream = None;
                 self.turn = TURNS + 1;
@@ -250,7 +250,7 @@ pub(crate) async fn run(host: impl Host, seed: u64) -> Vec<String> {
     let ((go_a, commands_a), (go_b, commands_b)) = (bounded(1), bounded(1));
     let (mut lines_a, mut lines_b) = (Vec::new(), Vec::new());
     let both = async {
-        let sockets = Sockets { udp: &udp_b, tcp: Some(tcp_b) };
+        let sockets = Sockets { udp: &udp_b, tcp: Some(tcp_b), https: None };
         let mut run_a =
             std::pin::pin!(drive(host.clone(), &mut a, (&udp_a).into(), &clock, commands_a, |told| {
                 listen(told, &mut lines_a, &go_a)
@@ -320,7 +320,7 @@ pub(crate) async fn stuck(host: impl Host) -> Vec<&'static str> {
         assert!(all.is_err() || all.is_ok_and(|n| n < 64 << 20));
         "it ended"
     });
-    let sockets = Sockets { udp: &udp, tcp: Some(tcp) };
+    let sockets = Sockets { udp: &udp, tcp: Some(tcp), https: None };
     let mut run = std::pin::pin!(drive(host.clone(), &mut machine, sockets, &clock, commands, |()| {}));
     let mut peer = std::pin::pin!(peer);
     let ended = std::future::poll_fn(|cx| {

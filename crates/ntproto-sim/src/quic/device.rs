@@ -102,8 +102,7 @@ impl DriverHost {
             Input::NetworkChanged => self.driver.command(now, Command::NetworkChanged),
             Input::Timeout => self.driver.timeout(now),
             // The driver has its transport inside.
-            Input::Bootstrapped(_)
-            | Input::Connected(_)
+            Input::Connected(_)
             | Input::Bound(_)
             | Input::Moved(_)
             | Input::Bootstrapped(_)
