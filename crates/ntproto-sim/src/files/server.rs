@@ -43,6 +43,8 @@ pub(super) struct Server {
     pub(super) files: FileDisk,
     pub(super) process: Option<Process>,
     pub(super) boot: u32,
+    /// Its accounts, and a device of each.
+    devices: BTreeMap<Uin, DeviceId>,
     /// Sessions there are: whose tokens are good.
     sessions: BTreeMap<[u8; 16], (Secret<32>, Who)>,
 }
@@ -54,7 +56,7 @@ impl Server {
         let now = UnixMillis(WALL_START_MS);
         let mut one = |txn| store.commit(&[txn]).pop().unwrap_or(Err(StoreError::Corrupt));
         one(Txn::Boot { wall: now, epoch: rng.array() }).map_err(|e| e.to_string())?;
-        let mut uins = Vec::new();
+        let mut devices = BTreeMap::new();
         for n in 0..accounts {
             let keys = (rng.array(), rng.array());
             let device = NewDevice {
@@ -64,12 +66,19 @@ impl Server {
                 name: n.to_string(),
             };
             match one(Txn::Enrol { via: EnrolVia::Open, device, now }) {
-                Ok(Outcome::Enrolled(device)) => uins.push(device.uin),
+                Ok(Outcome::Enrolled(device)) => drop(devices.insert(device.uin, device.id)),
                 other => return Err(format!("no account: {other:?}")),
             }
         }
-        let server =
-            Self { store, files: FileDisk::default(), process: None, boot: 0, sessions: BTreeMap::new() };
+        let uins = devices.keys().copied().collect();
+        let server = Self {
+            store,
+            files: FileDisk::default(),
+            process: None,
+            boot: 0,
+            devices,
+            sessions: BTreeMap::new(),
+        };
         Ok((server, uins))
     }
 
@@ -106,8 +115,10 @@ impl Server {
     /// A session begins: what its client shows.
     pub(super) fn log_in(&mut self, rng: &mut Rng, uin: Uin) -> Bearer {
         let (session_id, token): ([u8; 16], [u8; 32]) = (rng.array(), rng.array());
-        let who = Who { uin, device: DeviceId(rng.array()), conn: ConnId(rng.below(1 << 40)) };
-        self.sessions.insert(session_id, (Secret::new(token), who));
+        if let Some(device) = self.devices.get(&uin) {
+            let who = Who { uin, device: *device, conn: ConnId(rng.below(1 << 40)) };
+            self.sessions.insert(session_id, (Secret::new(token), who));
+        }
         Bearer { session_id, token: Secret::new(token) }
     }
 
