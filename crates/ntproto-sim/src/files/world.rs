@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -35,6 +36,8 @@ const MAX_OUTPUTS: usize = 10_000;
 const REST: u64 = 600_000;
 /// So long after that the server has looked for what is to be removed.
 const SWEPT: u64 = 200_000;
+/// What nobody goes on with is removed after so long: more than any pause of a client, less than [`SWEPT`].
+const LIFETIME: Duration = Duration::from_secs(120);
 /// Accounts: two who share files, and a stranger.
 const ACCOUNTS: usize = 3;
 
@@ -102,7 +105,7 @@ impl World {
             trace,
             stats: Stats::default(),
             server,
-            config: WebConfig::default(),
+            config: WebConfig { upload_lifetime: LIFETIME, ..WebConfig::default() },
             uins,
             conns: Vec::new(),
             clients: Vec::new(),
@@ -268,8 +271,7 @@ impl World {
                 self.step(c)?;
             }
             Ev::Answered { c, life, ask, answer } if self.clients[c].life == life => {
-                let now = self.instant();
-                self.clients[c].handle(now, Input::Answer(ask, answer));
+                self.answered(c, ask, answer);
                 self.step(c)?;
             }
             Ev::ClientTimer { .. } | Ev::Token { .. } | Ev::Answered { .. } => {}
@@ -354,11 +356,14 @@ impl World {
                 self.sources.entry(file).or_insert_with(|| client.source.clone());
                 let source = self.sources[&file].clone();
                 self.server.files.holds(file, &source, offset)?;
+                // A refusal may have waited for the rest of its body; what it says was so when it was decided.
                 let said = self.said.entry(file).or_default();
-                if offset < *said {
+                if !head.status().is_success() {
+                    // It is on the disk; that is all.
+                } else if offset < *said {
                     return Err(format!("{file}: the offset fell from {said} to {offset}"));
                 }
-                *said = offset;
+                *said = offset.max(*said);
             }
         }
         self.tell(exchange, Down::Head(Box::new(head), end));
@@ -514,6 +519,10 @@ impl World {
 
     /// A request was answered: it is over.
     fn answered(&mut self, c: usize, ask: AskId, answer: Answer) {
+        if let Job::Pry(_) = self.clients[c].job {
+            // It learnt nothing.
+            return self.over(c, Ok(()));
+        }
         let now = self.instant();
         let client = &mut self.clients[c];
         client.breaks += u64::from(matches!(answer, Answer::Fault(_)));
@@ -659,7 +668,6 @@ impl World {
         if self.clients[c].conn.is_none() && unreachable {
             let at = self.after(1_000, 3_000_000);
             let answer = Answer::Fault(Why::Lost);
-            self.clients[c].breaks += 1;
             self.schedule.at(at, Ev::Answered { c, life, ask: id, answer });
             return;
         }
@@ -830,7 +838,7 @@ impl World {
                 let at = self.after(50_000, 5_000_000);
                 self.schedule.at(at, Ev::ClientStart { c });
             }
-            Fault::Quit if !up.is_empty() && self.rng.chance(30) => {
+            Fault::Quit if !up.is_empty() => {
                 let c = *self.rng.pick(&up);
                 let ours = matches!(self.clients[c].job, Job::Upload { copy: false, .. });
                 if ours && !self.faults.contains(Fault::Supersede) {
@@ -862,7 +870,9 @@ impl World {
         self.server.files.full = false;
         self.server.files.fail_next_sync = false;
         for c in 0..self.clients.len() {
-            if self.clients[c].is_copy() && self.clients[c].ended.is_none() {
+            let client = &self.clients[c];
+            let pries = matches!(client.job, Job::Pry(_)) && client.life > 0;
+            if client.ended.is_none() && (client.is_copy() || pries) {
                 self.fail(c);
                 self.clients[c].life += 1;
                 self.clients[c].ended = Some(Ok(()));
