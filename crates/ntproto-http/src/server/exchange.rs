@@ -107,6 +107,9 @@ enum Phase {
     Cutting,
 }
 
+/// The answer's head, and where its parts come from.
+type Begun = (Response<()>, Option<Receiver<Part>>);
+
 struct Exchange<R: Runtime> {
     id: ExchangeId,
     carrier: Active<R>,
@@ -117,7 +120,7 @@ struct Exchange<R: Runtime> {
     takes: Receiver<()>,
     gone: Receiver<()>,
     /// Where the head goes, until it went.
-    heads: Option<Sender<(Response<()>, Option<Receiver<Part>>)>>,
+    heads: Option<Sender<Begun>>,
     /// Where parts of the answer go, from the head to the last one.
     parts: Option<Sender<Part>>,
     /// Parts of the request that were told and not consumed, and their bytes in all.
@@ -131,6 +134,7 @@ struct Exchange<R: Runtime> {
 }
 
 /// What came of waiting.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made: a box would cost more")]
 enum Stirred {
     Tell(Came),
     /// It has ended as it should, or as whoever answers wants.

@@ -52,6 +52,7 @@ pub struct CarrierId(pub u64);
 
 /// What comes of connections.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "heads are few beside parts, and move twice")]
 pub enum Came {
     /// Somebody asks.
     Head {

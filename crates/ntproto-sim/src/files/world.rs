@@ -99,7 +99,7 @@ impl World {
             .filter(|fault| !without.contains(*fault))
             .fold(FaultSet::NONE, FaultSet::with);
         // Nobody gives up what a copy of the device goes on with.
-        let faults = match faults.contains(Fault::Quit) && rng.chance(60) {
+        let faults = match faults.contains(Fault::Quit) && rng.chance(80) {
             true => faults.without(Fault::Supersede),
             false => faults,
         };
