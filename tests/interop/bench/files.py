@@ -209,7 +209,6 @@ def main():
             [
                 ("ours", Client(HTTP2, CA), ours),
                 ("nginx", Client(HTTP2, theirs), lambda client: client.download(f"{nginx}/file")),
-                ("Caddy", Client(HTTP2, theirs), lambda client: client.download(f"{caddy}/file")),
             ],
         )
         race(
