@@ -30,6 +30,7 @@ pub const TX_LIMIT: usize = 64 * 1024;
 /// What the host is to do next.
 #[derive(Debug)]
 #[must_use]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made: a box would cost more")]
 pub enum Next {
     /// Write these bytes: to the stream, or over WebTransport to the stream of this channel.
     Transmit(Channel, Vec<u8>),
