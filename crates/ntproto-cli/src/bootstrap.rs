@@ -78,7 +78,7 @@ pub(crate) fn told(file: &Path, trust: &TrustArgs) -> Result<Learned, Failure> {
 fn digits(text: &str, flag: &str) -> Result<[u8; 32], Failure> {
     let bad = || Failure::usage(format!("{flag}: 64 hexadecimal digits are wanted"));
     let mut bytes = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(bad());
     }
     for (i, byte) in bytes.iter_mut().enumerate() {

@@ -71,7 +71,7 @@ schema!(NOTIFY, "Notify", [1 "position" Uint, 2 "previous" Uint, 3 "packet" Kind
 schema!(MESSAGE, "StoredMessage", [
     1 "conversation" Conversation, 2 "conv_seq" Uint, 3 "sender" Uint, 4 "sender_device" Bytes,
     5 "client_msg_id" Bytes, 6 "stored_ms" UnixMs, 7 "body" Body, 8 "action" Uint, 9 "target_seq" Uint,
-    10 "edited_seq" Uint, 11 "recalled_seq" Uint,
+    10 "edited_seq" Uint, 11 "recalled_seq" Uint, 12 "trace" Bytes,
 ]);
 schema!(RECEIPT, "Receipt", [
     1 "conversation" Conversation, 2 "member" Uint, 3 "delivered_seq" Uint, 4 "read_seq" Uint,

@@ -129,7 +129,7 @@ fn everything_is_bound() {
         all.extend(with(one, two, three, TransportId::Tcp, four));
         all.extend(with(one, two, three, TransportId::Web, four));
         all.extend(with(one, two, three, TransportId::Quic, [0; 32]));
-        assert_eq!(all.len(), 8 * 18);
+        assert_eq!(all.len(), 8 * 19);
         assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "{name}");
     }
 }

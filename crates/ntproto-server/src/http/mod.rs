@@ -46,6 +46,7 @@ const WEB: u64 = 1 << 63;
 
 /// What comes to the loop from elsewhere than HTTPS connections.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "heads are few beside parts, and move once")]
 pub(crate) enum Post {
     /// Something of an exchange over HTTP/3.
     Node(NodeExchange, HttpEvent),

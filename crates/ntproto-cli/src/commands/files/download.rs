@@ -188,7 +188,7 @@ async fn fetch(
     let plan = Plan { file, size, sha256, unit: sink.unit() };
     let machine = state
         .filter(|state| sink.holds(state.written).unwrap_or(false))
-        .and_then(|state| Some(Download::resume(&state, Rng::new(session::entropy().ok()?))?))
+        .and_then(|state| Download::resume(&state, Rng::new(session::entropy().ok()?)))
         .filter(|machine| *machine.plan() == plan);
     let machine = match machine {
         Some(machine) => machine,
