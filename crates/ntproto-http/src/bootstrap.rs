@@ -4,12 +4,15 @@
 //! use ntproto_http::bootstrap::{Ask, Whom, sign_in};
 //! use ntproto_sdk::{Credential, store::MemoryStore};
 //! # use ntproto_core::crypto::identity::DeviceKeys;
-//! # async fn example(keys: DeviceKeys, roots: std::sync::Arc<rustls::RootCertStore>)
-//! # -> Result<(), Box<dyn std::error::Error>> {
+//! # async fn example<R: ntproto_drive::Runtime>(
+//! #     runtime: R,
+//! #     keys: DeviceKeys,
+//! #     roots: std::sync::Arc<rustls::RootCertStore>,
+//! # ) -> Result<(), Box<dyn std::error::Error>> {
 //! let ask = Ask::new("https://chat.example.org:7424", Whom::Public(roots))?;
 //! // Bootstrap, ticket, AuthRequest, AuthResponse: one call, and the client is on its way.
 //! let store = Box::new(MemoryStore::new());
-//! let client = sign_in(ntproto_tokio::Tokio, ask, keys, store, Some(Credential::Open)).await?;
+//! let client = sign_in(runtime, ask, keys, store, Some(Credential::Open)).await?;
 //! client.online().await?;
 //! # Ok(()) }
 //! ```
