@@ -40,5 +40,9 @@ fn hunt(plan: Plan, within: u64, plants: &[Plant]) {
 fn every_planted_bug_is_found() {
     hunt(Plan::Streams, WITHIN, &of_messages(&NOT_IN_STREAMS));
     hunt(Plan::Quic, WITHIN_QUIC, &of_messages(&NOT_IN_QUIC));
+}
+
+#[test]
+fn every_planted_bug_of_files_is_found() {
     hunt(Plan::Files, WITHIN_FILES, &Plant::OF_FILES);
 }

@@ -9,6 +9,7 @@
 //! | module | is |
 //! | --- | --- |
 //! | `world` | what happens, in its order |
+//! | `serving`, `using`, `strikes` | on the server's side, on the clients', and what goes wrong |
 //! | `server` | the machine of the HTTP surface, its store and its disk |
 //! | `client` | a transfer on a device |
 //! | `wire` | exchanges on their way |
@@ -19,6 +20,9 @@ mod client;
 mod dialect;
 mod disk;
 mod server;
+mod serving;
+mod strikes;
+mod using;
 mod wire;
 mod world;
 
