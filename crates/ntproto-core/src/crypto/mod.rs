@@ -9,7 +9,7 @@
 //! | [`noise`] | Noise_IK_25519_AESGCM_SHA256 |
 //! | [`schedule`] | from Noise's split to the keys of each channel |
 //! | [`identity`] | long-lived keys, server certificates, device links |
-//! | [`file`] | files, sealed in segments that open alone |
+//! | [`file`](mod@file) | files, sealed in segments that open alone |
 //!
 //! ```text
 //! identity ──▶ noise ── split k1, k2, h ──▶ schedule ── key, iv ──▶ channels

@@ -8,7 +8,7 @@
 //! | module | is |
 //! | --- | --- |
 //! | [`txn`], `error` | the closed list of transactions and their answers |
-//! | [`file`] | those of them that are about files |
+//! | [`file`](mod@file) | those of them that are about files |
 //! | [`act`] | those of them that are requests of accounts |
 //! | [`mod@execute`] | what each of them means, written once |
 //! | [`kv`], `keys` | the ordered tables they are written against |
