@@ -24,18 +24,21 @@ pub struct Stamp {
     pub changed: Option<SystemTime>,
     /// Device and number of the file, where there are such.
     pub place: Option<(u64, u64)>,
+    /// When anything of it was changed last, in nanoseconds: who sets the time of the last change back, does not set this one.
+    pub touched_ns: Option<i64>,
 }
 
 impl Stamp {
     fn of(metadata: &Metadata) -> Self {
         #[cfg(unix)]
-        let place = {
+        let (place, touched_ns) = {
             use std::os::unix::fs::MetadataExt as _;
-            Some((metadata.dev(), metadata.ino()))
+            let nanos = metadata.ctime().saturating_mul(1_000_000_000).saturating_add(metadata.ctime_nsec());
+            (Some((metadata.dev(), metadata.ino())), Some(nanos))
         };
         #[cfg(not(unix))]
-        let place = None;
-        Self { len: metadata.len(), changed: metadata.modified().ok(), place }
+        let (place, touched_ns) = (None, None);
+        Self { len: metadata.len(), changed: metadata.modified().ok(), place, touched_ns }
     }
 }
 

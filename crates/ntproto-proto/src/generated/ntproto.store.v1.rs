@@ -403,6 +403,8 @@ pub struct UploadJob {
     pub device: u64,
     #[prost(uint64, tag = "7")]
     pub inode: u64,
+    #[prost(sint64, tag = "12")]
+    pub touched_ns: i64,
     /// The message.
     #[prost(bytes = "bytes", tag = "8")]
     pub client_msg_id: ::prost::bytes::Bytes,

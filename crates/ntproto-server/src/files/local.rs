@@ -215,7 +215,11 @@ impl LocalFiles {
     fn keep(&self, id: FileId, content: ContentId, length: u64) -> io::Result<()> {
         let (folder, path) = self.content(content);
         match fs::metadata(&path) {
-            Ok(there) if there.len() == length => return Ok(()),
+            Ok(there) if there.len() == length => {
+                // Whoever made it may not have got so far as to make its name durable.
+                self.sync_folder(&self.contents)?;
+                return self.sync_folder(&folder);
+            }
             Ok(there) => {
                 // Contents get their name when they are whole: somebody else cut this one.
                 tracing::error!(%content, bytes = there.len(), "a content was damaged; it is replaced");
@@ -238,8 +242,8 @@ impl LocalFiles {
         }
         if !folder.try_exists()? {
             make_folder(&folder)?;
-            self.sync_folder(&self.contents)?;
         }
+        self.sync_folder(&self.contents)?;
         self.name(&self.part(id), &path)?;
         self.sync_folder(&folder)
     }

@@ -180,9 +180,8 @@ async fn fetch(
     watch: &mut (dyn Watch<DownloadState> + Send),
 ) -> Result<u64, Failure> {
     let Wanted { file, size, sha256, key } = wanted;
-    let mut part = out.as_os_str().to_owned();
-    part.push(format!(".{PART}"));
-    let part = PathBuf::from(part);
+    // Named by the file, not by what somebody called it: nothing of the user's is in the way, nor another download.
+    let part = out.with_file_name(format!(".{file}.{PART}"));
     let sink = Sink::open(&part, &RUSTCRYPTO, key, size)
         .map_err(|e| Failure::failed(format!("{}: {e}", part.display())))?;
     let plan = Plan { file, size, sha256, unit: sink.unit() };

@@ -51,14 +51,9 @@ impl<'a> Job<'a> {
         bar: Bar,
     ) -> Result<Self, Failure> {
         let name = name("up", &[wanted.path.as_bytes(), &[0], &conversation.0]);
-        let same = |found: &UploadJob| {
-            let there = |job: &UploadJob| (job.len, job.changed_ns, job.device, job.inode);
-            there(found) == there(wanted)
-                && found.key.is_empty() == wanted.key.is_empty()
-                && (&found.name, &found.mime, &found.text) == (&wanted.name, &wanted.mime, &wanted.text)
-        };
         let kept = profile.kept(&name)?;
-        let found = kept.and_then(|kept| UploadJob::decode(kept.as_slice()).ok()).filter(same);
+        let found =
+            kept.and_then(|kept| UploadJob::decode(kept.as_slice()).ok()).filter(|found| same(found, wanted));
         let record = found.unwrap_or_else(|| wanted.clone());
         Ok(Self { profile, name, record, bar })
     }
@@ -117,9 +112,21 @@ impl Watch<UploadState> for Job<'_> {
     }
 }
 
+/// Whether an earlier run was about the same file, and the same message. Under one key two contents would give away what they have
+/// in common: any doubt is a no.
+//= spec: file-encryption-1
+fn same(found: &UploadJob, wanted: &UploadJob) -> bool {
+    let there = |job: &UploadJob| (job.len, job.changed_ns, job.touched_ns, job.device, job.inode);
+    // Where the system tells no time, no file is known again.
+    wanted.changed_ns != 0
+        && there(found) == there(wanted)
+        && found.key.is_empty() == wanted.key.is_empty()
+        && (&found.name, &found.mime, &found.text) == (&wanted.name, &wanted.mime, &wanted.text)
+}
+
 /// What is kept of a file that is about to be uploaded: no state yet.
 pub(super) fn record(path: &Path, source: &Source) -> UploadJob {
-    let Stamp { len, changed, place } = source.stamp();
+    let Stamp { len, changed, place, touched_ns } = source.stamp();
     let since = changed.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
     let (device, inode) = place.unwrap_or_default();
     UploadJob {
@@ -128,6 +135,45 @@ pub(super) fn record(path: &Path, source: &Source) -> UploadJob {
         changed_ns: since.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)),
         device,
         inode,
+        touched_ns: touched_ns.unwrap_or_default(),
         ..UploadJob::default()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    //= proof: file-encryption-1
+    #[test]
+    fn a_file_that_was_touched_is_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("report");
+        let look = || {
+            record(&path, &Source::open(&path, &ntproto_core::crypto::rustcrypto::RUSTCRYPTO, None).unwrap())
+        };
+        std::fs::write(&path, b"one").unwrap();
+        let before = look();
+        assert!(same(&before, &look()));
+        // Other bytes, as many, and the time set back: what was sealed under a key is never sealed anew.
+        let changed = std::fs::metadata(&path).unwrap().modified().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::fs::write(&path, b"two").unwrap();
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(changed).unwrap();
+        let after = look();
+        assert_eq!(before.changed_ns, after.changed_ns);
+        assert!(cfg!(not(unix)) || !same(&before, &after));
+        for other in [
+            UploadJob { len: 4, ..before.clone() },
+            UploadJob { changed_ns: 5, ..before.clone() },
+            UploadJob { inode: before.inode + 1, ..before.clone() },
+            UploadJob { key: bytes::Bytes::from_static(&[1; 32]), ..before.clone() },
+            UploadJob { text: "more".into(), ..before.clone() },
+        ] {
+            assert!(!same(&before, &other));
+        }
+        let timeless = UploadJob { changed_ns: 0, ..before };
+        assert!(!same(&timeless, &timeless));
     }
 }

@@ -10,6 +10,7 @@ use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
 use ntproto_core::ids::{ConversationId, GroupId, UploadId};
 use ntproto_core::model::content;
 use ntproto_core::rng::Rng;
+use ntproto_core::transfer::Failure as Failed;
 use ntproto_core::transfer::upload::{Plan, Upload};
 use ntproto_http::files::{Source, TransferError, Watch as _, upload};
 use ntproto_proto::v2;
@@ -147,6 +148,10 @@ async fn bring(args: &Args, session: &Session) -> Result<Done, Failure> {
     let mut job = Job::find(&session.profile, &wanted, conversation, bar)?;
     let key = job.key();
     let source = Arc::new(Source::open(&path, &RUSTCRYPTO, key.as_ref()).map_err(|e| named(&args.file, &e))?);
+    // The key was chosen for the file that was looked at.
+    if source.stamp() != bare.stamp() {
+        return Err(TransferError::Changed.into());
+    }
     let machine = match job.upload(rng.array()) {
         Some(machine) => machine,
         None => {
@@ -163,7 +168,7 @@ async fn bring(args: &Args, session: &Session) -> Result<Done, Failure> {
     session.online(args.timeout.get()).await?;
     let reach = Reach::of(&session.client, session.profile.connect())?;
     let uploaded = upload(&Tokio, &reach, source, machine, &mut job).await;
-    if let Err(TransferError::Changed | TransferError::Failed(ntproto_core::transfer::Failure::Refused(_))) =
+    if let Err(TransferError::Changed | TransferError::Failed(Failed::Refused(_) | Failed::Mismatch)) =
         &uploaded
     {
         job.forget()?;
