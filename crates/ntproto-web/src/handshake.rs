@@ -324,8 +324,20 @@ pub(crate) mod tests {
         }
         let late = with(&mut web, "GET", &[]);
         assert_eq!((late.status().as_u16(), &late.headers()["retry-after"]), (429, &"6".parse().unwrap()));
-        // Somebody with a token is looked at by that.
-        assert_eq!(with(&mut web, "GET", &[("authorization", "Bearer x")]).status(), StatusCode::OK);
+        // A token is looked at where it is asked for, and opens no other door.
+        let token = ntproto_core::session::bearer::Bearer {
+            session_id: [1; 16],
+            token: ntproto_core::crypto::secret::Secret::new([2; 32]),
+        };
+        let shown = format!("Bearer {}", *token.text());
+        for shown in ["Bearer x", &shown] {
+            assert_eq!(with(&mut web, "GET", &[("authorization", shown)]).status(), 429);
+        }
+        let request = Request::builder().method("POST").uri("/v2/files?conversation=AAAAAAAAAAAAAAAAAAAAAQ");
+        let request = request.header("authorization", shown).header("upload-length", 1).body(()).unwrap();
+        let (exchange, carrier, remote) = (ExchangeId(10), CarrierId(1), FROM.parse().unwrap());
+        web.handle(NOW, Input::Head { exchange, carrier, remote, request, end: true });
+        assert!(matches!(web.poll_output(NOW), Output::Bearer { .. }));
     }
 
     /// As much of JSON Schema as the schema uses. Says where something does not fit.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
+use http::{HeaderMap, Request, StatusCode, header};
 use ntproto_core::ids::FileId;
 use ntproto_core::rng::Rng;
 use ntproto_core::session::bearer::Bearer;
@@ -151,7 +151,9 @@ impl Web {
         exchange.origin = self.origins.of(request);
         let preflight = cors::preflight(request).filter(|_| exchange.origin.is_some());
         self.exchanges.insert(id, exchange);
-        let token = request.headers().contains_key(header::AUTHORIZATION);
+        // A token counts where it is looked at.
+        let files = matches!(known, Route::Files | Route::File(_));
+        let token = files && shown(request.headers()).is_some();
         let probe = matches!(known, Route::Health | Route::Ready);
         let late = if token || probe { Ok(()) } else { self.strangers.take(now.mono, remote.ip()) };
         if let Err(wait) = late {
@@ -210,9 +212,7 @@ impl Web {
             Ok(plan) => plan,
             Err(answer) => return self.finish(now, id, *answer),
         };
-        let shown = one(headers, "authorization").ok().flatten().and_then(|value| value.split_once(' '));
-        let shown = shown.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        match shown.and_then(|(_, token)| Bearer::read(token.trim_start().as_bytes())) {
+        match shown(headers) {
             Some(shown) => self.ask_who(shown, id, plan),
             None => self.fail(now, id, Code::Unauthorized.into()),
         }
@@ -432,4 +432,11 @@ impl Web {
         }
         self.look_for_doomed(now);
     }
+}
+
+/// What a request shows to act for a session.
+fn shown(headers: &HeaderMap) -> Option<Bearer> {
+    let (scheme, token) = one(headers, "authorization").ok().flatten()?.split_once(' ')?;
+    let bearer = scheme.eq_ignore_ascii_case("bearer");
+    bearer.then(|| Bearer::read(token.trim_start().as_bytes())).flatten()
 }
