@@ -341,6 +341,8 @@ impl World {
                 StreamInput::Bytes(_) => stream.reading = false,
                 StreamInput::Written => stream.writing = false,
                 StreamInput::Closed => stream.over = true,
+                // Of connections that a server hands over.
+                StreamInput::Settled => {}
             }
         }
         self.driver.stream(now(self.micros), id, input);
@@ -421,6 +423,7 @@ impl World {
                             "each call is answered once"
                         );
                     }
+                    Effect::HttpToken(..) => panic!("nobody asked for it"),
                     Effect::Event(_) | Effect::Reached | Effect::Lost(_) => {}
                 },
                 Step::Wait(Some(at)) if at <= now.mono => {
