@@ -1,9 +1,10 @@
-//! `cargo xtask fuzz`: every target for a while.
+//! `cargo xtask fuzz`: every target for a while, as many at once as there are cores.
 //!
 //! No sanitizer: the code under test forbids `unsafe`, and without one the targets run twice as fast
 //! and build with the same stable compiler as everything else.
 
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use crate::process::cargo;
 use crate::source::rust_files;
@@ -43,29 +44,48 @@ pub(crate) fn for_seconds(root: &Path, wanted: &[String], seconds: u64) -> Resul
         return Err(format!("no target {unknown}; there are {}", all.join(", ")));
     }
     let chosen = if wanted.is_empty() { &all } else { wanted };
-    for target in chosen {
-        println!("fuzz: {target} for {seconds} s");
-        // New inputs go to a scratch corpus; the committed seeds are read only.
-        let scratch = root.join("fuzz/target/corpus").join(target);
-        std::fs::create_dir_all(&scratch).map_err(|e| format!("{}: {e}", scratch.display()))?;
-        let seeds = format!("fuzz/seeds/{target}");
-        let mut line = vec!["fuzz".into(), "run".into(), "--sanitizer".into(), "none".into(), target.clone()];
-        line.push(scratch.to_string_lossy().into_owned());
-        if root.join(&seeds).is_dir() {
-            line.push(seeds);
-        }
-        line.extend([
-            "--".into(),
-            format!("-max_total_time={seconds}"),
-            format!("-timeout={INPUT_SECONDS}"),
-            format!("-rss_limit_mb={MEMORY_MIB}"),
-            "-print_final_stats=1".into(),
-            "-verbosity=0".into(),
-            "-print_funcs=0".into(),
-        ]);
-        cargo(root, line)
-            .done()
-            .map_err(|e| format!("{e}\nthe input is in fuzz/artifacts/{target}: `cargo fuzz run -s none {target} FILE` replays it"))?;
+    // All at once, so that the runs below find them built.
+    cargo(root, ["fuzz", "build", "--sanitizer", "none"]).done()?;
+    let left = Mutex::new(chosen.iter());
+    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(chosen.len());
+    std::thread::scope(|scope| {
+        let work = || {
+            loop {
+                let Some(target) = left.lock().unwrap_or_else(PoisonError::into_inner).next() else {
+                    return Ok(());
+                };
+                one(root, target, seconds)?;
+            }
+        };
+        let running: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        running.into_iter().try_for_each(|worker| worker.join().map_err(|_| "a worker panicked")?)
+    })
+}
+
+/// One target; what it printed appears when it ended.
+fn one(root: &Path, target: &str, seconds: u64) -> Result<(), String> {
+    println!("fuzz: {target} for {seconds} s");
+    // New inputs go to a scratch corpus; the committed seeds are read only.
+    let scratch = root.join("fuzz/target/corpus").join(target);
+    std::fs::create_dir_all(&scratch).map_err(|e| format!("{}: {e}", scratch.display()))?;
+    let seeds = format!("fuzz/seeds/{target}");
+    let mut line = vec!["fuzz".into(), "run".into(), "--sanitizer".into(), "none".into(), target.to_owned()];
+    line.push(scratch.to_string_lossy().into_owned());
+    if root.join(&seeds).is_dir() {
+        line.push(seeds);
     }
-    Ok(())
+    line.extend([
+        "--".into(),
+        format!("-max_total_time={seconds}"),
+        format!("-timeout={INPUT_SECONDS}"),
+        format!("-rss_limit_mb={MEMORY_MIB}"),
+        "-print_final_stats=1".into(),
+        "-verbosity=0".into(),
+        "-print_funcs=0".into(),
+    ]);
+    cargo(root, line).quietly().map_err(|e| {
+        format!(
+            "{e}\nthe input is in fuzz/artifacts/{target}: `cargo fuzz run -s none {target} FILE` replays it"
+        )
+    })
 }

@@ -53,6 +53,13 @@ impl Run {
         if status.success() { Ok(()) } else { Err(format!("`{}` failed ({status})", self.1)) }
     }
 
+    /// Waits for success; what it prints appears in one piece at its end, for programs that run side by side.
+    pub(crate) fn quietly(mut self) -> Result<(), String> {
+        let output = self.0.output().map_err(|e| format!("`{}`: {e}", self.1))?;
+        print!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        if output.status.success() { Ok(()) } else { Err(format!("`{}` failed ({})", self.1, output.status)) }
+    }
+
     /// Waits for success and returns what it printed.
     pub(crate) fn stdout(mut self) -> Result<Vec<u8>, String> {
         let output = self.0.stderr(Stdio::inherit()).output().map_err(|e| format!("`{}`: {e}", self.1))?;
