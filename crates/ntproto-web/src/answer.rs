@@ -44,7 +44,8 @@ impl Answer {
         let mut head = Response::new(());
         *head.status_mut() = self.status;
         *head.headers_mut() = self.headers.clone();
-        if self.status != StatusCode::NO_CONTENT && !self.headers.contains_key(header::CONTENT_LENGTH) {
+        let bodiless = matches!(self.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        if !bodiless && !self.headers.contains_key(header::CONTENT_LENGTH) {
             head.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(self.body.len()));
         }
         head

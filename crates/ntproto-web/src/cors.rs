@@ -10,8 +10,8 @@ use crate::answer::Answer;
 const MAX_AGE: &str = "7200";
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 /// What requests of the dialects carry.
-const ASKED: &str = "authorization, content-type, content-range, content-digest, repr-digest, range, if-range, \
-    if-none-match, traceparent, tracestate, tus-resumable, upload-checksum, upload-complete, upload-defer-length, \
+const ASKED: &str = "authorization, content-type, content-range, content-digest, repr-digest, range, if-match, \
+    if-none-match, if-range, traceparent, tracestate, tus-resumable, upload-checksum, upload-complete, upload-defer-length, \
     upload-draft-interop-version, upload-id, upload-length, upload-metadata, upload-offset, want-repr-digest, \
     x-http-method-override";
 /// What a page may read of answers beside what it always may.

@@ -53,34 +53,41 @@ impl Wanted {
     /// What the headers say.
     #[must_use]
     pub(crate) fn read(headers: &HeaderMap) -> Self {
+        // No tag of ours is written with other letters: a line that can't be read names none.
         let list = |name| {
             let lines: Vec<&str> =
-                headers.get_all(name).iter().filter_map(|line| line.to_str().ok()).collect();
+                headers.get_all(name).iter().map(|line| line.to_str().unwrap_or_default()).collect();
             (!lines.is_empty()).then(|| lines.join(", "))
         };
-        // A header that is there twice asks for nothing that could be given: it is as if it was not there.
-        let single = |name| one(headers, name).ok().flatten().map(str::to_owned);
         Self {
-            range: single("range"),
-            if_range: single("if-range"),
+            // One that is there twice asks for nothing that could be given: it is as if it was not there.
+            range: one(headers, "range").ok().flatten().map(str::to_owned),
+            // One that can't be read is not the file's.
+            if_range: one(headers, "if-range").unwrap_or(Some("")).map(str::to_owned),
             if_match: list("if-match"),
             if_none_match: list("if-none-match"),
         }
     }
 
+    /// Why nothing is given of what has this tag: [`Part::NotModified`] or [`Part::Failed`].
+    #[must_use]
+    pub(crate) fn withheld(&self, etag: &str) -> Option<Part> {
+        let lists = |list: &str, weak: bool| {
+            let is = |one: &str| one == etag || weak && one.strip_prefix("W/") == Some(etag);
+            list.trim() == "*" || list.split(',').map(str::trim).any(is)
+        };
+        if self.if_match.as_deref().is_some_and(|list| !lists(list, false)) {
+            return Some(Part::Failed);
+        }
+        let known = self.if_none_match.as_deref().is_some_and(|list| lists(list, true));
+        known.then_some(Part::NotModified)
+    }
+
     /// The part of a content of this size that is given out.
     #[must_use]
     pub(crate) fn part(&self, etag: &str, size: u64) -> Part {
-        let lists = |list: &str, weak: bool| {
-            list.split(',')
-                .map(str::trim)
-                .any(|one| one == "*" || one == etag || weak && one.strip_prefix("W/") == Some(etag))
-        };
-        if self.if_match.as_deref().is_some_and(|list| !lists(list, false)) {
-            return Part::Failed;
-        }
-        if self.if_none_match.as_deref().is_some_and(|list| lists(list, true)) {
-            return Part::NotModified;
+        if let Some(withheld) = self.withheld(etag) {
+            return withheld;
         }
         //= spec: files-14
         if self.if_range.as_deref().is_some_and(|validator| validator != etag) {
@@ -175,10 +182,7 @@ impl Web {
                 self.finish(now, id, answer);
             }
             Part::NotModified => {
-                let answer = Answer::new(StatusCode::NOT_MODIFIED)
-                    .set(header::ETAG, &etag)
-                    .set(header::CACHE_CONTROL, "private")
-                    .set(header::CONTENT_LENGTH, &file.size.to_string());
+                let answer = not_modified(&etag).set(header::CONTENT_LENGTH, &file.size.to_string());
                 self.finish(now, id, answer);
             }
             Part::Failed => self.fail(now, id, Code::Precondition.into()),
@@ -263,6 +267,11 @@ impl Web {
     }
 }
 
+/// The client has it.
+pub(crate) fn not_modified(etag: &str) -> Answer {
+    Answer::new(StatusCode::NOT_MODIFIED).set(header::ETAG, etag).set(header::CACHE_CONTROL, "private")
+}
+
 /// The head of what somebody uploaded: nothing that a browser would show.
 fn head(status: StatusCode, file: &FileState, etag: &str, length: u64) -> Answer {
     //= spec: files-15
@@ -327,9 +336,11 @@ mod tests {
         let part = |headers: &[(&'static str, &str)]| wants(headers).part("\"e\"", 10);
         let range = ("range", "bytes=1-2");
         assert_eq!(part(&[range, ("if-range", "\"e\"")]), Part::Some(1, 2));
-        for other in ["\"f\"", "W/\"e\"", "Sun, 06 Nov 1994 08:49:37 GMT", ""] {
+        for other in ["\"f\"", "W/\"e\"", "Sun, 06 Nov 1994 08:49:37 GMT", "", "\"é\""] {
             assert_eq!(part(&[range, ("if-range", other)]), Part::All, "{other}");
         }
+        let twice = [range, ("if-range", "\"e\""), ("if-range", "\"e\"")];
+        assert_eq!(part(&twice), Part::All, "which one is meant?");
         for (value, expected) in [
             ("\"e\"", Part::NotModified),
             ("W/\"e\"", Part::NotModified),
@@ -341,5 +352,10 @@ mod tests {
         }
         assert_eq!(part(&[("if-match", "\"f\"")]), Part::Failed);
         assert_eq!(part(&[("if-match", "\"f\", \"e\"")]), Part::All);
+        // Tags that hold a comma, or no ASCII, are those of others.
+        for other in ["\"a,*,b\"", "\"é\""] {
+            assert_eq!(part(&[("if-match", other)]), Part::Failed, "{other}");
+            assert_eq!(part(&[("if-none-match", other)]), Part::All, "{other}");
+        }
     }
 }

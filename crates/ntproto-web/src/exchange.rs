@@ -10,7 +10,7 @@ use ntproto_core::time::{Instant, Now};
 use crate::answer::Answer;
 use crate::api::CarrierId;
 use crate::dialect::Dialect;
-use crate::download::Download;
+use crate::download::{Download, Wanted};
 use crate::routes::{Route, method_name};
 
 /// How far it is.
@@ -50,6 +50,8 @@ pub(crate) struct Exchange {
     pub(crate) dialect: Dialect,
     /// It creates an upload: which one it is, and whether that is new.
     pub(crate) created: Option<(FileId, bool)>,
+    /// It asks about a file, if that is as it says.
+    pub(crate) wanted: Option<Box<Wanted>>,
     pub(crate) state: State,
     pub(crate) deadline: Option<Instant>,
 }
@@ -79,6 +81,7 @@ impl Exchange {
             owed: 0,
             dialect: Dialect::ContentRange,
             created: None,
+            wanted: None,
             state: State::New,
             deadline: None,
         }

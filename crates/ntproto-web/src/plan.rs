@@ -6,13 +6,14 @@ use ntproto_core::ids::{ConversationId, FileId};
 use crate::dialect::Dialect;
 use crate::digest::Expected;
 use crate::download::Wanted;
+use crate::problem::Code;
 
 /// What is to be done.
 #[derive(Debug)]
 pub(crate) enum Plan {
     Create(Box<Create>),
     Append(Box<Append>),
-    Status(FileId),
+    Status(FileId, Box<Wanted>),
     Delete(FileId),
     Get(FileId, Box<Wanted>),
 }
@@ -48,6 +49,23 @@ pub(crate) struct Append {
     /// SHA-256 of the whole, if that was said.
     pub(crate) whole: Option<[u8; 32]>,
     pub(crate) dialect: Dialect,
+}
+
+impl Append {
+    /// Whether an upload that has all its bytes with these is complete.
+    pub(crate) const fn completes(&self) -> bool {
+        self.last || !self.dialect.says_when()
+    }
+
+    /// What it is refused with when the upload is complete.
+    pub(crate) fn after_the_end(&self) -> Code {
+        // The draft: bytes contradict the length, and only nothing at all is one word too many.
+        if self.dialect.gives_up() && self.end != Some(self.start) {
+            Code::LengthMismatch
+        } else {
+            Code::Completed
+        }
+    }
 }
 
 /// The one value of a header. `Err`: it is there twice, or can't be read.

@@ -139,6 +139,8 @@ pub struct Problem {
     pub offset: Option<u64>,
     /// The offset the request named.
     pub provided: Option<u64>,
+    /// Whether the upload is complete; for headers.
+    pub complete: Option<bool>,
     /// The versions spoken, where one that is not was asked for.
     pub versions: &'static [&'static str],
 }
@@ -147,7 +149,15 @@ impl Problem {
     /// A refusal with nothing more to say.
     #[must_use]
     pub const fn new(code: Code) -> Self {
-        Self { code, kind: "about:blank", detail: None, offset: None, provided: None, versions: &[] }
+        Self {
+            code,
+            kind: "about:blank",
+            detail: None,
+            offset: None,
+            provided: None,
+            complete: None,
+            versions: &[],
+        }
     }
 
     /// With something more for people.
@@ -171,7 +181,7 @@ impl Problem {
     /// Its body. All texts in it are ours, and need no escapes.
     #[must_use]
     pub fn json(&self) -> String {
-        let Self { code, kind, detail, offset, provided, versions } = self;
+        let Self { code, kind, detail, offset, provided, versions, complete: _ } = self;
         let (title, status, name) = (code.title(), code.status(), code.name());
         let mut json =
             format!("{{\"type\":\"{kind}\",\"title\":\"{title}\",\"status\":{status},\"code\":\"{name}\"");

@@ -11,6 +11,7 @@ use ntproto_hub::store::{OpId, Outcome, StoreError, Txn};
 use crate::api::{ContentId, ExchangeId, FileError, FileOp, FileOutcome, Output, WebEvent};
 use crate::download::Wanted;
 use crate::plan::{Append, Plan};
+use crate::problem::Code;
 use crate::upload::refused;
 use crate::web::Web;
 
@@ -26,7 +27,8 @@ pub(crate) enum Task {
     Progress(FileId),
     Seal(FileId, ContentId),
     Complete(FileId, ContentId),
-    Ruined(FileId),
+    /// The upload is removed, and this is why.
+    Ruined(FileId, Code),
     Write(FileId, u64, usize),
     Sync(FileId, u64),
     Hash(FileId),
@@ -94,7 +96,7 @@ impl Web {
             Task::Progress(file) => self.progressed(now, file, result),
             Task::Seal(file, content) => self.sealed(now, file, content, result),
             Task::Complete(file, content) => self.completed(now, file, content, result),
-            Task::Ruined(file) => self.ruined(now, file, result),
+            Task::Ruined(file, code) => self.ruined(now, file, code, result),
             Task::Delete(id, file) => self.deleted(now, id, file, result),
             Task::Sweep => self.swept(now, result),
             Task::Swept => self.sweep_ended(now, result),

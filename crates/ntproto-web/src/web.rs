@@ -228,11 +228,14 @@ impl Web {
         match plan {
             Plan::Create(create) => self.create(now, id, who, *create),
             Plan::Append(append) => self.arrive(now, id, who, append),
-            Plan::Status(file) if own(self, file) => {
-                self.after(now, file, who, carrier, After::Status(id), None);
-            }
-            Plan::Status(file) => {
-                self.ask_store(now, who, FileAsk::Find { file }, Task::Status(id, who, file))
+            Plan::Status(file, wanted) => {
+                if let Some(exchange) = self.exchanges.get_mut(&id) {
+                    exchange.wanted = Some(wanted);
+                }
+                if own(self, file) {
+                    return self.after(now, file, who, carrier, After::Status(id), None);
+                }
+                self.ask_store(now, who, FileAsk::Find { file }, Task::Status(id, who, file));
             }
             Plan::Delete(file) if own(self, file) => {
                 self.after(now, file, who, carrier, After::Delete(id), None);
@@ -303,7 +306,7 @@ impl Web {
     /// Refuses, as the request's dialect does.
     pub(crate) fn fail(&mut self, now: Now, id: ExchangeId, problem: Problem) {
         let Some(exchange) = self.exchanges.get(&id) else { return };
-        let mut answer = exchange.dialect.problem(problem);
+        let mut answer = exchange.dialect.problem(problem, &self.config);
         if let Some((file, _)) = exchange.created {
             answer.put(header::LOCATION, &dialect::location(file));
         }

@@ -1,5 +1,7 @@
 //! Three ways to say the same: which one a request speaks, what it asks for, and how it is answered.
 
+use core::time::Duration;
+
 use http::header::{self, HeaderName};
 use http::{HeaderMap, Method, Request, StatusCode};
 use ntproto_core::ids::{ConversationId, FileId};
@@ -26,7 +28,7 @@ pub(crate) enum Dialect {
     /// tus 1.0.0.
     Tus,
     /// IETF resumable uploads, of this interop version.
-    Ietf(u8),
+    Ietf(ietf::Version),
 }
 
 /// Where an upload is, to be told.
@@ -40,6 +42,14 @@ pub(crate) struct Standing {
     pub(crate) content: Option<[u8; 32]>,
 }
 
+impl Standing {
+    /// How long it is kept, if nothing more comes.
+    fn left(&self, now: UnixMillis) -> Option<Duration> {
+        let left = self.expires?.0.saturating_sub(now.0);
+        self.content.is_none().then(|| Duration::from_millis(left))
+    }
+}
+
 /// What a request that needs no answer of anybody is answered, or what is to be done for it.
 pub(crate) type Asked = Result<Plan, Box<Answer>>;
 
@@ -51,7 +61,7 @@ impl Dialect {
         }
         match one(headers, "upload-draft-interop-version") {
             Ok(None) => Ok(Self::ContentRange),
-            Ok(Some(version)) => ietf::version(version)
+            Ok(Some(version)) => ietf::Version::read(version)
                 .map(Self::Ietf)
                 .ok_or(Problem::new(Code::BadRequest).detail("interop versions 5 to 8 are spoken")),
             Err(()) => Err(Code::BadRequest.into()),
@@ -59,14 +69,19 @@ impl Dialect {
     }
 
     /// A refusal as this dialect says it.
-    pub(crate) fn problem(self, problem: Problem) -> Answer {
+    pub(crate) fn problem(self, problem: Problem, config: &WebConfig) -> Answer {
         let problem = match self {
             Self::Tus if problem.code == Code::DigestMismatch => Problem { code: Code::Checksum, ..problem },
-            Self::Ietf(_) => Problem { kind: ietf::kind(problem.code).unwrap_or(problem.kind), ..problem },
+            Self::Ietf(version) => version.problem(problem),
             Self::Tus | Self::ContentRange => problem,
         };
         let tus_version = problem.code == Code::TusVersion;
+        let more =
+            if let Self::Ietf(version) = self { version.told_of(&problem, config) } else { Vec::new() };
         let mut answer = self.dress(problem.into());
+        for (name, value) in more {
+            answer.put(HeaderName::from_static(name), &value);
+        }
         if tus_version {
             answer.put(HeaderName::from_static("tus-version"), tus::VERSION);
         }
@@ -78,14 +93,20 @@ impl Dialect {
         match self {
             Self::Tus => answer.set(HeaderName::from_static("tus-resumable"), tus::VERSION),
             Self::Ietf(version) => {
-                answer.set(HeaderName::from_static("upload-draft-interop-version"), &version.to_string())
+                answer.set(HeaderName::from_static("upload-draft-interop-version"), version.text())
             }
             Self::ContentRange => answer,
         }
     }
 
     /// The answer that tells where an upload is.
-    pub(crate) fn standing(self, status: StatusCode, at: &Standing, config: &WebConfig) -> Answer {
+    pub(crate) fn standing(
+        self,
+        status: StatusCode,
+        at: &Standing,
+        now: UnixMillis,
+        config: &WebConfig,
+    ) -> Answer {
         let mut answer = self.dress(Answer::new(status));
         answer.put(HeaderName::from_static("upload-offset"), &at.offset.to_string());
         match at.length {
@@ -97,8 +118,10 @@ impl Dialect {
             let complete = if at.content.is_some() { "?1" } else { "?0" };
             answer.put(HeaderName::from_static("upload-complete"), complete);
         }
-        if matches!(self, Self::Ietf(_)) {
-            answer.put(HeaderName::from_static("upload-limit"), &ietf::limits(config));
+        if let Self::Ietf(version) = self
+            && let Some(limits) = version.limits(config, at.left(now))
+        {
+            answer.put(HeaderName::from_static("upload-limit"), &limits);
         }
         if let Some(hash) = &at.content {
             answer.put(header::ETAG, &etag(hash));
@@ -112,9 +135,24 @@ impl Dialect {
     /// The status of a chunk that was taken.
     pub(crate) const fn taken(self, complete: bool) -> StatusCode {
         match self {
-            Self::Ietf(_) if complete => StatusCode::OK,
+            Self::Ietf(version) => version.taken(complete),
             _ => StatusCode::NO_CONTENT,
         }
+    }
+
+    /// Whether its clients say when an upload is complete. In the others it is so when its last byte is there.
+    pub(crate) const fn says_when(self) -> bool {
+        matches!(self, Self::Ietf(_))
+    }
+
+    /// Whether a request that asks about an upload, or ends it, may not say this.
+    fn forbids(self, headers: &HeaderMap) -> bool {
+        matches!(self, Self::Ietf(version) if version.forbids(headers))
+    }
+
+    /// Whether an upload is no more once its client brings more than it had said.
+    pub(crate) fn gives_up(self) -> bool {
+        matches!(self, Self::Ietf(version) if version.gives_up())
     }
 
     /// The status of an answer to HEAD.
@@ -152,7 +190,7 @@ pub(crate) fn ask(
     end: bool,
     config: &WebConfig,
 ) -> Asked {
-    let refused = |problem: Problem| Box::new(dialect.problem(problem));
+    let refused = |problem: Problem| Box::new(dialect.problem(problem, config));
     let headers = request.headers();
     let method = method(request, route).map_err(|code| refused(code.into()))?;
     if dialect == Dialect::Tus
@@ -167,10 +205,13 @@ pub(crate) fn ask(
         (Route::File(file), "PATCH") => {
             append(dialect, file, headers, end).map(|append| Plan::Append(Box::new(append))).map_err(refused)
         }
-        (Route::File(file), "HEAD") => Ok(Plan::Status(file)),
+        (Route::File(_), "HEAD" | "DELETE") if dialect.forbids(headers) => {
+            Err(refused(Problem::new(Code::BadRequest).detail("such a request says nothing of the upload")))
+        }
+        (Route::File(file), "HEAD") => Ok(Plan::Status(file, Box::new(Wanted::read(headers)))),
         (Route::File(file), "GET") => Ok(Plan::Get(file, Box::new(Wanted::read(headers)))),
         (Route::File(file), "DELETE") => Ok(Plan::Delete(file)),
-        _ => Err(Box::new(dialect.problem(Code::Method.into()).set(header::ALLOW, route.allow()))),
+        _ => Err(Box::new(dialect.problem(Code::Method.into(), config).set(header::ALLOW, route.allow()))),
     }
 }
 
@@ -181,11 +222,16 @@ fn options(route: Route, dialect: Dialect, config: &WebConfig) -> Answer {
             HeaderName::from_static("accept-patch"),
             "application/offset+octet-stream, application/partial-upload",
         )
-        .set(HeaderName::from_static("upload-limit"), &ietf::limits(config))
         .set(HeaderName::from_static("tus-version"), tus::VERSION)
         .set(HeaderName::from_static("tus-extension"), tus::EXTENSIONS)
         .set(HeaderName::from_static("tus-checksum-algorithm"), tus::ALGORITHMS)
         .set(HeaderName::from_static("tus-max-size"), &config.max_file.to_string());
+    // Who names no version is told what the latest one says.
+    let version = if let Dialect::Ietf(version) = dialect { version } else { ietf::Version::LATEST };
+    let answer = match version.limits(config, Some(config.upload_lifetime)) {
+        Some(limits) => answer.set(HeaderName::from_static("upload-limit"), &limits),
+        None => answer,
+    };
     dialect.dress(answer)
 }
 
@@ -251,7 +297,10 @@ fn create(
     let body = content_length(headers, end)?;
     let (expected, whole) = digests(dialect, headers)?;
     let mut names = Names::of_query(request.uri().query().unwrap_or_default())?;
-    let mut length = count(headers, "upload-length")?;
+    let mut length = match dialect {
+        Dialect::Ietf(version) => version.length(headers)?,
+        _ => count(headers, "upload-length")?,
+    };
     let mut last = false;
     match dialect {
         Dialect::ContentRange => {
@@ -266,7 +315,7 @@ fn create(
             }
         }
         Dialect::Ietf(_) => {
-            last = ietf::complete(headers)?;
+            last = ietf::complete(headers)?.ok_or(ietf::NOT_SAID)?;
             if last && length.is_none() {
                 length = body;
             }
@@ -282,7 +331,8 @@ fn create(
     }
     let conversation =
         names.conversation.ok_or(Problem::new(Code::BadRequest).detail("which conversation is it for?"))?;
-    let body = (!end).then_some(Append {
+    // Whoever says that nothing is all of it has said it, too.
+    let body = (!end || last).then_some(Append {
         file: FileId([0; 16]),
         start: 0,
         end: body,

@@ -11,6 +11,7 @@ use super::{After, Fate, Step, Upload, Writer};
 use crate::api::ExchangeId;
 use crate::config::{BODY_TIME, MAX_WAITING, WAIT_TIME};
 use crate::dialect::{Standing, location};
+use crate::download::{Part, etag, not_modified};
 use crate::exchange::State;
 use crate::plan::{Append, Create};
 use crate::problem::{Code, Problem};
@@ -165,12 +166,13 @@ impl Web {
             Ok(FileAnswer::Upload(state) | FileAnswer::Made(state)) => {
                 upload.learn(&state);
                 upload.written = state.offset;
+                upload.completes = !append.dialect.says_when();
                 self.begin(now, file, id, append);
             }
             Ok(FileAnswer::File(state)) => {
                 upload.became = Some(state);
                 upload.confirmed = state.size;
-                let problem = upload.problem(Code::Completed);
+                let problem = upload.problem(append.after_the_end());
                 self.fail(now, id, problem);
             }
             Ok(FileAnswer::Done | FileAnswer::Doomed { .. }) => self.fail(now, id, Code::Internal.into()),
@@ -191,11 +193,15 @@ impl Web {
             return;
         }
         if let Err(problem) = fits(upload, &append, max_file) {
+            if problem.code == Code::BeyondLength && append.dialect.gives_up() {
+                return self.spoil(now, file, id);
+            }
             return self.fail(now, id, problem);
         }
         let Some(exchange) = self.exchanges.get_mut(&id) else { return };
         exchange.state = State::Uploading(file);
         upload.carrier = exchange.carrier;
+        upload.completes = append.completes();
         upload.length = upload.length.or(append.length);
         upload.whole = append.whole.or(upload.whole);
         upload.written = upload.confirmed;
@@ -218,8 +224,19 @@ impl Web {
         loop {
             let Some(upload) = self.uploads.get_mut(&file) else { return false };
             if upload.is_whole() && upload.became.is_none() {
-                self.complete(now, file, None);
-                return false;
+                //= spec: files-16
+                let says_when = match upload.after.front() {
+                    Some(After::Status(id) | After::Delete(id)) => {
+                        self.exchanges.get(id).is_some_and(|exchange| exchange.dialect.says_when())
+                    }
+                    Some(After::Write(_, append)) => append.dialect.says_when(),
+                    None => !upload.completes,
+                };
+                // It was called complete once, if its hash is known.
+                if upload.sealed.is_some() || !says_when {
+                    self.complete(now, file, None);
+                    return false;
+                }
             }
             match upload.after.pop_front() {
                 Some(After::Status(id)) => {
@@ -238,7 +255,7 @@ impl Web {
                         continue;
                     }
                     if upload.became.is_some() {
-                        let problem = upload.problem(Code::Completed);
+                        let problem = upload.problem(append.after_the_end());
                         self.fail(now, id, problem);
                         continue;
                     }
@@ -306,12 +323,21 @@ impl Web {
             Some((_, false)) => StatusCode::OK,
             None => status,
         };
-        let mut answer = exchange.dialect.standing(status, standing, &self.config);
+        let tag = standing.content.as_ref().map(etag);
+        let withheld = tag.as_deref().and_then(|tag| exchange.wanted.as_ref()?.withheld(tag));
+        if withheld == Some(Part::Failed) {
+            return self.fail(now, id, Code::Precondition.into());
+        }
+        let mut answer = match (withheld, &tag) {
+            (Some(_), Some(tag)) => exchange.dialect.dress(not_modified(tag)),
+            _ => exchange.dialect.standing(status, standing, now.unix, &self.config),
+        };
         if exchange.created.is_some() {
             answer.put(header::LOCATION, &location(standing.file));
-        } else if let (true, Some(_), Some(length)) = (exchange.head_only, standing.content, standing.length)
+        } else if let (true, Some(_), Some(length)) = (exchange.head_only, tag, standing.length)
+            && status == StatusCode::OK
         {
-            // HEAD of a file says what GET would.
+            // HEAD of a file says what GET would; where there is no content, it has no length.
             answer.put(header::CONTENT_LENGTH, &length.to_string());
             answer.put(header::ACCEPT_RANGES, "bytes");
         }

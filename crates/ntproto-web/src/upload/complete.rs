@@ -40,19 +40,38 @@ impl Web {
         if [upload.digest, upload.whole].into_iter().flatten().any(|expected| expected != hash) {
             // No byte of it can be told from the others: it begins anew.
             let who = upload.who;
-            return self.ask_store(now, who, FileAsk::Delete { file }, Task::Ruined(file));
+            return self.ask_store(
+                now,
+                who,
+                FileAsk::Delete { file },
+                Task::Ruined(file, Code::DigestMismatch),
+            );
         }
         let epoch = upload.epoch;
         self.work_store(FileWork::Seal { file, epoch, content: hash }, Task::Seal(file, ContentId(hash)));
     }
 
+    /// A client brought more than it had said, and its dialect wants no more of such an upload.
+    pub(crate) fn spoil(&mut self, now: Now, file: FileId, exchange: ExchangeId) {
+        let Some(upload) = self.uploads.get_mut(&file) else { return };
+        let who = upload.who;
+        upload.step = Step::Completing { exchange: Some(exchange), sealed: None, kept: false };
+        self.ask_store(now, who, FileAsk::Delete { file }, Task::Ruined(file, Code::BeyondLength));
+    }
+
     /// An upload whose bytes are other ones than it said is no more.
-    pub(crate) fn ruined(&mut self, now: Now, file: FileId, result: Result<FileAnswer, StoreError>) {
+    pub(crate) fn ruined(
+        &mut self,
+        now: Now,
+        file: FileId,
+        code: Code,
+        result: Result<FileAnswer, StoreError>,
+    ) {
         if let Err(error) = result {
             self.store_failed(error);
         }
         self.sweep_soon(now);
-        self.completion_failed(now, file, Code::DigestMismatch);
+        self.completion_failed(now, file, code);
     }
 
     pub(crate) fn sealed(

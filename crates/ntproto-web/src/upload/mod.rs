@@ -109,6 +109,8 @@ pub(crate) struct Upload {
     pub(crate) writer: Option<Writer>,
     /// What the writer's digest of the whole, or that of one before it, must be.
     pub(crate) whole: Option<[u8; 32]>,
+    /// Whoever wrote last has no more to say: with all its bytes it is complete.
+    pub(crate) completes: bool,
     pub(crate) waiting: Vec<(ExchangeId, Box<Append>)>,
     pub(crate) after: VecDeque<After>,
     /// A write is under way.
@@ -136,6 +138,7 @@ impl Upload {
             written: 0,
             writer: None,
             whole: None,
+            completes: false,
             waiting: Vec::new(),
             after: VecDeque::new(),
             writing: false,
@@ -171,7 +174,7 @@ impl Upload {
 
     /// A refusal that tells the offset.
     pub(crate) fn problem(&self, code: Code) -> Problem {
-        Problem::new(code).offset(self.confirmed)
+        Problem { complete: Some(self.became.is_some()), ..Problem::new(code).offset(self.confirmed) }
     }
 
     /// Where the last of those ends who write or wait, if that is known.

@@ -225,12 +225,15 @@ impl Web {
         let standing = upload.standing();
         let whole = upload.is_whole();
         match writer.fate {
-            None if whole => self.complete(now, file, Some(writer.exchange)),
+            None if whole && upload.completes => self.complete(now, file, Some(writer.exchange)),
             None => {
                 let status = writer.append.dialect.taken(false);
                 self.tell(now, writer.exchange, status, &standing);
             }
             Some(Fate::Gone) => {}
+            Some(Fate::Kept(Code::BeyondLength)) if writer.append.dialect.gives_up() => {
+                self.spoil(now, file, writer.exchange);
+            }
             Some(Fate::Kept(code) | Fate::Dropped(code)) => {
                 let problem = upload.problem(code);
                 let lost = matches!(code, Code::NotFound | Code::Gone);

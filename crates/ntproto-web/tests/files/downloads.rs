@@ -43,6 +43,35 @@ fn a_file_is_read_whole_and_in_part_and_never_shown_as_a_page() {
     assert_eq!(head.header("etag"), Some(&etag[..]));
 }
 
+/// What GET says of a file that the client has, or has another one of, HEAD says too.
+#[test]
+fn preconditions_hold_for_head_as_for_get() {
+    let mut bench = Bench::new();
+    let at = bench.file(b"hello");
+    let etag = bench.ask(1, "HEAD", &at, &[], b"").header("etag").unwrap().to_owned();
+    for method in ["GET", "HEAD"] {
+        for (name, value, status) in [
+            ("if-none-match", &etag[..], 304),
+            ("if-none-match", "*", 304),
+            ("if-none-match", "\"other\"", 200),
+            ("if-match", &etag, 200),
+            ("if-match", "\"other\"", 412),
+        ] {
+            let got = bench.ask(1, method, &at, &[(name, value)], b"");
+            assert_eq!(got.status(), status, "{method} {name}: {value}");
+            let length = if status == 412 { got.header("content-length") } else { Some("5") };
+            assert_eq!((got.header("content-length"), got.body.is_empty() || status != 304), (length, true));
+            let tag = (status != 412).then_some(&etag[..]);
+            assert_eq!(got.header("etag"), tag, "{method} {name}: {value}");
+        }
+    }
+    // A part is never told of HEAD, and what is not whole is no file to compare.
+    let head = bench.ask(1, "HEAD", &at, &[("range", "bytes=0-1")], b"");
+    assert_eq!((head.status(), head.header("content-range")), (200, None));
+    let open = bench.upload(10);
+    assert_eq!(bench.ask(0, "HEAD", &open, &[("if-match", "\"other\"")], b"").status(), 200);
+}
+
 //= proof: files-4
 #[test]
 fn who_is_not_in_the_conversation_finds_nothing() {

@@ -4,6 +4,7 @@
 mod bench;
 mod dialects;
 mod downloads;
+mod ietf;
 mod model;
 mod refusals;
 mod writers;
