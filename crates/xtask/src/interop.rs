@@ -45,11 +45,12 @@ struct Client {
 }
 
 /// In the order in which they run; promtool looks at what the others left.
-const CLIENTS: [Client; 12] = [
+const CLIENTS: [Client; 13] = [
     Client { name: "aioquic", script: "aioquic_native.py" },
     Client { name: "aioquic h3", script: "aioquic_h3.py" },
     Client { name: "aioquic WebTransport", script: "aioquic_webtransport.py" },
     Client { name: "curl-cffi", script: "libcurl_h3.py" },
+    Client { name: "curl-cffi resumable", script: "resumable.py" },
     Client { name: "gtlsclient", script: "gtlsclient_h3.py" },
     Client { name: "curl", script: "curl.py" },
     Client { name: "tuspy", script: "tuspy_upload.py" },

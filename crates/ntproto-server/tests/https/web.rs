@@ -181,7 +181,7 @@ async fn files_go_up_in_every_dialect_and_down_in_ranges() {
         let kind = ("content-type", "application/partial-upload");
         let headers = [draft, kind, ("upload-complete", "?1"), ("upload-offset", "1000")];
         let got = ask(&mut peer, PATCH, &at, &alices, &headers, file.slice(1_000..)).await;
-        assert_eq!(got.0.status(), StatusCode::OK, "{got:?}");
+        assert_eq!(got.0.status(), StatusCode::CREATED, "{got:?}");
         whole.push(at);
 
         for at in &whole {
