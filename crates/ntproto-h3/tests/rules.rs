@@ -418,6 +418,51 @@ fn lengths_that_lie() {
     }
 }
 
+/// It is the server that resets them, and its client that made it do so.
+//= proof: http3-16
+#[test]
+fn requests_lost_by_their_own_body_count_as_given_up() {
+    type Sin = fn(&mut Alone, StreamId);
+    let lies: [(&str, Sin); 5] = [
+        ("a body longer than announced", |server, stream| {
+            server.feed(stream, &headers(&[&POST[..], &[("content-length", "1")]].concat()));
+            server.feed(stream, &data(b"xx"));
+        }),
+        ("a body shorter than announced", |server, stream| {
+            server.end(stream, &headers(&[&POST[..], &[("content-length", "1")]].concat()));
+        }),
+        ("trailers that are none", |server, stream| {
+            server.feed(stream, &[headers(&POST), headers(&[(":path", "/")])].concat());
+        }),
+        ("trailers that are too large", |server, stream| {
+            server.feed(stream, &headers(&POST));
+            server.feed(stream, &numbers(&[frames::HEADERS, 1 << 20]));
+        }),
+        ("a datagram of a request", |server, stream| {
+            server.feed(stream, &headers(&POST)).datagram(&number(stream.0 >> 2));
+        }),
+    ];
+    for (name, lie) in lies {
+        let mut server = Alone::web_server();
+        for i in 0..u64::from(RESET_BURST) {
+            lie(&mut server, StreamId(4 * i));
+            assert!(server.resets.contains_key(&StreamId(4 * i)), "{name}");
+        }
+        assert_eq!(server.closed, None, "{name}");
+        lie(&mut server, StreamId(4 * u64::from(RESET_BURST)));
+        assert_eq!(server.closed, Some(Code::EXCESSIVE_LOAD), "{name}");
+    }
+
+    // Those that are turned away at the door don't count: an honest client may have sent many before it knew.
+    let mut server = Alone::server();
+    server.conn.goaway();
+    for i in 0..2 * u64::from(RESET_BURST) {
+        server.end(StreamId(4 * i), &headers(&GET));
+        assert_eq!(server.resets[&StreamId(4 * i)], Code::REQUEST_REJECTED);
+    }
+    assert_eq!(server.closed, None);
+}
+
 //= proof: http3-16
 #[test]
 fn rapid_resets_are_bounded() {

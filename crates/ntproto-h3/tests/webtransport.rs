@@ -9,7 +9,8 @@ use http::StatusCode;
 use ntproto_h3::config::{EARLY_TIME, FIRST_BYTES, HEAD_TIME, MAX_EARLY, MAX_SESSION_STREAMS, MAX_SESSIONS};
 use ntproto_h3::table::{capsule as capsules, frame as frames, setting, stream as streams};
 use ntproto_h3::{
-    Code, Config, Connection, Dir, Event, Misuse, Role, SessionEnd, SessionId, StreamId, capsule, frame,
+    Code, Config, Connection, Dir, Event, Input, Misuse, Output, Role, SessionEnd, SessionId, StreamId,
+    capsule, frame,
 };
 use proptest::prelude::*;
 
@@ -524,4 +525,25 @@ fn a_session_that_waits_is_given_up() {
     assert_eq!(closed(&world.sides[CLIENT].events), [(session, SessionEnd::Reset(Code::REQUEST_REJECTED))]);
     assert!(world.sides.iter().all(|side| side.conn.is_idle() && side.closed.is_none()));
     assert_eq!(new_id(Role::Client, Dir::Bi, 0), session.0);
+}
+
+#[test]
+fn a_session_that_was_closed_here_keeps_nothing_busy() {
+    let mut world = World::new(31, Config::default(), Config::default());
+    let session = world.session();
+    let server = &mut world.sides[SERVER].conn;
+    assert!(!server.is_idle());
+    server.close_session(session, 1, "").unwrap();
+    assert!(!server.is_idle(), "the close has yet to leave");
+    // QUIC takes it; its client never says its part.
+    loop {
+        match server.poll_output(START) {
+            Output::Write { stream, data, .. } => {
+                server.handle(START, Input::Written { stream, len: data.len() });
+            }
+            Output::Wait { .. } => break,
+            _ => {}
+        }
+    }
+    assert!(server.is_idle());
 }

@@ -171,10 +171,7 @@ impl Connection {
             (frame::HEADERS, Phase::Over) => Err(unexpected("HEADERS after trailers")),
             (frame::HEADERS, Phase::Body) if exchange.session => Err(unexpected("HEADERS in a session")),
             // What is longer than it may be when decoded is not even read.
-            (frame::HEADERS, _) if len > self.config.limits.field_section as u64 => {
-                self.too_large(id, state);
-                Ok(())
-            }
+            (frame::HEADERS, _) if len > self.config.limits.field_section as u64 => self.too_large(id, state),
             (frame::HEADERS, _) => Ok(()),
             (frame::PUSH_PROMISE, _) if self.role == Role::Client => {
                 Err(Fault::connection(Code::ID_ERROR, "a push that was not allowed"))
@@ -198,10 +195,10 @@ impl Connection {
 
     /// The peer's head or trailers are larger than is taken. A server says so in its answer, if none has begun.
     //= spec: http3-11
-    fn too_large(&mut self, id: StreamId, state: &mut Stream) {
-        let Kind::Exchange(exchange) = &mut state.kind else { return };
+    fn too_large(&mut self, id: StreamId, state: &mut Stream) -> Result<(), Fault> {
+        let Kind::Exchange(exchange) = &mut state.kind else { return Ok(()) };
         if exchange.phase != Phase::Head || self.role == Role::Client {
-            return self.fail(id, state, Code::EXCESSIVE_LOAD);
+            return Err(Fault::Stream(Code::EXCESSIVE_LOAD));
         }
         exchange.answered = true;
         let mut head = Response::new(());
@@ -212,6 +209,7 @@ impl Connection {
         state.send.end();
         self.set_deadline(id, state, None);
         self.stop_half(id, state, Code::NO_ERROR);
+        Ok(())
     }
 
     fn on_section(
@@ -267,10 +265,7 @@ impl Connection {
             HeadError::Section => {
                 Err(Fault::connection(Code::QPACK_DECOMPRESSION_FAILED, "a field section can't be read"))
             }
-            HeadError::TooLarge => {
-                self.too_large(id, state);
-                Ok(())
-            }
+            HeadError::TooLarge => self.too_large(id, state),
             HeadError::Malformed => Err(Fault::Stream(Code::MESSAGE_ERROR)),
         }
     }

@@ -47,7 +47,7 @@ impl Connection {
         if state.reading {
             match self.advance(now, id, &mut state, data, fin) {
                 Ok(()) => state.reading &= !fin,
-                Err(Fault::Stream(code)) => self.fail(id, &mut state, code),
+                Err(Fault::Stream(code)) => self.fail_for_peer(now, id, &mut state, code)?,
                 Err(fault) => return Err(fault),
             }
         }
@@ -250,6 +250,25 @@ impl Connection {
         } else {
             Err(Fault::connection(Code::EXCESSIVE_LOAD, "requests given up too fast"))
         }
+    }
+
+    /// [`fail`](Self::fail), where the peer could do it again and again: a request that is lost by its own body costs the
+    /// application as much as one that is given up, and counts as one.
+    //= spec: http3-16
+    pub(super) fn fail_for_peer(
+        &mut self,
+        now: Instant,
+        id: StreamId,
+        state: &mut Stream,
+        code: Code,
+    ) -> Result<(), Fault> {
+        // Those that are turned away cost nothing, and after GOAWAY an honest client may have sent many.
+        let counts = matches!(state.kind, Kind::Exchange(_))
+            && self.role == Role::Server
+            && state.send.is_open()
+            && code != Code::REQUEST_REJECTED;
+        self.fail(id, state, code);
+        if counts { self.count_reset(now) } else { Ok(()) }
     }
 
     /// Both halves of a stream end, for what the peer did on it.

@@ -200,10 +200,15 @@ impl Connection {
         self.closed
     }
 
-    /// Whether there is no request and no session: after [`goaway`](Self::goaway), the host may close the connection.
+    /// Whether there is no request and no session: after [`goaway`](Self::goaway), the host may close the connection, once
+    /// QUIC's peer has what was written. A session that was closed here is none, even if its client never says its part.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.sessions.is_empty() && !self.streams.values().any(|s| matches!(s.kind, Kind::Exchange(_)))
+        let under_way = |stream: &Stream| match &stream.kind {
+            Kind::Exchange(exchange) => !(exchange.closed_here && stream.send.is_done()),
+            _ => false,
+        };
+        self.sessions.is_empty() && !self.streams.values().any(under_way)
     }
 
     /// How many bytes of a stream may be handed in now. At 0, go on after [`Output::Read`]: until then the bytes stay
@@ -245,7 +250,7 @@ impl Connection {
                 self.get_in_line(stream);
                 Ok(())
             }
-            Input::Datagram(data) => self.on_datagram(data),
+            Input::Datagram(data) => self.on_datagram(now, data),
             Input::Timeout => {
                 self.on_timeout(now);
                 Ok(())

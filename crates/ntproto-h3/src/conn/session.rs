@@ -312,7 +312,7 @@ impl Connection {
 
     /// A QUIC datagram: a quarter of the number of the session's stream, then the session's bytes.
     //= spec: http3-22
-    pub(super) fn on_datagram(&mut self, mut data: Bytes) -> Result<(), Fault> {
+    pub(super) fn on_datagram(&mut self, now: Instant, mut data: Bytes) -> Result<(), Fault> {
         if !self.config.webtransport {
             return Ok(());
         }
@@ -332,7 +332,7 @@ impl Connection {
                     |s| matches!(&s.kind, Kind::Exchange(exchange) if exchange.is_told() && !exchange.is_session()),
                 );
                 if told && let Some(mut state) = self.streams.remove(&id.0) {
-                    self.fail(id.0, &mut state, Code::DATAGRAM_ERROR);
+                    self.fail_for_peer(now, id.0, &mut state, Code::DATAGRAM_ERROR)?;
                     self.put_back(id.0, state);
                 }
                 return Ok(());
