@@ -25,6 +25,13 @@ impl Hub {
         self.drain.is_some()
     }
 
+    /// Until when a drain that has begun waits for what is under way. Whoever carries more than the hub knows of keeps to
+    /// it too.
+    #[must_use]
+    pub fn drain_until(&self) -> Option<Instant> {
+        self.drain.as_ref().map(|drain| drain.until)
+    }
+
     pub(crate) fn look_again(&mut self, id: ConnId) {
         if self.draining() || self.conns.get(id).is_some_and(|conn| conn.leaving.is_some()) {
             self.parting.push_back(id);

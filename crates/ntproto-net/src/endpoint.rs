@@ -124,12 +124,21 @@ impl Endpoint {
         }
     }
 
-    /// No new sessions or requests are taken over HTTP/3; those that are there are finished.
+    /// No new sessions or requests are taken over HTTP/3; those that are there are finished, and each connection is closed
+    /// once it has none and its peer has all that was answered: see [`is_web_over`](Self::is_web_over).
     pub fn goaway(&mut self, now: Now) {
         self.web.goaway(now, &mut self.quic);
     }
 
-    /// Closes every connection, as [`Conn::close`] does.
+    /// Whether there is no connection of HTTP/3. After [`goaway`](Self::goaway) there is none when the last request and the last
+    /// session are over.
+    #[must_use]
+    pub fn is_web_over(&self) -> bool {
+        self.web.is_over()
+    }
+
+    /// Closes every connection at once, as [`Conn::close`] does; what is under way over HTTP/3 is cut, its sessions lose
+    /// their farewell.
     pub fn close_all(&mut self, now: Now, code: u32, reason: &[u8]) {
         self.web.close_all(now, &mut self.quic, code, reason);
         self.quic.close_all(now, code, reason);

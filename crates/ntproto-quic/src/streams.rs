@@ -105,6 +105,10 @@ pub(crate) struct Streams {
     available: (bool, bool),
     /// Somebody waits until the peer has acknowledged everything.
     waiting: bool,
+    /// Streams whose end was said, and not acknowledged yet.
+    ending: BTreeSet<u64>,
+    /// Somebody waits until there are none.
+    watching: bool,
     /// Whether the host is to be told.
     pub(crate) stirred: bool,
 }
@@ -136,12 +140,22 @@ impl Streams {
             }
             Quic::Stopped { id, error_code } => {
                 self.stopped.insert(StreamNo::from(id).0, error_code.into_inner());
+                self.ended(id);
             }
             Quic::Available { dir: quinn_proto::Dir::Bi } => self.available.0 = true,
             Quic::Available { dir: quinn_proto::Dir::Uni } => self.available.1 = true,
-            Quic::Finished { .. } => return,
+            Quic::Finished { id } => {
+                self.ended(id);
+                if !self.ending.is_empty() || !std::mem::take(&mut self.watching) {
+                    return;
+                }
+            }
         }
         self.stirred = true;
+    }
+
+    fn ended(&mut self, stream: StreamId) {
+        self.ending.remove(&StreamNo::from(stream).0);
     }
 
     pub(crate) const fn is_waiting(&self) -> bool {
@@ -242,17 +256,33 @@ impl Conn<'_> {
         arrived
     }
 
+    /// Like [`all_arrived`](Self::all_arrived), and the peer has the ends of streams too: it loses nothing by a close.
+    /// `false`: [`Event::Streams`](crate::Event::Streams) follows when there is reason to ask again.
+    pub fn all_delivered(&mut self, stream: StreamNo) -> bool {
+        let ended = match self.streams.as_deref_mut() {
+            Some(streams) => {
+                streams.watching = !streams.ending.is_empty();
+                !streams.watching
+            }
+            None => true,
+        };
+        self.all_arrived(stream) && ended
+    }
+
     /// Says that nothing more comes on a stream. One that can't be finished is over already.
     pub fn finish_stream(&mut self, stream: StreamNo) {
-        if self.streams.is_some() {
-            let _ = self.quic.send_stream(stream.quic()).finish();
+        if let Some(streams) = self.streams.as_deref_mut() {
+            if self.quic.send_stream(stream.quic()).finish().is_ok() {
+                streams.ending.insert(stream.0);
+            }
             self.touched = true;
         }
     }
 
     /// Gives up what was written on a stream and did not arrive.
     pub fn reset_stream(&mut self, stream: StreamNo, code: u64) {
-        if self.streams.is_some() {
+        if let Some(streams) = self.streams.as_deref_mut() {
+            streams.ending.remove(&stream.0);
             // One that is over needs none.
             let _ = self.quic.send_stream(stream.quic()).reset(code_of(code));
             self.touched = true;
@@ -272,6 +302,18 @@ impl Conn<'_> {
         if self.streams.is_some() {
             let _ = self.quic.send_stream(stream.quic()).set_priority(priority);
         }
+    }
+
+    /// Whether the peer gave a stream up, with which code: for one that is not read now, and would not hear of it by
+    /// reading. Said once; nothing comes of the stream any more.
+    pub fn stream_given_up(&mut self, stream: StreamNo) -> Option<u64> {
+        if self.streams.is_none() || self.end.is_some() {
+            return None;
+        }
+        let code = self.quic.recv_stream(stream.quic()).received_reset().ok().flatten()?;
+        // It makes room for another one, which the peer is to hear of.
+        self.touched = true;
+        Some(code.into_inner())
     }
 
     /// Takes up to `max` bytes from a stream. The peer may send more only as its bytes are taken.

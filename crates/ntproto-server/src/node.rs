@@ -25,6 +25,7 @@ use ntproto_core::tx::TxBuf;
 use ntproto_core::wire::channel::{Channel, ChannelSet};
 use ntproto_hub::store::{OpId, Outcome, StoreError, Txn};
 use ntproto_hub::{self as hub, Ask, AskId, Counts, HostAsk, Hub, HubEvent, Load, Push, Who};
+use ntproto_net::web::CLOSE_TIME;
 use ntproto_net::{
     Closed, Conn, ConnId, Endpoint, Event, ExchangeId, HttpAnswer, HttpEvent, Machine, Output, Step,
     StreamId, StreamInput,
@@ -36,6 +37,9 @@ use ntproto_quic::{ALPN, EndpointStats, Received};
 const SCRATCH: usize = 64 * 1024;
 /// Bytes read of one connection before the others have their turn.
 const READ_TURN: usize = 128 * 1024;
+/// How long sessions over WebTransport that were sent away when the drain's time was over may take: until their peers
+/// have what was written before, and then the close.
+const FAREWELL: Duration = CLOSE_TIME.saturating_mul(2);
 /// How long closes may take to leave once the drain is over: one full socket buffer.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -164,6 +168,8 @@ impl Pipe {
 enum Phase {
     Serving,
     Draining,
+    /// The hub is done. What is under way over HTTP/3 is finished, until this instant at the latest.
+    Finishing(Instant),
     /// Everybody was sent away; the last closes leave until this instant at the latest.
     Leaving(Instant),
 }
@@ -431,8 +437,9 @@ impl Node {
                 }
             }
             HubEvent::Drained => {
-                self.net.close_all(now, ErrorCode::GoingAway as u32, ErrorCode::GoingAway.name().as_bytes());
-                self.phase = Phase::Leaving(now.mono + LAST_WORDS);
+                let farewell = now.mono + FAREWELL;
+                let until = self.hub.drain_until().map_or(farewell, |until| until.max(farewell));
+                self.phase = Phase::Finishing(until);
             }
             _ => {}
         }
@@ -447,6 +454,11 @@ impl Node {
                 self.net.with(now, *conn, |c| c.control_last());
             }
         }
+    }
+
+    /// Whether the hub is done and nothing is under way over HTTP/3 any more, or its time is over.
+    fn is_finished(&self, now: Now) -> bool {
+        matches!(self.phase, Phase::Finishing(until) if self.net.is_web_over() || now.mono >= until)
     }
 
     /// Hands `scratch` to the transport and keeps what it does not take.
@@ -550,6 +562,11 @@ impl Machine for Node {
 
     fn poll(&mut self, now: Now, tx: Option<&mut TxBuf>) -> Step<Effect> {
         self.pump(now);
+        if self.is_finished(now) {
+            self.net.close_all(now, ErrorCode::GoingAway as u32, ErrorCode::GoingAway.name().as_bytes());
+            self.phase = Phase::Leaving(now.mono + LAST_WORDS);
+            self.pump(now);
+        }
         if let Some(effect) = self.effects.pop_front() {
             return Step::Effect(effect);
         }
@@ -564,6 +581,9 @@ impl Machine for Node {
             Output::Wait(at) => match self.phase {
                 Phase::Leaving(until) if self.net.is_flushed() || now.mono >= until => Step::Done,
                 Phase::Leaving(until) => Step::Wait(earliest(at, Some(until))),
+                // The last connection ended just now.
+                Phase::Finishing(_) if self.is_finished(now) => Step::Wait(Some(now.mono)),
+                Phase::Finishing(until) => Step::Wait(earliest(earliest(at, self.hub_wait), Some(until))),
                 Phase::Serving | Phase::Draining => Step::Wait(earliest(at, self.hub_wait)),
             },
         }

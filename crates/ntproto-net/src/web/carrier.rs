@@ -128,6 +128,10 @@ impl Carrier {
                     let stream = StreamId(stream.0);
                     if !self.full.contains(&stream) {
                         self.unread.insert(stream);
+                    } else if let Some(code) = conn.stream_given_up(no(stream)) {
+                        // It is not read until there is room, which whoever waits for its end may never make.
+                        self.full.remove(&stream);
+                        self.machine.handle(now.mono, Input::Reset { stream, code: Code(code) });
                     }
                 }
                 StreamEvent::Writable(stream) => {

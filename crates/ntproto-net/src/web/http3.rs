@@ -21,6 +21,12 @@ use super::{SESSION_PATH, WebConfig};
 use crate::event::{Closed, Event, WebClosed};
 use crate::{ConnId, ExchangeId, HttpAnswer, HttpEvent};
 
+/// How long a connection may be without a request or a session: as long as over HTTP/2. Its peer could keep it for ever
+/// at the price of a ping now and then.
+pub const IDLE_TIME: Duration = Duration::from_secs(120);
+/// Our control stream: the first of one direction that a server opens.
+const CONTROL: StreamNo = StreamNo(3);
+
 /// What all connections share.
 pub(crate) struct Shared<'a> {
     pub(crate) config: &'a WebConfig,
@@ -45,6 +51,12 @@ pub(crate) struct Http3 {
     told: Vec<(StreamId, HttpEvent)>,
     /// Bytes of a stream that HTTP/3 holds at most.
     queue: usize,
+    /// When it is let go for having nothing to do; `None` while it has.
+    idle: Option<Instant>,
+    /// GOAWAY was sent.
+    leaving: bool,
+    /// When it ends at the latest.
+    last: Option<Instant>,
     pub(crate) armed: Option<Instant>,
 }
 
@@ -61,13 +73,22 @@ impl Http3 {
             sessions: BTreeMap::new(),
             streams: BTreeMap::new(),
             told: Vec::new(),
+            idle: None,
+            leaving: false,
+            last: None,
             armed: None,
         }
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let closing = self.sessions.values().filter_map(|session| session.closed.as_ref()?.until).min();
-        earliest(self.carrier.deadline(), closing)
+        [closing, self.idle, self.last].into_iter().fold(self.carrier.deadline(), earliest)
+    }
+
+    /// Nobody new is let in: what is there is finished, then it ends.
+    pub(crate) fn leave(&mut self) {
+        self.carrier.machine().goaway();
+        self.leaving = true;
     }
 
     /// What a visitor may ask for.
@@ -103,12 +124,45 @@ impl Http3 {
             if self.end_closing(now, conn) {
                 continue;
             }
-            let Some(event) = self.carrier.next_event() else { break };
+            let Some(event) = self.carrier.next_event() else {
+                if self.see_to_end(now, conn) {
+                    continue;
+                }
+                break;
+            };
             self.on_event(event, shared);
             while let Some(event) = self.carrier.next_event() {
                 self.on_event(event, shared);
             }
         }
+    }
+
+    /// Lets go of a connection that has nothing to do, or has done all when the server goes away. `true`: there is more to say.
+    fn see_to_end(&mut self, now: Now, conn: &mut Conn<'_>) -> bool {
+        if !self.exchanges.is_empty() || !self.sessions.is_empty() {
+            (self.idle, self.last) = (None, None);
+            return false;
+        }
+        let last = now.mono + CLOSE_TIME;
+        if *self.idle.get_or_insert(now.mono + IDLE_TIME) <= now.mono {
+            // Whatever HTTP/3 still holds, its peer had long enough to take it.
+            self.last.get_or_insert(last);
+            if !self.leaving {
+                self.leave();
+                return true;
+            }
+        }
+        if !self.leaving {
+            return false;
+        }
+        let done = self.carrier.machine().is_idle();
+        if done {
+            self.last.get_or_insert(last);
+        }
+        if self.last.is_some_and(|last| last <= now.mono) || done && conn.all_delivered(CONTROL) {
+            conn.close(Code::NO_ERROR.0 as u32, b"");
+        }
+        false
     }
 
     /// Tells the end of sessions that the host has just closed.
@@ -191,7 +245,7 @@ impl Http3 {
             }
             H3::SessionDatagram { session, data } => {
                 if let Some(session) = self.sessions.get_mut(&session).filter(|known| known.closed.is_none())
-                    && session.datagram(data)
+                    && session.datagram(&data)
                 {
                     shared.events.push_back(Event::Datagram { conn: session.conn });
                 }

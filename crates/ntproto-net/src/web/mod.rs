@@ -9,11 +9,14 @@
 //! | module | is |
 //! | --- | --- |
 //! | [`carrier`] | the HTTP/3 machine on QUIC's streams, either side |
+//! | `http3` | one connection of a server, and its end |
 //! | `session` | channels on the streams of a session |
+//! | `held` | bytes that wait to be read |
 //! | `exchange` | what of an answer has yet to leave |
 
 pub mod carrier;
 mod exchange;
+mod held;
 mod http3;
 mod session;
 
@@ -27,6 +30,7 @@ use ntproto_core::time::{Instant, Now};
 use ntproto_h3::{Code, SessionId, StreamId};
 
 pub use carrier::Carrier;
+pub use http3::IDLE_TIME;
 pub use ntproto_h3::origin::Origins;
 pub use session::{CLOSE_TIME, WebSession};
 
@@ -209,7 +213,7 @@ impl Web {
     }
 
     fn goaway_one(&mut self, now: Now, quic: &mut ntproto_quic::Endpoint, conn: ntproto_quic::ConnId) {
-        self.visit(now, quic, conn, |http3| http3.carrier.machine().goaway());
+        self.visit(now, quic, conn, Http3::leave);
     }
 
     /// Closes every session with this code, and every connection with HTTP/3's own.
@@ -227,6 +231,10 @@ impl Web {
         for conn in self.all() {
             quic.with(now, conn, |c| c.close(Code::NO_ERROR.0 as u32, b""));
         }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.conns.is_empty()
     }
 
     fn all(&self) -> Vec<ntproto_quic::ConnId> {

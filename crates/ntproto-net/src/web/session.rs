@@ -12,6 +12,7 @@ use ntproto_h3::{SessionId, StreamId};
 use ntproto_quic::config::DATAGRAM_RECEIVE_BUFFER;
 
 use super::carrier::Carrier;
+use super::held::Held;
 use crate::ConnId;
 
 /// CONTROL goes out before the others, which share what is left evenly.
@@ -20,13 +21,20 @@ const CONTROL_PRIORITY: i32 = 1;
 /// back what it has not.
 pub const CLOSE_TIME: Duration = Duration::from_secs(1);
 
+/// What a datagram without bytes counts as in the bound of those that wait: its place among them.
+const LEAST_COST: usize = 64;
+
+const fn cost(datagram: &[u8]) -> usize {
+    if datagram.len() > LEAST_COST { datagram.len() } else { LEAST_COST }
+}
+
 /// What a session holds of a channel.
 #[derive(Default)]
 struct Lane {
     /// The stream that carries it, once its first byte has come.
     stream: Option<StreamId>,
     /// Bytes not read yet. The window of HTTP/3 bounds them: they are consumed only as they are read.
-    held: VecDeque<Bytes>,
+    held: Held,
 }
 
 /// A session.
@@ -107,7 +115,7 @@ impl Session {
         if !self.unnamed.remove(&stream) {
             return match self.channel_of(stream) {
                 Some(channel) => {
-                    self.lanes[channel.index()].held.push_back(data);
+                    self.lanes[channel.index()].held.push(&data);
                     Came::Readable(channel)
                 }
                 None => Came::Nothing,
@@ -131,7 +139,7 @@ impl Session {
         }
         let readable = !data.is_empty();
         if readable {
-            lane.held.push_back(data);
+            lane.held.push(&data);
         }
         let writable = self.blocked.contains(channel);
         self.blocked = self.blocked.without(channel);
@@ -146,14 +154,15 @@ impl Session {
     }
 
     /// `true` if none waited before. The oldest are dropped when too many wait.
-    pub(crate) fn datagram(&mut self, data: Bytes) -> bool {
+    pub(crate) fn datagram(&mut self, data: &[u8]) -> bool {
         let first = self.datagrams.is_empty();
-        self.datagram_len += data.len();
-        self.datagrams.push_back(data);
+        self.datagram_len += cost(data);
+        // A copy: it is a slice of a packet, or of several, as it comes.
+        self.datagrams.push_back(Bytes::copy_from_slice(data));
         while self.datagram_len > DATAGRAM_RECEIVE_BUFFER
             && let Some(oldest) = self.datagrams.pop_front()
         {
-            self.datagram_len -= oldest.len();
+            self.datagram_len -= cost(&oldest);
         }
         first
     }
@@ -211,11 +220,8 @@ impl WebSession<'_> {
         let Some(stream) = lane.stream.filter(|_| self.session.closed.is_none()) else { return 0 };
         let mut done = 0;
         while done < max
-            && let Some(mut chunk) = lane.held.pop_front()
+            && let Some(chunk) = lane.held.pop(max - done)
         {
-            if chunk.len() > max - done {
-                lane.held.push_front(chunk.split_off(max - done));
-            }
             done += chunk.len();
             if !take(chunk) {
                 break;
@@ -227,7 +233,7 @@ impl WebSession<'_> {
 
     pub(crate) fn recv_datagram(&mut self) -> Option<Bytes> {
         let data = self.session.datagrams.pop_front()?;
-        self.session.datagram_len -= data.len();
+        self.session.datagram_len -= cost(&data);
         Some(data)
     }
 

@@ -205,6 +205,23 @@ fn who_gives_up_is_heard_of() {
 }
 
 #[test]
+fn the_reset_of_an_upload_that_nobody_reads_is_heard() {
+    let mut w = World::connected(WebConfig::default());
+    let (stream, exchange, _) = w.ask("PATCH", "/v2/files/1", false);
+    assert!(!w.send(stream, pattern(4 << 20), true), "nobody reads it");
+    w.at_server.clear();
+    w.client.machine().reset(stream, Code::REQUEST_CANCELLED).unwrap();
+    w.run(50);
+    assert!(matches!(w.at_server.pop_front(), Some(Event::Http(e, HttpEvent::Gone)) if e == exchange));
+    // And the connection has its windows back.
+    let (stream, exchange, _) = w.ask("PATCH", "/v2/files/1", false);
+    assert!(w.send(stream, pattern(100_000), true));
+    w.respond(exchange, StatusCode::OK, true);
+    w.run(50);
+    assert!(w.at_client.iter().any(|e| matches!(e, H3::Response { stream: s, .. } if *s == stream)));
+}
+
+#[test]
 fn going_away_finishes_what_is_there() {
     let mut w = World::connected(WebConfig::default());
     let (_, exchange, _) = w.ask("GET", "/", true);
@@ -217,6 +234,13 @@ fn going_away_finishes_what_is_there() {
     w.respond(exchange, StatusCode::OK, true);
     w.run(50);
     assert!(matches!(w.at_client.pop_front(), Some(H3::Response { .. })));
+    assert!(matches!(w.lost, Some(Closed::Peer { code: 0x100, .. })), "nothing is left to do: {:?}", w.lost);
+}
+
+#[test]
+fn a_close_of_everything_waits_for_nothing() {
+    let mut w = World::connected(WebConfig::default());
+    w.ask("GET", "/", true);
     let now = w.now();
     w.server.close_all(now, 7, b"going");
     w.run(50);

@@ -47,6 +47,37 @@ fn closed(w: &World) -> Option<Code> {
     }
 }
 
+/// The server still answers: on this connection, if it is there, and on another.
+fn goes_on(w: &mut World) {
+    w.at_server.clear();
+    let here = closed(w).is_none().then_some(w.conn);
+    for again in [here.is_none(), true] {
+        if again {
+            w.reconnect();
+        }
+        let stream = open(w, Dir::Bi).unwrap();
+        write(w, stream, GET);
+        finish(w, stream);
+        w.run(50);
+        let (exchange, _) = w.head(true);
+        w.respond(exchange, http::StatusCode::OK, true);
+        w.run(50);
+        assert_eq!(status(w, stream), b"\x01\x03\x00\x00\xd9", "200, from the static table");
+    }
+}
+
+/// All that came on a stream, to its end.
+fn status(w: &mut World, stream: StreamNo) -> Vec<u8> {
+    let mut all = Vec::new();
+    loop {
+        match read(w, stream) {
+            Read::Data(data) => all.extend_from_slice(&data),
+            Read::End => return all,
+            other => panic!("{other:?} after {all:?}"),
+        }
+    }
+}
+
 fn requests(w: &mut World) -> usize {
     let heads = w.at_server.iter().filter(|e| matches!(e, Event::Http(_, HttpEvent::Head { .. }))).count();
     w.at_server.clear();
@@ -80,9 +111,10 @@ fn a_head_of_a_gibibyte_is_not_waited_for() {
         w.run(20);
     }
     assert!(taken <= H3_SEND_WINDOW, "{taken} bytes were taken");
-    let refused = matches!(read(&mut w, stream), Read::Data(_) | Read::Reset(_)) || closed(&w).is_some();
-    assert!(refused, "it was told");
-    assert_eq!(requests(&mut w), 0);
+    assert_eq!(write(&mut w, stream, b"x"), None, "the rest is not wanted");
+    assert!(status(&mut w, stream).ends_with(b"431"));
+    assert_eq!((requests(&mut w), closed(&w)), (0, None));
+    goes_on(&mut w);
 }
 
 /// The window counts bodies only: heads of frames among its last bytes leave room in it that nothing announces.
@@ -110,7 +142,7 @@ fn heads_of_frames_in_a_full_window_do_not_stop_the_stream() {
             w.answer(exchange, HttpAnswer::Consumed(std::mem::take(&mut unread)));
         }
     }
-    assert_eq!(told, 600_000);
+    assert_eq!((told, closed(&w)), (600_000, None));
 }
 
 #[test]
@@ -128,15 +160,9 @@ fn forty_thousand_fields_are_refused() {
     write(&mut w, stream, &frame);
     w.run(100);
     assert_eq!(requests(&mut w), 0, "nobody is asked");
-    let refused = matches!(read(&mut w, stream), Read::Data(_) | Read::Reset(_)) || closed(&w).is_some();
-    assert!(refused, "it was told");
-    // Others are served all the same, here or on the next connection.
-    if closed(&w).is_none() {
-        let stream = open(&mut w, Dir::Bi).unwrap();
-        write(&mut w, stream, GET);
-        w.run(50);
-        assert_eq!(requests(&mut w), 1);
-    }
+    assert!(status(&mut w, stream).ends_with(b"431"));
+    assert_eq!(closed(&w), None);
+    goes_on(&mut w);
 }
 
 #[test]
@@ -157,6 +183,31 @@ fn rapid_resets_end_the_connection() {
     }
     assert_eq!(closed(&w), Some(Code::EXCESSIVE_LOAD), "after {asked}");
     assert!(asked < 2000, "{asked}");
+    goes_on(&mut w);
+}
+
+/// The server resets them, and for that it is its peer that counts ("MadeYouReset", CVE-2025-8671).
+#[test]
+fn requests_that_make_the_server_reset_them_end_the_connection() {
+    let mut w = World::hostile();
+    // GET with `content-length: 0`, and a byte of a body.
+    let lie = [b"\x01\x13\x00\x00\xd1\xd7\xc1\x50\x0bntp.example\xc4", &b"\x00\x01x"[..]].concat();
+    let mut asked = 0;
+    for _ in 0..200 {
+        while let Some(stream) = open(&mut w, Dir::Bi) {
+            write(&mut w, stream, &lie);
+            finish(&mut w, stream);
+            asked += 1;
+        }
+        w.run(20);
+        w.at_server.clear();
+        if closed(&w).is_some() {
+            break;
+        }
+    }
+    assert_eq!(closed(&w), Some(Code::EXCESSIVE_LOAD), "after {asked}");
+    assert!(asked < 2000, "{asked}");
+    goes_on(&mut w);
 }
 
 #[test]
@@ -200,6 +251,10 @@ fn requests_beyond_the_limit_wait_in_quic() {
         .sum();
     assert!(held <= 100 * ntproto_h3::config::RECEIVE_WINDOW, "{held}");
     assert!(taken <= held + H3_CONNECTION_WINDOW as usize + H3_SEND_WINDOW as usize, "{taken} for {held}");
+    assert!(held > 0, "some of it came");
+    // Those who ask on another connection are answered meanwhile.
+    w.reconnect();
+    goes_on(&mut w);
 }
 
 #[test]
@@ -218,13 +273,9 @@ fn streams_that_mean_nothing_are_put_aside() {
             break;
         }
     }
-    assert!(opened > 100 || closed(&w).is_some(), "{opened}");
-    if closed(&w).is_none() {
-        let stream = open(&mut w, Dir::Bi).unwrap();
-        write(&mut w, stream, GET);
-        w.run(50);
-        assert_eq!(requests(&mut w), 1);
-    }
+    assert!(opened > 100, "{opened}");
+    assert_eq!((requests(&mut w), closed(&w)), (0, None));
+    goes_on(&mut w);
 }
 
 #[test]
@@ -236,6 +287,7 @@ fn a_second_control_stream_ends_the_connection() {
     }
     w.run(50);
     assert_eq!(closed(&w), Some(Code::STREAM_CREATION_ERROR));
+    goes_on(&mut w);
 }
 
 #[test]
@@ -258,4 +310,6 @@ fn answers_to_nobody_are_nothing() {
     w.respond(exchange, http::StatusCode::OK, true);
     w.run(50);
     assert_eq!(closed(&w), None);
+    assert_eq!(read(&mut w, stream), Read::Reset(Code::REQUEST_CANCELLED.0), "nothing was said");
+    goes_on(&mut w);
 }

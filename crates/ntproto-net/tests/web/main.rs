@@ -3,5 +3,6 @@
 
 mod exchanges;
 mod hostile;
+mod leaving;
 mod sessions;
 mod world;

@@ -23,7 +23,7 @@ fn connect(w: &mut World, path: &str, origin: Option<&str>) -> SessionId {
 }
 
 /// A session that is up on both sides, with its three channels' streams.
-fn up(w: &mut World) -> (ConnId, SessionId, [StreamId; 3]) {
+pub(crate) fn up(w: &mut World) -> (ConnId, SessionId, [StreamId; 3]) {
     let id = connect(w, SESSION_PATH, None);
     assert!(matches!(w.at_client.pop_front(), Some(H3::SessionUp { session, .. }) if session == id));
     let Some(Event::Connected { conn, alpn, binding, remote, early }) = w.at_server.pop_front() else {
@@ -143,6 +143,18 @@ fn what_nobody_reads_holds_its_channel_back_and_no_other() {
 }
 
 #[test]
+fn the_reset_of_a_channel_that_nobody_reads_is_heard() {
+    let mut w = World::connected(WebConfig::default());
+    let (conn, _, [_, message, _]) = up(&mut w);
+    assert!(!w.send(message, pattern(2 << 20), false), "nobody reads");
+    w.client.machine().reset(message, Code::application(1)).unwrap();
+    w.at_server.clear();
+    w.run(100);
+    let code = ErrorCode::Protocol as u32;
+    assert_eq!(closed(&mut w, conn), Closed::Web(WebClosed::Local { code }));
+}
+
+#[test]
 fn datagrams_are_bounded_and_the_newest_stay() {
     let mut w = World::connected(WebConfig::default());
     let (conn, id, _) = up(&mut w);
@@ -157,6 +169,23 @@ fn datagrams_are_bounded_and_the_newest_stay() {
         w.server.with(now, conn, |c| std::iter::from_fn(|| c.recv_datagram()).collect()).unwrap();
     assert!((60..=65).contains(&got.len()), "{}", got.len());
     assert_eq!(got.last().unwrap()[0], 199);
+}
+
+#[test]
+fn datagrams_without_bytes_are_bounded_too() {
+    for data in [&b""[..], b"x"] {
+        let mut w = World::connected(WebConfig::default());
+        let (conn, id, _) = up(&mut w);
+        for _ in 0..300 {
+            for _ in 0..20 {
+                w.client.machine().send_datagram(id, data).unwrap();
+            }
+            w.run(10);
+        }
+        let now = w.now();
+        let got = w.server.with(now, conn, |c| std::iter::from_fn(|| c.recv_datagram()).count()).unwrap();
+        assert!((500..=1024).contains(&got), "{got} of {} bytes", data.len());
+    }
 }
 
 //= proof: web-6

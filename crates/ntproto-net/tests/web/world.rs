@@ -61,6 +61,8 @@ pub(crate) struct World {
     wakes: [Option<Instant>; 2],
     /// The client reads nothing: its windows fill.
     pub(crate) deaf: bool,
+    /// Nothing arrives any more.
+    pub(crate) cut: bool,
 }
 
 fn server_addr() -> SocketAddr {
@@ -93,6 +95,7 @@ impl World {
             lost: None,
             wakes: [None, None],
             deaf: false,
+            cut: false,
         }
     }
 
@@ -114,6 +117,23 @@ impl World {
         world.deaf = true;
         world.run(100);
         world
+    }
+
+    /// Another connection to the same server takes the place of the client's, which goes on by itself or is gone.
+    pub(crate) fn reconnect(&mut self) {
+        self.conn = self.quic.connect(self.now(), &tls().1, server_addr(), NAME).unwrap();
+        (self.client, self.lost) = (Carrier::client(Config::default()), None);
+        self.at_client.clear();
+        self.run(100);
+    }
+
+    /// Lets so many seconds pass, in which the client shows every few of them that it is there.
+    pub(crate) fn stay(&mut self, seconds: u64) {
+        for _ in 0..seconds {
+            let (now, conn) = (self.now(), self.conn);
+            self.quic.with(now, conn, |c| c.ping());
+            self.run(1000);
+        }
     }
 
     pub(crate) fn now(&self) -> Now {
@@ -186,6 +206,9 @@ impl World {
             self.at = self.at.max(next);
             let now = self.now();
             while let Some((_, to_server, data)) = self.wire.pop_front_if(|(at, ..)| *at <= self.at) {
+                if self.cut {
+                    continue;
+                }
                 if to_server {
                     self.server.datagram(now, Received::one(client_addr(), &data));
                 } else {

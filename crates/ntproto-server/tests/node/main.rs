@@ -260,6 +260,27 @@ fn a_drain_lets_the_last_answers_and_pushes_through() {
 }
 
 #[test]
+fn a_page_hears_that_the_server_goes_whatever_is_lost() {
+    for seed in 40..46 {
+        let mut world = World::new(seed);
+        let enrol = world.invitation(1);
+        let page = world.page(enrol);
+        world
+            .run_until("online", |w| w.pages[page].events.iter().any(|e| matches!(e, ClientEvent::CaughtUp)));
+        let now = world.now();
+        world.server.node.as_mut().unwrap().command(now, Command::Drain);
+        world.loss = 30;
+        world.run_until("ended", |w| w.server.ended);
+        world.run_for(Duration::from_millis(20));
+        let going = |e: &ClientEvent| {
+            let why = ntproto_core::client::Down::Closed(Closed::Peer(Some(ErrorCode::GoingAway)));
+            matches!(e, ClientEvent::Offline { why: w, .. } if *w == why)
+        };
+        assert!(world.pages[page].events.iter().any(going), "{seed}: {:?}", world.pages[page].events);
+    }
+}
+
+#[test]
 fn an_idle_server_drains_at_once() {
     let mut world = World::new(9);
     let now = world.now();
