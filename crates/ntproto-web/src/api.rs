@@ -127,6 +127,12 @@ pub enum Output {
         /// It is the last.
         end: bool,
     },
+    /// The request's body is wanted, and its client waits to hear so (`Expect: 100-continue`). A request that is refused is
+    /// answered without this.
+    Continue {
+        /// The exchange.
+        exchange: ExchangeId,
+    },
     /// So many bytes of the request's body are done with.
     Consumed {
         /// The exchange.

@@ -22,7 +22,8 @@ pub const DRAIN_TIME: Duration = Duration::from_secs(10);
 pub const MAX_WAITING: usize = 8;
 /// How long a request waits for the one before it: the time of a large chunk on a slow line.
 pub const WAIT_TIME: Duration = Duration::from_secs(120);
-/// In each such time a body brings [`BODY_LEAST`] bytes, as far as they are taken; else its request is over.
+/// In each such time a body brings [`BODY_LEAST`] bytes, as far as they are taken; else its request is over. The default of
+/// [`WebConfig::body_time`].
 pub const BODY_TIME: Duration = Duration::from_secs(30);
 /// About a thousand bits a second.
 pub const BODY_LEAST: u64 = 4 * 1024;
@@ -56,6 +57,8 @@ pub struct WebConfig {
     pub max_uploads: u32,
     /// An upload that nothing came for this long is removed.
     pub upload_lifetime: Duration,
+    /// In each such time a body brings [`BODY_LEAST`] bytes.
+    pub body_time: Duration,
     /// How often requests without a token may come from one network; `None`: there is no limit.
     pub strangers: Option<Rate>,
 }
@@ -68,6 +71,7 @@ impl Default for WebConfig {
             quota: 16 << 30,
             max_uploads: 256,
             upload_lifetime: Duration::from_secs(24 * 60 * 60),
+            body_time: BODY_TIME,
             strangers: Some(STRANGERS),
         }
     }

@@ -36,6 +36,7 @@
 //! | `sweep` | what nobody needs any more |
 //! | [`digest`] | digests of bodies |
 //! | `tasks` | what the machine waits for |
+//! | `pieces` | what waits of a body |
 //! | `exchange`, `answer` | one request, and what it is answered |
 //! | [`text`] | bytes and numbers in headers |
 #![forbid(unsafe_code)]
@@ -50,6 +51,7 @@ pub mod digest;
 mod download;
 mod exchange;
 pub mod handshake;
+mod pieces;
 mod plan;
 pub mod problem;
 pub mod routes;

@@ -20,6 +20,7 @@ use crate::cors::{self, Origins};
 use crate::dialect::{self, Dialect};
 use crate::exchange::{Exchange, State};
 use crate::handshake::Bootstrap;
+use crate::pieces::join;
 use crate::plan::{Plan, one};
 use crate::problem::{Code, Problem};
 use crate::routes::{Route, method_name};
@@ -253,7 +254,7 @@ impl Web {
         exchange.asks_first = false;
         exchange.owed += data.len();
         exchange.held_bytes += data.len();
-        exchange.held.push_back(data);
+        join(&mut exchange.held, data);
         if exchange.owed > 2 * WINDOW {
             // The host brings more than it may.
             self.out.push_back(Output::Reset { exchange: id });

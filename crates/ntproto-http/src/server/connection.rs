@@ -55,7 +55,7 @@ pub(super) async fn serve<R: Runtime>(shared: &Arc<Shared<R>>, visitor: Visitor<
             .keep_alive_interval(limits.ping)
             .keep_alive_timeout(limits.pong);
         let connection = builder.serve_connection(tls, service);
-        run(&carrier, unstuck, connection, |c| c.graceful_shutdown(), Some(limits.idle)).await;
+        run(&carrier, unstuck, connection, |c| c.graceful_shutdown()).await;
     } else {
         let mut builder = http1::Builder::new();
         builder
@@ -65,7 +65,7 @@ pub(super) async fn serve<R: Runtime>(shared: &Arc<Shared<R>>, visitor: Visitor<
             .max_headers(limits.fields);
         let connection = builder.serve_connection(tls, service);
         // Its head's timeout counts the time between requests too.
-        run(&carrier, unstuck, connection, |c| c.graceful_shutdown(), None).await;
+        run(&carrier, unstuck, connection, |c| c.graceful_shutdown()).await;
     }
 }
 
@@ -95,38 +95,37 @@ async fn run<R: Runtime, C: Future>(
     stuck: async_channel::Receiver<()>,
     connection: C,
     shut: impl Fn(Pin<&mut C>),
-    idle: Option<Duration>,
 ) {
     let shared = &carrier.shared;
+    let (idle, last) = (shared.limits.idle, shared.limits.last);
     let (mut connection, mut stuck) = (pin!(connection), pin!(stuck));
     let (mut drained, mut ended) = (pin!(shared.drained.clone()), pin!(shared.ended.clone()));
-    let mut timer = idle.map(|after| {
-        let mut timer = shared.runtime.timer();
-        timer.set(after);
-        timer
-    });
-    let (mut draining, mut begun) = (false, 0);
+    // How many exchanges began, if none is under way.
+    let resting = || (carrier.active.load(Relaxed) == 0).then(|| carrier.begun.load(Relaxed));
+    let mut timer = shared.runtime.timer();
+    timer.set(idle);
+    let (mut draining, mut rested) = (false, resting());
     poll_fn(|cx| {
         if stuck.as_mut().poll_next(cx).is_ready() || ended.as_mut().poll_next(cx).is_ready() {
             return Poll::Ready(());
         }
         if !draining && drained.as_mut().poll_next(cx).is_ready() {
-            draining = true;
+            (draining, rested) = (true, resting());
             shut(connection.as_mut());
+            timer.set(last);
         }
-        while !draining
-            && let Some((timer, after)) = timer.as_mut().zip(idle)
-            && timer.poll(cx).is_ready()
-        {
-            let now = carrier.begun.load(Relaxed);
+        while timer.poll(cx).is_ready() {
+            let now = resting();
             // Nothing since it last rang.
-            if carrier.active.load(Relaxed) == 0 && now == begun {
+            if now.is_some() && now == rested {
+                if draining {
+                    return Poll::Ready(());
+                }
                 draining = true;
                 shut(connection.as_mut());
-            } else {
-                begun = now;
-                timer.set(after);
             }
+            rested = now;
+            timer.set(if draining { last } else { idle });
         }
         connection.as_mut().poll(cx).map(drop)
     })

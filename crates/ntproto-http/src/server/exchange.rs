@@ -57,6 +57,8 @@ pub(super) async fn answer<R: Runtime>(
         secret.set_sensitive(true);
     }
     let end = body.is_end_stream();
+    let expect = head.headers().get(http::header::EXPECT);
+    let awaited = expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let (line, answers) = line();
     let (heads, head_came) = async_channel::bounded(1);
     let (taken, takes) = async_channel::bounded(MAX_PARTS);
@@ -71,6 +73,7 @@ pub(super) async fn answer<R: Runtime>(
         id: exchange,
         carrier: Active(Arc::clone(&carrier)),
         body: (!end).then_some(body),
+        awaited,
         answers,
         takes,
         gone,
@@ -115,6 +118,8 @@ struct Exchange<R: Runtime> {
     carrier: Active<R>,
     /// The request's body, until it has ended.
     body: Option<Incoming>,
+    /// Its client waits to hear that the body is wanted: hyper says so as soon as it is read.
+    awaited: bool,
     answers: Answers,
     /// Parts of the answer that hyper took.
     takes: Receiver<()>,
@@ -218,7 +223,7 @@ impl<R: Runtime> Exchange<R> {
     /// Reads the request's body, as far as there is credit.
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<Stirred> {
         let (exchange, limits) = (self.id, &self.carrier.0.shared.limits);
-        if self.phase != Phase::Answering {
+        if self.phase != Phase::Answering || self.awaited {
             return Poll::Pending;
         }
         while self.unconsumed < limits.credit && self.told.len() < limits.parts {
@@ -285,6 +290,7 @@ impl<R: Runtime> Exchange<R> {
                     self.told.pop_front();
                 }
             }
+            Answer::Continue => self.awaited = false,
             Answer::Reset => self.cut(),
         }
     }

@@ -44,11 +44,15 @@ pub struct Limits {
     pub ping: Duration,
     /// How long it may take to say so.
     pub pong: Duration,
-    /// How long a connection of HTTP/2 may be without requests.
+    /// How long a connection may be without requests. One of HTTP/1.1 that waits for a request has only `head`; this is for one
+    /// whose peer does not take the end of its answer.
     pub idle: Duration,
     /// How long a peer may take nothing of an answer before its connection is closed. Whoever answers may have less
     /// patience, and resets the exchange.
     pub stall: Duration,
+    /// How long a connection that was asked to end may take when no exchange is under way on it: what hyper holds of the last
+    /// answers waits for a peer that may never take it.
+    pub last: Duration,
     /// How long it may take nothing of an answer that was reset: hyper does not look at a stream that has no room.
     pub cut: Duration,
 }
@@ -73,6 +77,7 @@ impl Default for Limits {
             pong: Duration::from_secs(20),
             idle: Duration::from_secs(120),
             stall: Duration::from_secs(90),
+            last: Duration::from_secs(30),
             cut: Duration::from_secs(5),
         }
     }

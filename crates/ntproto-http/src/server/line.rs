@@ -22,6 +22,7 @@ struct State {
     head: Option<(Response<()>, bool)>,
     parts: VecDeque<Part>,
     consumed: usize,
+    go_on: bool,
     reset: bool,
     /// The exchange is over.
     over: bool,
@@ -66,6 +67,7 @@ impl Line {
             Answer::Data(_, _) if state.parts.len() >= MAX_PARTS => return Err(Over),
             Answer::Data(data, end) => state.parts.push_back((data, end)),
             Answer::Consumed(bytes) => state.consumed = state.consumed.saturating_add(bytes),
+            Answer::Continue => state.go_on = true,
             Answer::Reset => state.reset = true,
         }
         let waker = state.waker.take();
@@ -84,11 +86,14 @@ impl Drop for Line {
 }
 
 impl Answers {
-    /// What came, in the order in which it is to be heeded: what was consumed, the head, its parts, a reset.
+    /// What came, in the order in which it is to be heeded: what was consumed, that the body is wanted, the head, its parts, a reset.
     pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Answer> {
         let mut state = self.0.lock();
         if state.consumed > 0 {
             return Poll::Ready(Answer::Consumed(std::mem::take(&mut state.consumed)));
+        }
+        if std::mem::take(&mut state.go_on) {
+            return Poll::Ready(Answer::Continue);
         }
         if let Some((head, end)) = state.head.take() {
             return Poll::Ready(Answer::Head(head, end));

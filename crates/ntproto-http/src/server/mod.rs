@@ -100,6 +100,9 @@ pub enum Answer {
     Head(Response<()>, bool),
     /// A part of the body, and whether it is the last.
     Data(Bytes, bool),
+    /// The request's body is wanted. Of one with `Expect: 100-continue` nothing is read before this, and over HTTP/1.1 its
+    /// client is told to send it; to others it says nothing.
+    Continue,
     /// So many bytes of the request's body are done with: as many may come.
     Consumed(usize),
     /// There will be no (whole) answer.

@@ -22,6 +22,9 @@ pub struct FilesConfig {
     pub quota: u64,
     /// How long an upload that nothing comes for is kept.
     pub upload_lifetime: Duration,
+    /// In each such time the body of an upload brings a little, or its request is over: see
+    /// [`WebConfig::body_time`]. No setting of a file.
+    pub body_time: Duration,
 }
 
 /// Where files are kept.
@@ -49,6 +52,7 @@ impl Default for FilesConfig {
             max_file: web.max_file,
             quota: web.quota,
             upload_lifetime: web.upload_lifetime,
+            body_time: web.body_time,
         }
     }
 }
@@ -57,8 +61,8 @@ impl FilesConfig {
     /// What the web machine is to know of it.
     #[must_use]
     pub fn web(&self) -> WebConfig {
-        let Self { max_file, quota, upload_lifetime, .. } = *self;
-        WebConfig { max_file, quota, upload_lifetime, ..WebConfig::default() }
+        let Self { max_file, quota, upload_lifetime, body_time, .. } = *self;
+        WebConfig { max_file, quota, upload_lifetime, body_time, ..WebConfig::default() }
     }
 }
 

@@ -122,6 +122,14 @@ impl Exchanges {
         });
     }
 
+    /// Its body is wanted. Over HTTP/3 nobody waits long to hear so, and nothing is said.
+    pub(super) fn go_on(&mut self, exchange: ExchangeId) {
+        self.answer(exchange, false, |way, _| match way {
+            Way::Https(line) => drop(line.send(Answer::Continue)),
+            Way::Node(_) => {}
+        });
+    }
+
     pub(super) fn reset(&mut self, exchange: ExchangeId) {
         let Some(open) = self.open.get(&exchange) else { return };
         match &open.way {

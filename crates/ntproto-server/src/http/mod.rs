@@ -259,6 +259,7 @@ impl<R: Runtime> WebLoop<R> {
             match self.web.poll_output(now) {
                 Output::Respond { exchange, head, end } => self.exchanges.head(exchange, head, end),
                 Output::Body { exchange, data, end } => self.exchanges.body(exchange, data, end),
+                Output::Continue { exchange } => self.exchanges.go_on(exchange),
                 Output::Consumed { exchange, bytes } => self.exchanges.consumed(exchange, bytes),
                 Output::Reset { exchange } => self.exchanges.reset(exchange),
                 Output::Store { op, txn } => {

@@ -24,6 +24,8 @@ use ntproto_http::tls::Tls;
 use ntproto_tokio::Tokio;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::raw::{Raw, apart};
+
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What takes longer is a failure.
@@ -63,6 +65,12 @@ impl Host {
             }
         });
         Self { at, certificate, server, came }
+    }
+
+    /// A client that writes what it likes.
+    pub(crate) async fn raw(&self, alpn: &'static [u8]) -> Raw {
+        let (at, certificate) = (self.at, self.certificate.clone());
+        apart(move || Raw::connect(at, &certificate, alpn)).await
     }
 
     pub(crate) async fn came(&self) -> Came {

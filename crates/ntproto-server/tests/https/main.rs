@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+mod h3;
+mod raw;
 mod web;
 
 use std::time::Duration;
@@ -10,6 +12,7 @@ use bytes::Bytes;
 use common::{Host, Peer, Sent, collect, within};
 use http::{Method, Request, Response, StatusCode};
 use ntproto_http::server::{Answer, Came, H2, HTTP1, Limits};
+use raw::apart;
 
 fn get(path: &str) -> Request<Sent> {
     Request::builder().uri(format!("https://localhost{path}")).body(Sent::none()).unwrap()
@@ -181,6 +184,89 @@ async fn a_peer_that_takes_nothing_of_its_answer_is_let_go() {
         drop(answer);
         host.finish().await;
     }
+}
+
+/// All of the answer is with hyper, and its peer does not take it, but is there.
+#[tokio::test]
+async fn a_peer_that_takes_nothing_of_the_end_of_its_answer_is_let_go() {
+    let short = Duration::from_millis(300);
+    for (drains, limits) in [
+        (false, Limits { idle: short, last: short, ..Limits::default() }),
+        (true, Limits { last: short, ..Limits::default() }),
+    ] {
+        for alpn in [H2, HTTP1] {
+            let host = Host::start(limits).await;
+            let (stay, until) = std::sync::mpsc::channel();
+            let peer = host.raw(alpn).await;
+            let peer = tokio::task::spawn_blocking(move || peer.ask_and_stay(alpn, until));
+            let Came::Head { line, .. } = host.came().await else { panic!("no head") };
+            line.send(Answer::Head(Response::new(()), false)).unwrap();
+            // More than any buffer between us.
+            line.send(Answer::Data(Bytes::from(vec![7; 32 << 20]), true)).unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            assert_eq!(host.accepting().connections(), 1);
+            if drains {
+                host.drain();
+            }
+            within(async {
+                while host.accepting().connections() > 0 {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            })
+            .await;
+            drop(stay);
+            within(peer).await.unwrap();
+            host.finish().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn whoever_asks_before_it_sends_hears_whether_its_body_is_wanted() {
+    let head = b"PATCH / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\nexpect: 100-Continue\r\n\r\n";
+    let host = Host::start(Limits::default()).await;
+    // It is not.
+    let mut peer = host.raw(HTTP1).await;
+    let mut peer = apart(move || {
+        peer.write(head);
+        peer
+    })
+    .await;
+    let Came::Head { line, end: false, .. } = host.came().await else { panic!("no head") };
+    let (mut peer, silent) = apart(move || {
+        let silent = peer.silent();
+        (peer, silent)
+    })
+    .await;
+    assert!(silent, "nobody said that it is wanted");
+    let refusal = Response::builder().status(StatusCode::PAYLOAD_TOO_LARGE).body(()).unwrap();
+    line.send(Answer::Head(refusal, true)).unwrap();
+    let answer = apart(move || peer.head()).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    // It is.
+    let mut peer = host.raw(HTTP1).await;
+    let asked = tokio::task::spawn_blocking(move || {
+        peer.write(head);
+        let first = peer.head();
+        peer.write(b"hello");
+        (first, peer.head())
+    });
+    let Came::Head { line, end: false, .. } = host.came().await else { panic!("no head") };
+    assert!(host.silent().await);
+    line.send(Answer::Continue).unwrap();
+    let mut body = Vec::new();
+    while body.len() < 5 {
+        let Came::Data { data, .. } = host.came().await else { panic!("no data") };
+        line.send(Answer::Consumed(data.len())).unwrap();
+        body.extend_from_slice(&data);
+    }
+    assert_eq!(body, b"hello");
+    assert!(matches!(host.came().await, Came::End { .. }));
+    line.send(Answer::Head(Response::new(()), true)).unwrap();
+    let (first, answer) = within(asked).await.unwrap();
+    assert_eq!(first, "HTTP/1.1 100 Continue\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    host.finish().await;
 }
 
 #[tokio::test]

@@ -20,6 +20,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use crate::common::{Peer, Sent, collect, within};
+use crate::h3;
+use crate::raw::{Raw, apart};
 
 const PATCH: Method = Method::PATCH;
 
@@ -43,9 +45,35 @@ type Got = (Response<()>, Bytes);
 
 impl World {
     async fn start() -> Self {
+        Self::start_with(|_| ()).await
+    }
+
+    async fn start_with(change: impl FnOnce(&mut ServerConfig)) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let server = Server::start(config(dir.path(), "127.0.0.1:0")).await.unwrap();
+        let mut config = config(dir.path(), "127.0.0.1:0");
+        change(&mut config);
+        let server = Server::start(config).await.unwrap();
         Self { dir, server }
+    }
+
+    async fn h3(&self) -> h3::Client {
+        h3::Client::connect(self.server.local_addr, &self.certificate()).await
+    }
+
+    /// Two clients, and where one may write what the other may read.
+    async fn pair(&self) -> (Client, Client, String) {
+        let (alice, bob) = (self.client(1).await, self.client(2).await);
+        let pair = ConversationId::direct(alice.identity().unwrap().uin, bob.identity().unwrap().uin);
+        (alice, bob, base64url(&pair.0))
+    }
+
+    /// An upload that somebody has begun.
+    async fn upload(&self, to: &str, token: &str, length: usize) -> String {
+        let (create, length) = (format!("/v2/files?conversation={to}"), length.to_string());
+        let mut peer = self.peer(H2).await;
+        let got = ask(&mut peer, Method::POST, &create, token, &[("upload-length", &length)], "").await;
+        assert_eq!(got.0.status(), StatusCode::CREATED, "{got:?}");
+        header(&got, "location").to_owned()
     }
 
     async fn restart(self) -> Self {
@@ -278,5 +306,133 @@ async fn an_upload_goes_on_after_a_restart_and_what_nobody_knows_is_swept() {
     let bobs = token(&bob).await;
     let got = ask(&mut world.peer(H2).await, Method::GET, &at, &bobs, &[], "").await;
     assert!(got.0.status() == StatusCode::OK && got.1 == file);
+    within(world.server.shutdown()).await.unwrap();
+}
+
+/// What SIGTERM does.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_over_http3_that_is_under_way_is_finished_by_a_drain() {
+    let world = World::start_with(|config| config.drain_timeout = Duration::from_secs(15)).await;
+    let (alice, _bob, to) = world.pair().await;
+    let alices = token(&alice).await;
+    let file = bytes(600_000);
+    let at = world.upload(&to, &alices, file.len()).await;
+    let mut client = world.h3().await;
+    let range = [("content-range", "bytes 0-599999/*")];
+    let stream = client.begin(PATCH, &at, &alices, &range, false);
+    client.send(stream, file.slice(..200_000), false).await;
+    // Its head has been looked at.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    world.server.drain();
+    client.until(|c| c.events.iter().any(|event| matches!(event, ntproto_h3::Event::Goaway))).await;
+    client.send(stream, file.slice(200_000..400_000), false).await;
+    // Long enough for everybody else to be sent away.
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    client.send(stream, file.slice(400_000..), true).await;
+    client.until(|c| c.answered(stream).is_some() || c.lost.is_some()).await;
+    let answer = client.answered(stream).unwrap();
+    assert_eq!(answer.status(), StatusCode::NO_CONTENT);
+    assert_eq!(answer.headers()["upload-offset"], "600000");
+    client.until(|c| c.lost.is_some()).await;
+    assert!(matches!(client.lost, Some(ntproto_quic::Closed::Peer { code: 0x100, .. })), "{:?}", client.lost);
+    within(world.server.wait()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_comes_without_the_body_having_been_sent() {
+    let world = World::start().await;
+    let (alice, _bob, to) = world.pair().await;
+    let alices = token(&alice).await;
+    let at = world.upload(&to, &alices, 100_000).await;
+    let ask = |token: &str, range: &str, length: u64| {
+        format!(
+            "PATCH {at} HTTP/1.1\r\nhost: localhost\r\nauthorization: {token}\r\ncontent-range: {range}\r\n\
+             content-length: {length}\r\nexpect: 100-continue\r\n\r\n"
+        )
+    };
+    for (token, range, length, status) in [
+        ("Bearer x", "bytes 0-99999/*", 100_000, "401"),
+        (&alices, "bytes 0-99999999999/*", 100_000_000_000, "413"),
+        (&alices, "bytes 5-99999/*", 99_995, "409"),
+    ] {
+        let (head, server) = (ask(token, range, length), world.server.local_addr);
+        let certificate = world.certificate();
+        let answer = apart(move || {
+            let mut peer = Raw::connect(server, &certificate, HTTP1);
+            peer.write(head.as_bytes());
+            peer.head()
+        })
+        .await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+    }
+    // And one that is taken is asked for its body.
+    let (head, server) = (ask(&alices, "bytes 0-99999/*", 100_000), world.server.local_addr);
+    let certificate = world.certificate();
+    let (first, answer) = apart(move || {
+        let mut peer = Raw::connect(server, &certificate, HTTP1);
+        peer.write(head.as_bytes());
+        let first = peer.head();
+        peer.write(&bytes(100_000));
+        (first, peer.head())
+    })
+    .await;
+    assert_eq!(first, "HTTP/1.1 100 Continue\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
+    within(world.server.shutdown()).await.unwrap();
+}
+
+/// A byte now and then: enough for every timer of a connection, too little for an upload. What came of it stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_dribbles_has_its_end_whatever_carries_it() {
+    let world = World::start_with(|config| config.files.body_time = Duration::from_secs(1)).await;
+    let (alice, _bob, to) = world.pair().await;
+    let alices = token(&alice).await;
+    let drip = || tokio::time::sleep(Duration::from_millis(100));
+    let range = ("content-range", "bytes 0-999999/*");
+    let slow = |answer: &Response<()>, body: &[u8]| {
+        assert_eq!(answer.status(), StatusCode::REQUEST_TIMEOUT);
+        assert!(String::from_utf8_lossy(body).contains("too_slow"), "{body:?}");
+        let offset: u64 = answer.headers()["upload-offset"].to_str().unwrap().parse().unwrap();
+        assert!((1..4096).contains(&offset), "{offset}");
+    };
+    let (one, two) =
+        (world.upload(&to, &alices, 1_000_000).await, world.upload(&to, &alices, 1_000_000).await);
+    let over_tcp = |alpn: &'static [u8], at: String| {
+        let (world, alices) = (&world, &alices);
+        async move {
+            let mut peer = world.peer(alpn).await;
+            let (sender, body) = Sent::channel();
+            let request = Request::builder().method(PATCH).uri(format!("https://localhost{at}"));
+            let request = request.header("authorization", alices).header(range.0, range.1);
+            let request = request.header("host", "localhost").body(body).unwrap();
+            let dripping = tokio::spawn(async move {
+                while sender.send(Bytes::from_static(b"x")).await.is_ok() {
+                    drip().await;
+                }
+            });
+            let (head, body) = within(peer.ask(request)).await.unwrap().into_parts();
+            slow(&Response::from_parts(head, ()), &collect(body).await.unwrap());
+            dripping.abort();
+        }
+    };
+    let over_udp = async {
+        let at = world.upload(&to, &alices, 1_000_000).await;
+        let mut client = world.h3().await;
+        let stream = client.begin(PATCH, &at, &alices, &[range], false);
+        let ended = |c: &h3::Client| {
+            c.events.iter().any(|e| matches!(e, ntproto_h3::Event::End { stream: of } if *of == stream))
+        };
+        within(async {
+            while !ended(&client) {
+                client.send(stream, Bytes::from_static(b"x"), false).await;
+                drip().await;
+                client.turn().await;
+            }
+        })
+        .await;
+        slow(client.answered(stream).unwrap(), &client.body(stream));
+        assert!(client.lost.is_none(), "the connection is good for more");
+    };
+    tokio::join!(over_tcp(H2, one), over_tcp(HTTP1, two), over_udp);
     within(world.server.shutdown()).await.unwrap();
 }

@@ -44,6 +44,8 @@ impl World {
                     self.respond(exchange, head, end)?;
                 }
                 web::Output::Body { exchange, data, end } => self.tell(exchange, Down::Data(data, end)),
+                // Its clients don't wait to hear it.
+                web::Output::Continue { .. } => {}
                 web::Output::Consumed { exchange, bytes } => self.tell(exchange, Down::Consumed(bytes)),
                 web::Output::Reset { exchange } => self.tell(exchange, Down::Reset),
                 web::Output::Store { op, txn } => {

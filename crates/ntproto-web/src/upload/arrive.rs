@@ -8,8 +8,8 @@ use ntproto_hub::store::StoreError;
 use ntproto_hub::store::file::{FileAnswer, FileAsk, FileState, NewUpload};
 
 use super::{After, Fate, Step, Upload, Writer};
-use crate::api::ExchangeId;
-use crate::config::{BODY_TIME, MAX_WAITING, WAIT_TIME};
+use crate::api::{ExchangeId, Output};
+use crate::config::{MAX_WAITING, WAIT_TIME};
 use crate::dialect::{Standing, location};
 use crate::download::{Part, etag, not_modified};
 use crate::exchange::State;
@@ -200,6 +200,10 @@ impl Web {
         }
         let Some(exchange) = self.exchanges.get_mut(&id) else { return };
         exchange.state = State::Uploading(file);
+        // From here on what is sent is read, whatever comes of it.
+        if core::mem::take(&mut exchange.asks_first) && !exchange.whole {
+            self.out.push_back(Output::Continue { exchange: id });
+        }
         upload.carrier = exchange.carrier;
         upload.completes = append.completes();
         upload.length = upload.length.or(append.length);
@@ -215,7 +219,7 @@ impl Web {
             fate: None,
             fresh: 0,
         });
-        self.set_deadline(id, Some(now.mono + BODY_TIME));
+        self.set_deadline(id, Some(now.mono + self.config.body_time));
         self.body(id);
     }
 

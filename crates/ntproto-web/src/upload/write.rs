@@ -8,8 +8,9 @@ use ntproto_hub::store::file::{FileAnswer, FileWork};
 
 use super::{Fate, Step, refused};
 use crate::api::{ExchangeId, FileError, FileOp, Output};
-use crate::config::{BODY_LEAST, BODY_TIME, SYNC_BYTES, WRITE_BYTES};
+use crate::config::{BODY_LEAST, SYNC_BYTES, WRITE_BYTES};
 use crate::exchange::State;
+use crate::pieces::join;
 use crate::problem::Code;
 use crate::tasks::Task;
 use crate::web::Web;
@@ -42,7 +43,7 @@ impl Web {
                 check.update(&data);
             }
             if !data.is_empty() {
-                writer.queue.push_back(data);
+                join(&mut writer.queue, data);
             }
         }
         writer.ended = exchange.whole && exchange.held.is_empty();
@@ -253,7 +254,7 @@ impl Web {
         let Some(writer) = upload.writer.as_mut().filter(|writer| writer.exchange == id) else { return };
         // While the disk is what is slow, the client is not to blame.
         if core::mem::take(&mut writer.fresh) >= BODY_LEAST || busy || writer.ended {
-            return self.set_deadline(id, Some(now.mono + BODY_TIME));
+            return self.set_deadline(id, Some(now.mono + self.config.body_time));
         }
         writer.fate.get_or_insert(Fate::Kept(Code::Slow));
         self.pump(now, file);

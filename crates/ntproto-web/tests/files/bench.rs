@@ -126,6 +126,8 @@ pub struct Got {
     /// Bytes that were given back.
     pub consumed: usize,
     pub given: usize,
+    /// It was said that its body is wanted.
+    pub wanted: bool,
     pieces: usize,
 }
 
@@ -296,6 +298,14 @@ impl Bench {
                 if !end && !self.deaf {
                     self.web.handle(now, Input::Room { exchange });
                 }
+            }
+            Output::Continue { exchange } => {
+                let got = self.got.entry(exchange).or_default();
+                assert!(
+                    !got.wanted && got.given == 0 && got.head.is_none(),
+                    "said once, and before all else"
+                );
+                got.wanted = true;
             }
             Output::Consumed { exchange, bytes } => {
                 let got = self.got.entry(exchange).or_default();

@@ -184,6 +184,39 @@ fn a_slow_body_is_over_and_what_came_stays() {
     assert_eq!(bench.offset(&at), 2 * BODY_LEAST - 1);
 }
 
+#[test]
+fn whoever_waits_to_hear_that_its_body_is_wanted_hears_it_when_it_is() {
+    let mut bench = Bench::new();
+    let at = bench.upload(2_000);
+    let ask = |range| [("content-range", range), ("expect", "100-continue")];
+    // Behind another on the same connection: not before its turn.
+    let first = bench.head(0, 1, "PATCH", &at, &ask("bytes 0-999/*"), false);
+    let second = bench.head(0, 1, "PATCH", &at, &ask("bytes 1000-1999/*"), false);
+    assert_eq!((bench.got[&first].wanted, bench.got[&second].wanted), (true, false));
+    bench.data(first, &[1; 1_000]);
+    bench.end(first);
+    assert_eq!((bench.got[&first].status(), bench.got[&second].wanted), (204, true));
+    bench.data(second, &[2; 1_000]);
+    bench.end(second);
+    assert_eq!(bench.got[&second].status(), 204);
+    // Refused for its length, for its place, for the whole there is: none of them sends anything.
+    let at = bench.upload(2_000);
+    for (range, status) in [("bytes 0-99999999999/*", 413), ("bytes 5-9/*", 409), ("bytes 0-5000/*", 416)] {
+        let exchange = bench.head(0, 1, "PATCH", &at, &ask(range), false);
+        let got = &bench.got[&exchange];
+        assert_eq!((got.status(), got.wanted, got.given), (status, false, 0), "{range}");
+    }
+    // Wanted first and refused then: what comes is read before the answer, as of others.
+    let exchange = bench.head(0, 1, "PATCH", &at, &ask("bytes 0-1999/*"), false);
+    assert!(bench.got[&exchange].wanted);
+    let newer = bench.head(0, 2, "PATCH", &at, &[("content-range", "bytes 0-1999/*")], false);
+    assert!(bench.got[&exchange].head.is_none());
+    bench.data(exchange, &[1; 2_000]);
+    bench.end(exchange);
+    assert_eq!((bench.got[&exchange].status(), bench.got[&exchange].code()), (409, "superseded".into()));
+    bench.gone(newer);
+}
+
 //= proof: files-10
 #[test]
 fn a_refused_body_is_read_before_the_answer_but_not_forever() {
@@ -205,6 +238,7 @@ fn a_refused_body_is_read_before_the_answer_but_not_forever() {
     let asks = [headers[0], ("expect", "100-continue")];
     let exchange = bench.head(99, 1, "PATCH", &at, &asks, false);
     assert_eq!((bench.got[&exchange].status(), bench.got[&exchange].given), (401, 0));
+    assert!(!bench.got[&exchange].wanted);
     // And who sends nothing is not waited for.
     let exchange = bench.head(99, 1, "PATCH", &at, &headers, false);
     bench.pass(DRAIN_TIME - Duration::from_secs(1));
