@@ -360,6 +360,25 @@ fn confirmations_coalesce() {
     assert_eq!(world.devices[1].store.load_all().unwrap().unconfirmed.len(), 1);
 }
 
+/// Confirmations wait for each other, and the last of them for none when the client is closed.
+#[test]
+fn what_was_confirmed_before_the_end_is_on_the_disk() {
+    let mut world = pair(31, Link::default());
+    let b = world.uin(1);
+    for n in 0..30 {
+        world.send(0, b, n.to_string());
+    }
+    assert!(world.run_until(|w| w.devices[1].messages().len() == 30));
+    let positions: Vec<_> = world.devices[1].messages().iter().map(|m| m.position).collect();
+    for position in &positions {
+        world.command(1, Command::Confirm(*position));
+    }
+    world.call(1, client::Command::Close);
+    assert!(world.run_until(|w| w.devices[1].count(|e| matches!(e, ClientEvent::Stopped(_))) == 1));
+    world.drain_all();
+    assert!(world.devices[1].store.load_all().unwrap().unconfirmed.is_empty());
+}
+
 #[test]
 fn nobody_writes_where_he_does_not_belong() {
     let mut world = pair(30, Link::default());

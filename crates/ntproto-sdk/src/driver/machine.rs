@@ -470,6 +470,12 @@ impl Machine for Driver {
     fn command(&mut self, now: Now, command: Command) {
         match command {
             Command::Call(id, call) => {
+                if matches!(call, client::Command::Close)
+                    && let Some(position) = self.confirm.wanted.take()
+                {
+                    // Promised to be on the disk when the client is over; one that has stopped confirms nothing.
+                    let _ = self.client.call(now, client::Command::Confirm(position));
+                }
                 let result = self.client.call(now, call);
                 self.effects.push_back(Effect::Called(id, result));
             }
