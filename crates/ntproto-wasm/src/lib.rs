@@ -2,7 +2,7 @@
 //!
 //! Bytes, the time and a seed come in; bytes, a deadline and events go out. The module imports nothing but what
 //! `wasm-bindgen` needs to make objects and throw errors: no clock, no randomness, no socket, no disk. A host in JavaScript
-//! has them: `node/host.mjs` is one over TCP.
+//! has them: `node/host.mjs` is one over TCP, `web/host.mjs` one over WebTransport.
 //!
 //! | module | is |
 //! | --- | --- |

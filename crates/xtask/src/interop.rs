@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::cross::{may_install, server, target_folder};
 use crate::process::program;
 use crate::source::read;
+use crate::wasm;
 
 const TESTS: &str = "tests/interop";
 /// How long one client may take: the slowest takes 20 s on two cores.
@@ -45,7 +46,7 @@ struct Client {
 }
 
 /// In the order in which they run; promtool looks at what the others left.
-const CLIENTS: [Client; 13] = [
+const CLIENTS: [Client; 14] = [
     Client { name: "aioquic", script: "aioquic_native.py" },
     Client { name: "aioquic h3", script: "aioquic_h3.py" },
     Client { name: "aioquic WebTransport", script: "aioquic_webtransport.py" },
@@ -57,9 +58,13 @@ const CLIENTS: [Client; 13] = [
     Client { name: "tus-js-client", script: "tus_js_client.mjs" },
     Client { name: "wget, aria2", script: "ranges.py" },
     Client { name: "Chromium", script: "chromium.mjs" },
+    Client { name: "Chromium, our page", script: PAGE },
     Client { name: "hyperframe, hpack", script: "h2_hostile.py" },
     Client { name: "promtool", script: "promtool.py" },
 ];
+
+/// The page that is ours: it needs the client core as WebAssembly.
+const PAGE: &str = "page.mjs";
 
 /// What came of one thing that a client tried.
 struct Verdict {
@@ -87,6 +92,9 @@ pub(crate) fn run(root: &Path, chosen: &[String]) -> Result<(), String> {
     }
     let started = Instant::now();
     let place = Place::install(root)?;
+    if clients.iter().any(|client| client.script == PAGE) {
+        place.page(root)?;
+    }
     println!("installed in {:.1} s", started.elapsed().as_secs_f64());
 
     let mut world = World::start(root, &place)?;
@@ -162,6 +170,14 @@ impl Place {
         })?;
         npm(root, &folder)?;
         Ok(Self { folder, python, path })
+    }
+
+    /// Builds what our page loads.
+    fn page(&self, root: &Path) -> Result<(), String> {
+        let web = wasm::package(root)?;
+        let to = self.folder.join("web");
+        copy(&web, &to)?;
+        copy(&web.join("pkg"), &to.join("pkg"))
     }
 }
 
@@ -303,7 +319,7 @@ impl World {
             fs::remove_dir_all(&data).map_err(|e| format!("{}: {e}", data.display()))?;
         }
         let log = at("server.log");
-        let mut command = Command::new(ntp);
+        let mut command = Command::new(&ntp);
         command.args(["serve", "--json", "--end-with-stdin", "--listen", "127.0.0.1:0"]);
         command.args([
             "--public-host",
@@ -326,6 +342,7 @@ impl World {
             ("NTP_CONNECT", text(&told, "connect")),
             ("NTP_OPS", text(&told, "ops")),
             ("NTP_PID", server.child.id().to_string()),
+            ("NTP", ntp.to_string_lossy().into_owned()),
             ("NTP_CA", at("certificate.pem").to_string_lossy().into_owned()),
             ("NODE_EXTRA_CA_CERTS", at("certificate.pem").to_string_lossy().into_owned()),
             ("NTP_ORIGIN", ORIGIN.to_owned()),

@@ -1,51 +1,26 @@
 // Debian's Chromium, headless: navigation and fetch over HTTP/3, and WebTransport with the server's own certificate.
-import { execFileSync } from 'node:child_process';
 import { X509Certificate, createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import http from 'node:http';
 import { fileURLToPath } from 'node:url';
 
-import { chromium } from 'playwright-core';
+import { EMPTY, chromium, page } from '../lib/chromium.mjs';
+import { CA, HANDSHAKE, HOST, ORIGIN, PORT, URL_, done, equal, testCase } from '../lib/interop.mjs';
 
-import { CA, HANDSHAKE, HOST, ORIGIN, PORT, SCRATCH, URL_, done, equal, testCase } from '../lib/interop.mjs';
-
-const executablePath = execFileSync('which', ['chromium'], { encoding: 'utf8' }).trim();
 const certificate = new X509Certificate(readFileSync(CA));
 const sha256 = (bytes) => createHash('sha256').update(bytes).digest();
 const spki = sha256(certificate.publicKey.export({ type: 'spki', format: 'der' })).toString('base64');
 const hash = [...sha256(certificate.raw)];
 const SESSION = `${URL_}/v2/session`;
 
-/** An empty page; its address. */
-async function page(port) {
-  const server = http.createServer((_, answer) => {
-    answer.setHeader('content-type', 'text/html');
-    answer.end('<!doctype html><title>page</title>');
-  });
-  await new Promise((listening) => server.listen(port, '127.0.0.1', listening));
-  return `http://127.0.0.1:${server.address().port}`;
-}
-
-const ours = await page(Number(new URL(ORIGIN).port));
-const foreign = await page(0);
+const ours = await page(EMPTY, Number(new URL(ORIGIN).port));
+const foreign = await page(EMPTY);
 equal(ours, ORIGIN, 'the origin');
 
-const browser = await chromium.launchPersistentContext(`${SCRATCH}/profile`, {
-  executablePath,
-  headless: true,
-  args: [
-    '--no-sandbox',
-    '--disable-gpu',
-    '--no-first-run',
-    '--disable-background-networking',
-    '--disable-component-update',
-    '--disable-sync',
-    '--enable-quic',
-    `--origin-to-force-quic-on=${HOST}:${PORT}`,
-    `--host-resolver-rules=MAP ${HOST} 127.0.0.1`,
-    `--ignore-certificate-errors-spki-list=${spki}`,
-  ],
-});
+const browser = await chromium([
+  '--enable-quic',
+  `--origin-to-force-quic-on=${HOST}:${PORT}`,
+  `--ignore-certificate-errors-spki-list=${spki}`,
+]);
 let told;
 
 await testCase('navigation over HTTP/3', async () => {
