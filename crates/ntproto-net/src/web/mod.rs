@@ -44,16 +44,19 @@ pub const SESSION_PATH: &str = "/v2/session";
 /// How a server speaks HTTP/3.
 #[derive(Clone, Debug)]
 pub struct WebConfig {
-    /// Pages of which origins may open sessions, besides those of the host that is asked. Whoever names no origin is
+    /// Pages of which origins may open sessions, besides those of the server's own hosts. Whoever names no origin is
     /// no browser, and may.
     pub origins: Origins,
+    /// The server's own hosts, DNS names and IP addresses without brackets: a page of one may open a session that it asks of the
+    /// same host. Any other name may be somebody's who lets it point here, and is no more than that.
+    pub hosts: Vec<String>,
     /// What HTTP/3 takes.
     pub http3: ntproto_h3::Config,
 }
 
 impl Default for WebConfig {
     fn default() -> Self {
-        Self { origins: Origins::only([""; 0]), http3: ntproto_h3::Config::default() }
+        Self { origins: Origins::only([""; 0]), hosts: Vec::new(), http3: ntproto_h3::Config::default() }
     }
 }
 
@@ -61,17 +64,22 @@ impl WebConfig {
     //= spec: web-2
     /// Whether a request with this target and these fields may open a session.
     fn lets_in(&self, target: &Uri, fields: &HeaderMap) -> bool {
-        self.origins.allow(fields) || same_host(target, fields)
+        self.origins.allow(fields) || same_host(target, fields).is_some_and(|host| self.is_own(host))
+    }
+
+    fn is_own(&self, host: &str) -> bool {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        self.hosts.iter().any(|own| own.eq_ignore_ascii_case(host))
     }
 }
 
-/// Whether the page comes from the host that it asks, by any scheme and port.
-fn same_host(target: &Uri, fields: &HeaderMap) -> bool {
+/// The host that a request asks, if the page comes from it as well, by any scheme and port.
+fn same_host<'a>(target: &'a Uri, fields: &HeaderMap) -> Option<&'a str> {
     let mut origins = fields.get_all(ORIGIN).iter();
-    let (Some(origin), None) = (origins.next(), origins.next()) else { return false };
-    let origin = origin.to_str().ok().and_then(|text| text.split_once("://"));
-    let (Some((_, origin)), Some(host)) = (origin, target.host()) else { return false };
-    origin.parse::<Authority>().is_ok_and(|origin| origin.host().eq_ignore_ascii_case(host))
+    let (Some(origin), None) = (origins.next(), origins.next()) else { return None };
+    let (_, origin) = origin.to_str().ok()?.split_once("://")?;
+    let (origin, host) = (origin.parse::<Authority>().ok()?, target.host()?);
+    origin.host().eq_ignore_ascii_case(host).then_some(host)
 }
 
 /// All HTTP/3 connections of an endpoint.
@@ -262,7 +270,11 @@ mod tests {
     //= proof: web-2
     #[test]
     fn pages_of_the_host_itself_and_of_those_on_the_list_are_let_in() {
-        let config = WebConfig { origins: Origins::only(["https://chat.example"]), ..WebConfig::default() };
+        let config = WebConfig {
+            origins: Origins::only(["https://chat.example"]),
+            hosts: ["ntp.example", "127.0.0.1", "::1"].map(String::from).to_vec(),
+            ..WebConfig::default()
+        };
         for (target, origin, let_in) in [
             ("https://ntp.example:7424/v2/session", None, true),
             ("https://ntp.example:7424/v2/session", Some("https://ntp.example"), true),
@@ -271,6 +283,10 @@ mod tests {
             ("https://127.0.0.1:7424/v2/session", Some("http://127.0.0.1:8000"), true),
             ("https://[::1]:7424/v2/session", Some("http://[::1]:8000"), true),
             ("https://ntp.example:7424/v2/session", Some("https://evil.example"), false),
+            // Names that somebody lets point here: the browser sees one host, which is not ours.
+            ("https://evil.example:7424/v2/session", Some("https://evil.example"), false),
+            ("https://evil.example:7424/v2/session", Some("https://ntp.example"), false),
+            ("https://192.0.2.1:7424/v2/session", Some("http://192.0.2.1"), false),
             ("https://ntp.example:7424/v2/session", Some("https://ntp.example.evil.example"), false),
             ("https://ntp.example:7424/v2/session", Some("https://evil.example#ntp.example"), false),
             ("https://ntp.example:7424/v2/session", Some("null"), false),

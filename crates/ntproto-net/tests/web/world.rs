@@ -291,7 +291,11 @@ impl World {
 }
 
 pub(crate) fn origins(list: &[&str]) -> WebConfig {
-    WebConfig { origins: ntproto_h3::origin::Origins::only(list), ..WebConfig::default() }
+    WebConfig {
+        origins: ntproto_h3::origin::Origins::only(list),
+        hosts: vec!["ntp.example".into()],
+        ..WebConfig::default()
+    }
 }
 
 fn time(at: u64) -> Now {

@@ -152,7 +152,8 @@ impl ServerConfig {
             true => Origins::any(),
             false => Origins::only(&self.web_origins),
         };
-        ntproto_net::WebConfig { origins, ..ntproto_net::WebConfig::default() }
+        let hosts = self.certificate_names();
+        ntproto_net::WebConfig { origins, hosts, ..ntproto_net::WebConfig::default() }
     }
 }
 
@@ -190,6 +191,17 @@ mod tests {
         for wrong in ["chat.example.org", "https://", "https://a/b", "ftp://chat.example.org"] {
             assert_eq!(origins(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn pages_of_its_own_hosts_are_those_it_has_a_name_from() {
+        let config = ServerConfig {
+            public_host: Some("chat.example.org:443".into()),
+            tls_names: vec!["ntp.example.org".into()],
+            ..ServerConfig::default()
+        };
+        let own = ["chat.example.org", "ntp.example.org", "localhost", "127.0.0.1", "::1"];
+        assert_eq!(config.http3().hosts, own);
     }
 
     #[test]
