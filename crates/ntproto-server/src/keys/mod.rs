@@ -40,7 +40,7 @@ pub use server::{
     CERTIFICATE_LIFETIME, RENEW_BEFORE, Shown, ShownKey, SignedFor, rotate_server_key, show, sign_certificate,
 };
 pub use tickets::save_ticket_keys;
-pub use web::{WebFiles, WebKeys};
+pub use web::{Refreshed, WebFiles, WebKeys};
 
 /// Where and for whom the keys are.
 #[derive(Clone, Copy)]

@@ -48,7 +48,22 @@ pub struct WebKeys {
 
 enum Source {
     Operator(WebFiles),
-    Own { dir: PathBuf, names: Vec<String>, made: UnixMillis },
+    Own {
+        dir: PathBuf,
+        names: Vec<String>,
+        made: UnixMillis,
+        /// What could not be written to the file.
+        unkept: Option<Zeroizing<String>>,
+    },
+}
+
+/// What became of a look at the certificate.
+#[derive(Debug)]
+pub struct Refreshed {
+    /// Whether another is shown now.
+    pub is_other: bool,
+    /// Why the one that is shown could not be kept: a restart makes another. It is tried again.
+    pub unkept: Option<KeyError>,
 }
 
 type Material = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
@@ -67,12 +82,15 @@ impl WebKeys {
         let ((chain, key), source) = match operator {
             Some(paths) => (read(paths)?, Source::Operator(paths.clone())),
             None => {
-                let kept = kept(dir, now)?;
-                let (material, made) = match kept {
+                let (material, made) = match kept(dir, now)? {
                     Some(kept) => kept,
-                    None => (make(dir, names, now)?, now),
+                    None => {
+                        let (material, text) = make(names, now)?;
+                        files::write(&dir.join(FILE), &text)?;
+                        (material, now)
+                    }
                 };
-                (material, Source::Own { dir: dir.to_owned(), names: names.to_vec(), made })
+                (material, Source::Own { dir: dir.to_owned(), names: names.to_vec(), made, unkept: None })
             }
         };
         let shown = WebCertificate::new(&default_provider(), chain, key)?;
@@ -80,24 +98,37 @@ impl WebKeys {
     }
 
     /// Renews what was made here, when it is time to; reads the operator's files again. To be called every hour or so.
-    /// Answers whether another certificate is shown now.
     ///
     /// # Errors
-    /// The files can't be used, or not written. What was shown still is.
-    pub fn refresh(&mut self, now: UnixMillis) -> Result<bool, KeyError> {
+    /// The files can't be read or used. What was shown still is.
+    pub fn refresh(&mut self, now: UnixMillis) -> Result<Refreshed, KeyError> {
         let before = self.shown.hash();
-        let (chain, key) = match &mut self.source {
-            Source::Operator(paths) => read(paths)?,
-            // One that was made in a time to come was made by a clock that was wrong.
-            Source::Own { made, .. } if *made <= now && age(*made, now) < RENEW => return Ok(false),
-            Source::Own { dir, names, made } => {
-                let material = make(dir, names, now)?;
-                *made = now;
-                material
+        let provider = default_provider();
+        match &mut self.source {
+            Source::Operator(paths) => {
+                let (chain, key) = read(paths)?;
+                self.shown.replace(&provider, chain, key)?;
             }
-        };
-        self.shown.replace(&default_provider(), chain, key)?;
-        Ok(self.shown.hash() != before)
+            // One that was made in a time to come was made by a clock that was wrong.
+            Source::Own { made, .. } if *made <= now && age(*made, now) < RENEW => {}
+            Source::Own { names, made, unkept, .. } => {
+                let ((chain, key), text) = make(names, now)?;
+                self.shown.replace(&provider, chain, key)?;
+                (*made, *unkept) = (now, Some(text));
+            }
+        }
+        Ok(Refreshed { is_other: self.shown.hash() != before, unkept: self.keep().err() })
+    }
+
+    /// Writes what is shown and could not be written before. The certificate does not wait for the disk: the one before it ends.
+    fn keep(&mut self) -> Result<(), KeyError> {
+        if let Source::Own { dir, unkept, .. } = &mut self.source
+            && let Some(text) = unkept
+        {
+            files::write(&dir.join(FILE), text)?;
+            *unkept = None;
+        }
+        Ok(())
     }
 }
 
@@ -137,7 +168,8 @@ fn kept(dir: &Path, now: UnixMillis) -> Result<Option<(Material, UnixMillis)>, K
     Ok(parsed.filter(|(_, made)| *made <= now && age(*made, now) < RENEW))
 }
 
-fn make(dir: &Path, names: &[String], now: UnixMillis) -> Result<Material, KeyError> {
+/// A new one, and what the file is to hold.
+fn make(names: &[String], now: UnixMillis) -> Result<(Material, Zeroizing<String>), KeyError> {
     let pair = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(failed)?;
     let mut params = CertificateParams::new(names.to_vec()).map_err(failed)?;
     params.distinguished_name.push(DnType::CommonName, names.first().map_or("ntproto", String::as_str));
@@ -149,9 +181,8 @@ fn make(dir: &Path, names: &[String], now: UnixMillis) -> Result<Material, KeyEr
     let certificate = params.self_signed(&pair).map_err(failed)?;
     let key = Zeroizing::new(pair.serialize_pem());
     let text = Zeroizing::new(format!("{MADE}{}\n{}{}", now.0, &*key, certificate.pem()));
-    files::write(&dir.join(FILE), &text)?;
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(failed)?;
-    Ok((vec![certificate.der().clone()], key))
+    Ok(((vec![certificate.der().clone()], key), text))
 }
 
 #[cfg(test)]
@@ -172,8 +203,9 @@ mod tests {
         let mut keys = load(NOW);
         let first = keys.shown.hash().unwrap();
         assert_eq!(load(NOW + Duration::from_secs(3600)).shown.hash(), Some(first));
-        assert!(!keys.refresh(NOW + (RENEW - Duration::from_secs(1))).unwrap());
-        assert!(keys.refresh(NOW + RENEW).unwrap());
+        let mut renewed = |now| keys.refresh(now).unwrap().is_other;
+        assert!(!renewed(NOW + (RENEW - Duration::from_secs(1))));
+        assert!(renewed(NOW + RENEW));
         let second = keys.shown.hash().unwrap();
         assert_ne!(first, second);
         assert_eq!(load(NOW + RENEW).shown.hash(), Some(second));
@@ -182,6 +214,29 @@ mod tests {
         std::fs::write(dir.path().join(FILE), "made 1\n").unwrap();
         load(NOW);
         assert!(!keys.is_operators);
+    }
+
+    #[test]
+    fn one_that_can_not_be_written_is_shown_and_written_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        let load = |now| WebKeys::load(&data, &names(), None, now);
+        let mut keys = load(NOW).unwrap();
+        let first = keys.shown.hash();
+        // The folder is away: nothing can be written there.
+        std::fs::rename(&data, dir.path().join("away")).unwrap();
+        let renewed = keys.refresh(NOW + RENEW).unwrap();
+        assert!(renewed.is_other && matches!(renewed.unkept, Some(KeyError::File(_))));
+        let second = keys.shown.hash();
+        assert_ne!(second, first);
+        let hour = Duration::from_secs(3600);
+        let again = keys.refresh(NOW + RENEW + hour).unwrap();
+        assert!(!again.is_other && again.unkept.is_some());
+        std::fs::rename(dir.path().join("away"), &data).unwrap();
+        let kept = keys.refresh(NOW + RENEW + 2 * hour).unwrap();
+        assert!(!kept.is_other && kept.unkept.is_none());
+        assert_eq!(load(NOW + RENEW + 2 * hour).unwrap().shown.hash(), second);
     }
 
     #[test]
@@ -197,9 +252,9 @@ mod tests {
         };
         put();
         let mut keys = load().unwrap();
-        assert!(keys.is_operators && !keys.refresh(NOW).unwrap());
+        assert!(keys.is_operators && !keys.refresh(NOW).unwrap().is_other);
         put();
-        assert!(keys.refresh(NOW).unwrap());
+        assert!(keys.refresh(NOW).unwrap().is_other);
         let shown = keys.shown.hash();
         files::write(&paths.certificate, "nothing").unwrap();
         assert!(matches!(keys.refresh(NOW), Err(KeyError::Damaged(_))));

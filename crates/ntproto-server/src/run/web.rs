@@ -30,7 +30,7 @@ use crate::config::{FilesConfig, Place, ServerConfig};
 use crate::files::local::LocalFiles;
 use crate::files::{FileStore, FilesError};
 use crate::http::{self, Means, Post, Posts, ServerTime};
-use crate::keys::WebKeys;
+use crate::keys::{Refreshed, WebKeys};
 use crate::node::Command;
 use crate::store::group::Entrance;
 
@@ -215,11 +215,15 @@ async fn renew<R: Runtime>(
         let Some((result, back)) = refreshed else { return };
         keys = back;
         match result {
-            Ok(true) => {
-                tracing::info!("another web certificate is shown");
-                posts.send(Post::Bootstrap(Box::new(told.bootstrap())));
+            Ok(Refreshed { is_other, unkept }) => {
+                if is_other {
+                    tracing::info!("another web certificate is shown");
+                    posts.send(Post::Bootstrap(Box::new(told.bootstrap())));
+                }
+                if let Some(error) = unkept {
+                    tracing::error!(%error, "the web certificate is shown, and not kept for the next start");
+                }
             }
-            Ok(false) => {}
             Err(error) => tracing::error!(%error, "the web certificate is not renewed"),
         }
     }
