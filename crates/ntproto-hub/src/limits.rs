@@ -165,6 +165,12 @@ impl Networks {
     pub fn take(&mut self, now: Instant, from: IpAddr) -> Result<(), Duration> {
         self.0.take(now, Prefix::of(from))
     }
+
+    /// After how long there is a token: at once, if it is zero. None is taken.
+    #[must_use]
+    pub fn wait(&self, now: Instant, from: IpAddr) -> Duration {
+        self.0.wait(now, Prefix::of(from))
+    }
 }
 
 /// All buckets of a hub. An `Err` says after how long there is a token, exactly: who waits so long finds it, unless

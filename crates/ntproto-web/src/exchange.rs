@@ -1,6 +1,7 @@
 //! One request and its answer: what is known of it, and how far it is.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, header};
@@ -29,6 +30,8 @@ pub(crate) enum State {
 
 pub(crate) struct Exchange {
     pub(crate) carrier: CarrierId,
+    /// Where it comes from.
+    pub(crate) from: IpAddr,
     pub(crate) route: Route,
     pub(crate) method: &'static str,
     /// The answer has no body, whatever its head says.
@@ -60,6 +63,7 @@ impl Exchange {
     pub(crate) fn new(
         now: Now,
         carrier: CarrierId,
+        from: IpAddr,
         route: Route,
         request: &Request<()>,
         whole: bool,
@@ -67,6 +71,7 @@ impl Exchange {
         let expect = request.headers().get(header::EXPECT);
         Self {
             carrier,
+            from,
             route,
             method: method_name(request.method()),
             head_only: request.method() == Method::HEAD,

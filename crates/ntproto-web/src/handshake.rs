@@ -341,6 +341,51 @@ pub(crate) mod tests {
     }
 
     /// As much of JSON Schema as the schema uses. Says where something does not fit.
+    //= proof: bootstrap-17
+    #[test]
+    fn tokens_can_not_be_guessed_without_end() {
+        let strangers = Some(ntproto_hub::Rate::one_each(2, core::time::Duration::from_secs(5)));
+        let mut web = Web::new(WebConfig { strangers, ..WebConfig::default() }, [7; 32]);
+        web.handle(NOW, Input::Bootstrap(Box::new(bootstrap())));
+        let mut last = 0;
+        let mut guess = |web: &mut Web, now: Now, from: &str| {
+            last += 1;
+            let token = ntproto_core::session::bearer::Bearer {
+                session_id: [1; 16],
+                token: ntproto_core::crypto::secret::Secret::new([last; 32]),
+            };
+            let shown = format!("Bearer {}", *token.text());
+            let request = Request::builder().method("POST").header("authorization", shown);
+            let request = request.uri("/v2/files?conversation=AAAAAAAAAAAAAAAAAAAAAQ");
+            let request = request.header("upload-length", 1).body(()).unwrap();
+            let (exchange, carrier) = (ExchangeId(100 + u64::from(last)), CarrierId(1));
+            let remote = from.parse().unwrap();
+            web.handle(now, Input::Head { exchange, carrier, remote, request, end: true });
+            let asked = match web.poll_output(now) {
+                Output::Bearer { op, .. } => {
+                    web.handle(now, Input::Bearer { op, result: None });
+                    true
+                }
+                Output::Respond { head, .. } => {
+                    assert_eq!(head.status(), StatusCode::TOO_MANY_REQUESTS);
+                    assert_eq!(head.headers()["retry-after"], "6");
+                    false
+                }
+                other => panic!("{other:?}"),
+            };
+            while !matches!(web.poll_output(now), Output::Wait { .. }) {}
+            asked
+        };
+        assert!(guess(&mut web, NOW, FROM) && guess(&mut web, NOW, FROM));
+        assert!(!guess(&mut web, NOW, FROM) && !guess(&mut web, NOW, "192.0.2.7:1"));
+        // Neither other networks nor who asks for a bootstrap pays for it, and it is over after a while.
+        assert!(guess(&mut web, NOW, "192.0.2.8:1"));
+        assert_eq!(with(&mut web, "GET", &[]).status(), StatusCode::OK);
+        let later = Now { mono: NOW.mono + core::time::Duration::from_secs(5), ..NOW };
+        assert!(guess(&mut web, later, FROM));
+        assert!(!guess(&mut web, later, FROM));
+    }
+
     fn fits(root: &Value, schema: &Value, value: &Value, at: &str) -> Result<(), String> {
         if let Some(name) = schema["$ref"].as_str() {
             let schema = root.pointer(&name[1..]).ok_or(format!("{name} is nowhere"))?;

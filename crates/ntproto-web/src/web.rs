@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, header};
@@ -40,6 +41,8 @@ pub struct Web {
     bootstrap: Option<Box<Bootstrap>>,
     origins: Origins,
     strangers: Networks,
+    /// Tokens that were nobody's.
+    guesses: Networks,
     pub(crate) exchanges: BTreeMap<ExchangeId, Exchange>,
     timers: BTreeSet<(Instant, ExchangeId)>,
     pub(crate) uploads: BTreeMap<FileId, Upload>,
@@ -61,6 +64,7 @@ impl Web {
             bootstrap: None,
             origins: Origins::default(),
             strangers: Networks::new(config.strangers),
+            guesses: Networks::new(config.strangers),
             exchanges: BTreeMap::new(),
             timers: BTreeSet::new(),
             uploads: BTreeMap::new(),
@@ -148,17 +152,24 @@ impl Web {
         let crowded = self.exchanges.len() >= self.config.max_exchanges;
         let route = Route::of(request);
         let known = route.unwrap_or(Route::None);
-        let mut exchange = Exchange::new(now, carrier, known, request, end);
+        let mut exchange = Exchange::new(now, carrier, remote.ip(), known, request, end);
         exchange.origin = self.origins.of(request);
         let preflight = cors::preflight(request).filter(|_| exchange.origin.is_some());
         self.exchanges.insert(id, exchange);
         // A token counts where it is looked at.
         let files = matches!(known, Route::Files | Route::File(_));
         let token = files && shown(request.headers()).is_some();
-        let probe = matches!(known, Route::Health | Route::Ready);
-        let late = if token || probe { Ok(()) } else { self.strangers.take(now.mono, remote.ip()) };
+        let late = match known {
+            Route::Health | Route::Ready => Ok(()),
+            _ if token => match self.guesses.wait(now.mono, remote.ip()) {
+                Duration::ZERO => Ok(()),
+                wait => Err(wait),
+            },
+            _ => self.strangers.take(now.mono, remote.ip()),
+        };
         if let Err(wait) = late {
             //= spec: bootstrap-12
+            //= spec: bootstrap-17
             let seconds = (wait.as_secs() + 1).to_string();
             let answer = Answer::from(Problem::new(Code::TooManyRequests)).set(header::RETRY_AFTER, &seconds);
             // Its body is not read: that would cost more than the answer.
@@ -224,7 +235,11 @@ impl Web {
         let Some(exchange) = self.exchanges.get(&id) else { return };
         let carrier = exchange.carrier;
         //= spec: files-1
-        let Some(who) = who else { return self.fail(now, id, Code::Unauthorized.into()) };
+        let Some(who) = who else {
+            // Counted apart from other strangers, since who is in must get by those. Some that were asked for at once may go beyond.
+            let _ = self.guesses.take(now.mono, exchange.from);
+            return self.fail(now, id, Code::Unauthorized.into());
+        };
         let own = |web: &Self, file| web.uploads.get(&file).is_some_and(|upload| upload.who.uin == who.uin);
         match plan {
             Plan::Create(create) => self.create(now, id, who, *create),
