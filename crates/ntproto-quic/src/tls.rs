@@ -113,7 +113,7 @@ impl ClientTls {
             Trust::Roots(roots) => WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
                 .build()
                 .map_err(|e| TlsError(Error::General(e.to_string())))?,
-            Trust::Pinned(pins) => Arc::new(PinVerifier { pins, provider: Arc::clone(&provider) }),
+            Trust::Pinned(pins) => verifier(pins, Arc::clone(&provider)),
         };
         let mut config = ClientConfig::builder_with_details(provider, Arc::new(clock.clone()))
             .with_protocol_versions(&[&TLS13])?
@@ -235,19 +235,47 @@ impl ServerTls {
     }
 }
 
-/// Accepts the holder of a pinned key.
-struct PinVerifier {
-    pins: Vec<Pin>,
-    provider: Arc<CryptoProvider>,
-}
+/// By what a client knows its server, where neither name nor dates nor a chain say it.
+pub trait Known: fmt::Debug + Send + Sync + 'static {
+    /// Whether this is the certificate of one that is known. That whoever shows it holds its key is proven by the handshake's
+    /// signature, as always.
+    ///
+    /// # Errors
+    /// It can't be read.
+    fn knows(&self, certificate: &CertificateDer<'_>) -> Result<bool, Error>;
 
-impl fmt::Debug for PinVerifier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PinVerifier").field("pins", &self.pins).finish_non_exhaustive()
+    /// The signatures that the client says it checks, of those it could.
+    fn schemes(&self, all: Vec<SignatureScheme>) -> Vec<SignatureScheme> {
+        all
     }
 }
 
-impl ServerCertVerifier for PinVerifier {
+/// Accepts whom `known` knows, over TLS 1.3.
+pub fn verifier(known: impl Known, provider: Arc<CryptoProvider>) -> Arc<dyn ServerCertVerifier> {
+    Arc::new(Verifier { known, provider })
+}
+
+impl Known for Vec<Pin> {
+    fn knows(&self, certificate: &CertificateDer<'_>) -> Result<bool, Error> {
+        let shown = Pin::parse(certificate)?;
+        // Every pin is compared, in constant time.
+        let known = self.iter().fold(subtle::Choice::from(0), |known, pin| known | pin.0.ct_eq(&shown.0));
+        Ok(known.into())
+    }
+}
+
+struct Verifier<K> {
+    known: K,
+    provider: Arc<CryptoProvider>,
+}
+
+impl<K: Known> fmt::Debug for Verifier<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verifier").field("known", &self.known).finish_non_exhaustive()
+    }
+}
+
+impl<K: Known> ServerCertVerifier for Verifier<K> {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -256,11 +284,7 @@ impl ServerCertVerifier for PinVerifier {
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let shown = Pin::parse(end_entity)?;
-        // Every pin is compared, in constant time.
-        let known =
-            self.pins.iter().fold(subtle::Choice::from(0), |known, pin| known | pin.0.ct_eq(&shown.0));
-        if bool::from(known) {
+        if self.known.knows(end_entity)? {
             Ok(ServerCertVerified::assertion())
         } else {
             Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
@@ -289,6 +313,6 @@ impl ServerCertVerifier for PinVerifier {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.known.schemes(self.provider.signature_verification_algorithms.supported_schemes())
     }
 }

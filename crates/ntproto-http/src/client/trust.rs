@@ -1,17 +1,13 @@
 //! Whom a client's TLS trusts.
 
-use std::fmt;
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::ParsedCertificate;
+use ntproto_quic::Pin;
+use ntproto_quic::tls::{Known, verifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
 use rustls::version::TLS13;
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, PeerIncompatible, RootCertStore,
-    SignatureScheme,
-};
+use rustls::{ClientConfig, Error, RootCertStore, SignatureScheme};
 
 /// Whom to trust.
 #[derive(Clone, Debug)]
@@ -35,84 +31,50 @@ impl Trust {
     pub fn config(self, provider: Arc<CryptoProvider>, alpn: &[&[u8]]) -> Result<ClientConfig, Error> {
         let builder =
             ClientConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(&[&TLS13])?;
-        let builder = match self {
-            Self::Roots(roots) => builder.with_root_certificates(roots),
-            trust => {
-                builder.dangerous().with_custom_certificate_verifier(Arc::new(Pinned { trust, provider }))
+        let pinned = match self {
+            Self::Roots(roots) => {
+                let config = builder.with_root_certificates(roots).with_no_client_auth();
+                return Ok(offering(config, alpn));
             }
+            Self::Keys(pins) => Pinned::Keys(pins.into_iter().map(Pin).collect()),
+            Self::Certificates(pins) => Pinned::Certificates(pins),
+            Self::Anybody => Pinned::Anybody,
         };
-        let mut config = builder.with_no_client_auth();
-        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-        Ok(config)
+        let builder = builder.dangerous().with_custom_certificate_verifier(verifier(pinned, provider));
+        Ok(offering(builder.with_no_client_auth(), alpn))
     }
 }
 
-/// Accepts the holder of what is pinned. That it holds the key is proven by the handshake's signature, as always.
-struct Pinned {
-    trust: Trust,
-    provider: Arc<CryptoProvider>,
+fn offering(mut config: ClientConfig, alpn: &[&[u8]]) -> ClientConfig {
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    config
 }
 
-impl fmt::Debug for Pinned {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pinned").field("trust", &self.trust).finish_non_exhaustive()
-    }
+/// What is pinned.
+#[derive(Debug)]
+enum Pinned {
+    Keys(Vec<Pin>),
+    Certificates(Vec<[u8; 32]>),
+    Anybody,
 }
 
-impl ServerCertVerifier for Pinned {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let sha256 = |bytes: &[u8]| ring::digest::digest(&ring::digest::SHA256, bytes);
-        let (pins, shown) = match &self.trust {
-            Trust::Keys(pins) => {
-                (pins.as_slice(), sha256(&ParsedCertificate::try_from(end_entity)?.subject_public_key_info()))
+impl Known for Pinned {
+    fn knows(&self, certificate: &CertificateDer<'_>) -> Result<bool, Error> {
+        match self {
+            Self::Keys(pins) => pins.knows(certificate),
+            Self::Certificates(pins) => {
+                let shown = ring::digest::digest(&ring::digest::SHA256, certificate);
+                // What is compared is public: a certificate that anybody can ask for.
+                Ok(pins.iter().any(|pin| pin == shown.as_ref()))
             }
-            Trust::Certificates(pins) => (pins.as_slice(), sha256(end_entity)),
-            Trust::Anybody => return Ok(ServerCertVerified::assertion()),
-            Trust::Roots(_) => return Err(Error::General("roots are not pins".into())),
-        };
-        // What is compared is public: a certificate that anybody can ask for.
-        if pins.iter().any(|pin| pin == shown.as_ref()) {
-            Ok(ServerCertVerified::assertion())
-        } else {
-            Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+            Self::Anybody => Ok(true),
         }
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        // TLS 1.3 only: never asked.
-        Err(Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13))
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        match &self.trust {
-            Trust::Keys(_) => vec![SignatureScheme::ED25519],
-            _ => self.provider.signature_verification_algorithms.supported_schemes(),
+    fn schemes(&self, all: Vec<SignatureScheme>) -> Vec<SignatureScheme> {
+        match self {
+            Self::Keys(_) => vec![SignatureScheme::ED25519],
+            _ => all,
         }
     }
 }
