@@ -19,8 +19,8 @@ use crate::telemetry;
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Export spans to this collector, as OTLP over HTTP (http://host:4318). What is sent then begins a trace, or goes
-    /// on with that of the variable TRACEPARENT.
+    /// Export spans to this collector, as OTLP over HTTP (http://host:4318, https://host). What is sent then begins a
+    /// trace, or goes on with that of the variable TRACEPARENT.
     #[arg(
         long,
         global = true,

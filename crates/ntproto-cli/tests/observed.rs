@@ -177,6 +177,6 @@ fn the_operations_listener_is_off_and_stays_at_home_unless_told_otherwise() {
     assert_eq!(Server::start(home).ops, None);
     let line = fails(home, &["serve", "--ops-listen", "0.0.0.0:9464"], 2);
     assert!(line.contains("ops_public"), "{line}");
-    let line = fails(home, &["serve", "--otlp-endpoint", "https://collector"], 2);
+    let line = fails(home, &["serve", "--otlp-endpoint", "ftp://collector"], 2);
     assert!(line.contains("http://127.0.0.1:4318"), "{line}");
 }

@@ -254,7 +254,10 @@ const SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "otlp_endpoint",
-        read: |c, v| set(&mut c.otlp_endpoint, v.starts_with("http://").then(|| Some(v.to_owned()))),
+        read: |c, v| {
+            let good = v.starts_with("http://") || v.starts_with("https://");
+            set(&mut c.otlp_endpoint, good.then(|| Some(v.to_owned())))
+        },
         expected: "the URL of a collector, such as http://127.0.0.1:4318",
     },
     Setting {

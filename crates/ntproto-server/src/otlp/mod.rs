@@ -38,7 +38,7 @@ use tracing::{Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-use self::client::{Plain, Url};
+use self::client::{Client, Url, system_roots};
 
 /// Spans that may wait for the collector; more are dropped.
 const MAX_QUEUE: usize = 2048;
@@ -52,8 +52,10 @@ const LAST: Duration = Duration::from_secs(3);
 /// Why nothing can be exported.
 #[derive(Debug, PartialEq, Eq)]
 pub enum OtlpError {
-    /// The endpoint is not `http://host[:port]`, with a path or without.
+    /// The endpoint is not `http://host[:port]` or `https://host[:port]`, with a path or without.
     Endpoint(String),
+    /// TLS to the collector can't be set up: this machine trusts nobody.
+    Tls(String),
     /// The exporter would not have it.
     Exporter(String),
 }
@@ -61,10 +63,10 @@ pub enum OtlpError {
 impl fmt::Display for OtlpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Endpoint(url) => write!(
-                f,
-                "{url:?} is no endpoint of a collector: write http://host:4318 (TLS is the business of a collector beside it)"
-            ),
+            Self::Endpoint(url) => {
+                write!(f, "{url:?} is no endpoint of a collector: write http://host:4318 or https://host")
+            }
+            Self::Tls(why) => write!(f, "no TLS to the collector: {why}"),
             Self::Exporter(why) => write!(f, "the OTLP exporter can't be made: {why}"),
         }
     }
@@ -83,15 +85,17 @@ pub fn is_endpoint(url: &str) -> bool {
 pub struct Otlp(Arc<BatchSpanProcessor>);
 
 impl Otlp {
-    /// Exports to a collector's base URL, to which `/v1/traces` is added, as `service`.
+    /// Exports to a collector's base URL, to which `/v1/traces` is added, as `service`. By HTTPS it must show a certificate for
+    /// its name that one of the system's authorities vouches for.
     ///
     /// # Errors
     /// See [`OtlpError`].
     pub fn start(endpoint: &str, service: &str) -> Result<Self, OtlpError> {
         let url = Url::parse(endpoint).ok_or_else(|| OtlpError::Endpoint(endpoint.to_owned()))?;
+        let client = Client::new(&url, system_roots).map_err(OtlpError::Tls)?;
         let exporter = SpanExporter::builder()
             .with_http()
-            .with_http_client(Plain)
+            .with_http_client(client)
             .with_protocol(Protocol::HttpBinary)
             .with_endpoint(format!("{}/v1/traces", url.text()))
             .build()
