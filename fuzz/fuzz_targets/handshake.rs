@@ -64,6 +64,7 @@ fn server_keys(real: bool) -> ServerKeys {
         key_id: 1,
         not_before: UnixMillis(0),
         not_after: UnixMillis(u64::MAX),
+        tls_pins: vec![],
     };
     let certificate = certificate.sign(provider(real), operator(real).signing_secret());
     ServerKeys::new(key, None).with_certificate(certificate)

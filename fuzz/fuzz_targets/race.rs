@@ -180,7 +180,7 @@ impl World {
             port: 443,
             addresses: (1..=input.addresses % 4).map(address).collect(),
             tls: tls().client.with_sessions(Arc::new(ClientSessions::default())).expect("a client"),
-            pin: None,
+            pins: Vec::new(),
             static_key: SERVER,
             operator_key: [9; 32],
             transports,

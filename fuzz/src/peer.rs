@@ -430,6 +430,7 @@ impl Challenge<'_> {
             key_id: 1,
             not_before_ms: u64::from(self.not_before) * HOUR_MS,
             not_after_ms: u64::from(self.not_after) * HOUR_MS,
+            tls_pins: vec![],
         };
         let body = self.body.map_or_else(|| body.encode_to_vec(), <[u8]>::to_vec);
         let mut versions: Vec<String> = self.versions.iter().map(|v| (*v).to_owned()).collect();

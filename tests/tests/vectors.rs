@@ -222,6 +222,7 @@ fn certified() -> Certificate {
         key_id: 7,
         not_before: UnixMillis(1_700_000_000_000),
         not_after: UnixMillis(UNTIL),
+        tls_pins: vec![],
     }
 }
 

@@ -110,10 +110,10 @@ fn system_roots() -> Result<RootCertStore, Failure> {
     Ok(roots)
 }
 
-/// Where a profile's client bootstraps anew, if the profile knows: by the operator's key in it.
+/// Where a profile's client bootstraps anew, if the profile knows: by what is in it.
 pub(crate) fn source(profile: &Profile, link: LinkArgs) -> Result<Option<Arc<dyn BootstrapSource>>, Failure> {
     let Some(url) = profile.bootstrap() else { return Ok(None) };
-    let ask = Ask::new(url, Whom::Operator(profile.connect().operator_key))?;
+    let ask = Ask::new(url, Whom::Known(Box::new(profile.connect().clone())))?;
     let keeper = profile.keeper();
     // One that can't be kept is asked for again.
     let keep = move |connect: &_| drop(keeper.keep(connect));
@@ -126,7 +126,7 @@ pub(crate) fn source(profile: &Profile, link: LinkArgs) -> Result<Option<Arc<dyn
 /// Bootstraps anew for a profile whose connect string is good no more.
 pub(crate) async fn renew(profile: &mut Profile) -> Result<(), Failure> {
     let Some(url) = profile.bootstrap() else { return Ok(()) };
-    let ask = Ask::new(url, Whom::Operator(profile.connect().operator_key))?;
+    let ask = Ask::new(url, Whom::Known(Box::new(profile.connect().clone())))?;
     let learned = bootstrap(&Tokio, &ask).await?;
     Ok(profile.set_connect(learned.connect)?)
 }

@@ -113,6 +113,8 @@ async fn fetched(server: &Server) -> Vec<u8> {
     response.into_body().whole(MAX_ANSWER).await.unwrap()
 }
 
+//= proof: bootstrap-13
+//= proof: bootstrap-16
 #[tokio::test]
 async fn what_another_program_was_told_will_do() {
     let dir = tempfile::tempdir().unwrap();
@@ -127,4 +129,14 @@ async fn what_another_program_was_told_will_do() {
     let stranger = "07".repeat(32);
     let other = [&args[..], &["--operator", &stranger, "--profile", "other"]].concat();
     assert_eq!(with_input(home, &other, &told).status.code(), Some(1));
+    // Somebody between has put the pin of a key of his own into it.
+    let printed: ConnectString = server.connect.parse().unwrap();
+    let mut planted: serde_json::Value = serde_json::from_slice(&told).unwrap();
+    planted["tls_pin"] = format!("{}Bwc=", "BwcH".repeat(10)).into();
+    let operator = common::hex(&printed.operator_key);
+    let third = [&args[..], &["--operator", &operator, "--profile", "third"]].concat();
+    let made = with_input(home, &third, planted.to_string().as_bytes());
+    assert_eq!(made.status.code(), Some(1));
+    assert!(text(&made.stderr).contains("did not sign the TLS key"), "{}", text(&made.stderr));
+    assert!(!home.join("profiles/third/connect").exists());
 }

@@ -9,6 +9,8 @@ use common::{Server, fails, json, ok, run, serve, text};
 use serde_json::Value;
 
 const ANYWHERE: &str = "127.0.0.1:0";
+/// Of no key in particular.
+const PIN: &str = "0404040404040404040404040404040404040404040404040404040404040404";
 
 fn keys(home: &Path, command: &str, more: &[&str]) -> Value {
     let data = home.join("server");
@@ -87,7 +89,10 @@ fn the_operators_key_never_comes_near_the_server() {
     let public = ok(home, &["keys", "new", &operator]).trim().to_owned();
     let flags = ["--operator-public", &public, "--certificate", &certificate];
     let certify = |server_key: &str, id: &str| {
-        let args = ["keys", "certify", "--operator-key", &operator, "--server-key", server_key, "--id", id];
+        let shown = keys(home, "show", &[]);
+        let pin = shown["tls_pin"].as_str().unwrap();
+        let key = ["keys", "certify", "--operator-key", &operator, "--server-key", server_key];
+        let args = [&key[..], &["--id", id, "--tls-pin", pin]].concat();
         std::fs::write(&certificate, ok(home, &args)).unwrap();
     };
 
@@ -95,7 +100,8 @@ fn the_operators_key_never_comes_near_the_server() {
     let line = fails(home, &serve(&home.join("server"), ANYWHERE, &flags), 1);
     let shown = keys(home, "show", &[]);
     let (first, id) = key(&shown, "current");
-    assert!(line.contains(&format!("--server-key {first} --id {id} ")), "{line}");
+    let pin = shown["tls_pin"].as_str().unwrap();
+    assert!(line.contains(&format!("--server-key {first} --id {id} --tls-pin {pin} ")), "{line}");
     assert!(shown["operator_public"].is_null() && shown["current"]["expires_ms"].is_null());
     certify(first, &id);
     let mut server = Server::launch(home, ANYWHERE, &flags);
@@ -139,6 +145,7 @@ fn what_can_not_be_done_says_why() {
     let server_key = "07".repeat(32);
     let certify = |file: &str, server_key: &str, more: &[&str]| {
         let flags = ["keys", "certify", "--operator-key", file, "--server-key", server_key, "--id", "1"];
+        let flags = [&flags[..], &["--tls-pin", PIN]].concat();
         run(home, &[&flags, more].concat())
     };
     assert!(common::one_line(&certify("/no/such/file", &server_key, &[]), 1).contains("correct the path"));

@@ -21,7 +21,7 @@ use std::fmt;
 use std::future::Future;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::{Request, header};
@@ -58,8 +58,10 @@ pub enum Whom {
     Public(Arc<RootCertStore>),
     /// By one of these certificates: SHA-256 of each.
     Certificates(Vec<[u8; 32]>),
-    /// By the operator, whose key is known: his signature in the answer is enough, whoever carried it. So renewals need no authority.
+    /// By the operator, whose key is known: his signature in the answer is enough, whoever carried it.
     Operator([u8; 32]),
+    /// By what is known of it already: the operator's signature is enough, unless it is an older one. So renewals need no authority.
+    Known(Box<ConnectString>),
 }
 
 /// Whom to ask, for which application.
@@ -132,6 +134,7 @@ pub async fn bootstrap<R: Runtime>(runtime: &R, ask: &Ask) -> Result<Learned, Bo
     let trust = match &ask.whom {
         Whom::Public(_) | Whom::Certificates(_) => Trust::Connection,
         Whom::Operator(key) => Trust::Operator(*key),
+        Whom::Known(known) => Trust::Known(known),
     };
     answer.learn(&RUSTCRYPTO, trust, now()).map_err(BootstrapError::Learn)
 }
@@ -142,7 +145,7 @@ async fn fetch<R: Runtime>(runtime: &R, ask: &Ask) -> Result<(u16, Vec<u8>), Boo
     let tls = match ask.whom.clone() {
         Whom::Public(roots) => Tls::Roots(roots),
         Whom::Certificates(hashes) => Tls::Certificates(hashes),
-        Whom::Operator(_) => Tls::Anybody,
+        Whom::Operator(_) | Whom::Known(_) => Tls::Anybody,
     };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = tls.config(provider, &[h2::ALPN]).map_err(|e| HttpError::of(&e))?;
@@ -175,8 +178,8 @@ fn now() -> UnixMillis {
     UnixMillis(since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)))
 }
 
-/// Bootstraps, and starts a client with what was told: it shows the ticket in its first AUTH_REQ, and bootstraps anew, by the
-/// operator's key it has learnt, whenever what it knows of the server is of no more use.
+/// Bootstraps, and starts a client with what was told: it shows the ticket in its first AUTH_REQ, and bootstraps anew, by
+/// what it has learnt, whenever what it knows of the server is of no more use.
 ///
 /// # Errors
 /// See [`SignInError`]. That the server refuses the device is no such error: [`Client::online`] tells.
@@ -200,18 +203,25 @@ pub async fn sign_in<R: Runtime>(
 /// Who is told what was learnt.
 type Keep = Box<dyn Fn(&ConnectString) + Send + Sync>;
 
-/// Where a client bootstraps anew, by the operator's key that it knows.
+/// Where a client bootstraps anew, by what it knows of the server.
 pub struct Source<R> {
     runtime: R,
-    ask: Ask,
+    /// Whom it asks, by what was learnt last.
+    ask: Mutex<Ask>,
     keep: Option<Keep>,
 }
 
 impl<R: Runtime> Source<R> {
-    /// The same server as `ask`'s, known by the operator of `connect` from now on.
+    /// The same server as `ask`'s, known by `connect` from now on, and by what is learnt after it.
     #[must_use]
     pub fn new(runtime: R, ask: Ask, connect: &ConnectString) -> Self {
-        Self { runtime, ask: Ask { whom: Whom::Operator(connect.operator_key), ..ask }, keep: None }
+        let whom = Whom::Known(Box::new(connect.clone()));
+        Self { runtime, ask: Mutex::new(Ask { whom, ..ask }), keep: None }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ask> {
+        // Every change is a single step.
+        self.ask.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells `keep` of every connect string that was learnt: it is good at the next start as well.
@@ -224,7 +234,10 @@ impl<R: Runtime> Source<R> {
 impl<R: Runtime> BootstrapSource for Source<R> {
     fn bootstrap(&self) -> Pin<Box<dyn Future<Output = Option<Learned>> + Send + '_>> {
         Box::pin(async {
-            let learned = bootstrap(&self.runtime, &self.ask).await.ok()?;
+            let ask = self.lock().clone();
+            //= spec: bootstrap-16
+            let learned = bootstrap(&self.runtime, &ask).await.ok()?;
+            self.lock().whom = Whom::Known(Box::new(learned.connect.clone()));
             if let Some(keep) = &self.keep {
                 keep(&learned.connect);
             }

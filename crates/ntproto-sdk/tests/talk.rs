@@ -401,7 +401,7 @@ fn learned(connect: ConnectString) -> Learned {
     let server_static = connect.verify(&RUSTCRYPTO, UnixMillis(common::UNIX)).unwrap();
     let ticket = BootstrapTicket { sealed: Bytes::new(), expires: UnixMillis(0) };
     Learned {
-        bootstrap: Bootstrap { server_static, ticket, clock_offset_ms: 0 },
+        bootstrap: Bootstrap { server_static, ticket, clock_offset_ms: Some(0) },
         endpoints: Endpoints::default(),
         version: "2.4.1".into(),
         connect,

@@ -11,7 +11,7 @@ use ntproto_core::crypto::secret::Secret;
 use ntproto_core::rng::Rng;
 use ntproto_core::time::UnixMillis;
 use ntproto_server::keys::{
-    CERTIFICATE_LIFETIME, Identity, KeyError, KeyOptions, RENEW_BEFORE, SignedFor, load_or_create,
+    self, CERTIFICATE_LIFETIME, Identity, KeyError, KeyOptions, RENEW_BEFORE, SignedFor, load_or_create,
     rotate_server_key, show, sign_certificate,
 };
 
@@ -44,6 +44,8 @@ fn the_first_start_makes_them_and_later_ones_keep_them() {
     let body = Certificate::verify(&RUSTCRYPTO, &first.operator, &first.certificate, NOW).unwrap();
     assert_eq!(body.static_key, *first.server_keys.current().public());
     assert_eq!(body.not_after, NOW + CERTIFICATE_LIFETIME);
+    assert_eq!(body.tls_pins, [first.pin.0]);
+    assert!(!first.lacks_pins);
     // A client whose clock is a little behind takes it too.
     let early = UnixMillis(NOW.0 - 3_600_000);
     assert!(Certificate::verify(&RUSTCRYPTO, &first.operator, &first.certificate, early).is_ok());
@@ -130,7 +132,7 @@ fn the_operators_key_may_stay_elsewhere() {
     let operator = Secret::new([5; 32]);
     let public = RUSTCRYPTO.ed25519_public(&operator);
     let offline = KeyOptions { operator_public: Some(public), ..options(&dir, &names) };
-    let Err(KeyError::Uncertified { static_key, key_id }) = load(offline, 1, NOW) else { panic!() };
+    let Err(KeyError::Uncertified { static_key, key_id, pin }) = load(offline, 1, NOW) else { panic!() };
     // It asks for the same key again, not for another.
     let Err(KeyError::Uncertified { static_key: same, .. }) = load(offline, 2, NOW) else { panic!() };
     assert_eq!(static_key, same);
@@ -140,7 +142,13 @@ fn the_operators_key_may_stay_elsewhere() {
     let certified = KeyOptions { certificate: Some(&file), ..offline };
     assert!(error(certified, NOW).contains("needs a certificate"));
     let sign = |operator: &Secret<32>, static_key, key_id| {
-        let what = SignedFor { static_key, key_id, now: NOW, lifetime: CERTIFICATE_LIFETIME };
+        let what = SignedFor {
+            static_key,
+            key_id,
+            tls_pins: vec![[9; 32], pin],
+            now: NOW,
+            lifetime: CERTIFICATE_LIFETIME,
+        };
         let text = sign_certificate(&RUSTCRYPTO, operator, what);
         std::fs::write(&file, text).unwrap();
     };
@@ -179,6 +187,70 @@ fn the_operators_key_may_stay_elsewhere() {
     assert!(matches!(rotate(NOW), Err(KeyError::Overlap { .. })));
     sign(&operator, static_key, key_id);
     assert!(error(certified, NOW).contains("another server's key"), "no way back");
+}
+
+#[test]
+fn a_certificate_names_the_tls_key_that_is_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dir, names) = (dir.path().join("data"), names());
+    let first = load(options(&dir, &names), 1, NOW).unwrap();
+    assert_eq!(show(&dir, &RUSTCRYPTO).unwrap().tls_pin, first.pin.0);
+    let pins = |identity: &Identity, now| {
+        Certificate::verify(&RUSTCRYPTO, &first.operator, &identity.certificate, now).unwrap().tls_pins
+    };
+    // Another key is put there: with the operator's key here, the certificate names it from the next start on.
+    let other = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap().serialize_pem();
+    std::fs::write(dir.join("tls.key"), other).unwrap();
+    let now = NOW + Duration::from_secs(1);
+    let second = load(options(&dir, &names), 2, now).unwrap();
+    assert_ne!(second.pin, first.pin);
+    assert_eq!(pins(&second, now), [second.pin.0]);
+    rotate_server_key(&dir, &RUSTCRYPTO, &mut Rng::new([7; 32]), now, false).unwrap();
+    assert_eq!(pins(&load(options(&dir, &names), 3, now).unwrap(), now), [second.pin.0]);
+
+    // With the operator's key elsewhere somebody must sign: for this key, or as before there were pins.
+    let operator = keys::read_operator_key(&dir.join("operator.key")).unwrap();
+    std::fs::remove_file(dir.join("operator.key")).unwrap();
+    let file = dir.join("server.cert");
+    let offline = KeyOptions {
+        operator_public: Some(first.operator),
+        certificate: Some(&file),
+        ..options(&dir, &names)
+    };
+    let current = show(&dir, &RUSTCRYPTO).unwrap().current;
+    for (tls_pins, lacks_pins) in
+        [(vec![first.pin.0], None), (vec![], Some(true)), (vec![first.pin.0, second.pin.0], Some(false))]
+    {
+        let (static_key, key_id) = (current.static_key, current.key_id);
+        let what = SignedFor { static_key, key_id, tls_pins, now, lifetime: CERTIFICATE_LIFETIME };
+        std::fs::write(&file, "").unwrap();
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+        }
+        std::fs::write(&file, sign_certificate(&RUSTCRYPTO, &operator, what)).unwrap();
+        match lacks_pins {
+            Some(lacks) => assert_eq!(load(offline, 4, now).unwrap().lacks_pins, lacks),
+            None => assert!(error(offline, now).contains("is for other TLS keys: sign one with --tls-pin ")),
+        }
+    }
+}
+
+/// Clients may know a later certificate than the backup's, and believe none from before it.
+#[test]
+fn what_came_out_of_a_backup_is_certified_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dir, names) = (dir.path().join("data"), names());
+    let first = load(options(&dir, &names), 1, NOW).unwrap();
+    let now = NOW + Duration::from_secs(1);
+    let restored = KeyOptions { restored: true, ..options(&dir, &names) };
+    let second = load(restored, 2, now).unwrap();
+    let from = |identity: &Identity| {
+        Certificate::verify(&RUSTCRYPTO, &first.operator, &identity.certificate, now).unwrap().not_before
+    };
+    assert!(from(&second) > from(&first));
+    assert_eq!(second.server_keys.current().public(), first.server_keys.current().public());
 }
 
 #[test]

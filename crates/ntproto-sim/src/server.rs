@@ -264,6 +264,7 @@ impl Server {
             key_id: key.id(),
             not_before: UnixMillis(0),
             not_after: UnixMillis(u64::MAX),
+            tls_pins: vec![],
         };
         let certificate = certificate.sign(provider, operator.signing_secret());
         Self {

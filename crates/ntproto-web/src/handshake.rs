@@ -164,6 +164,7 @@ pub(crate) mod tests {
             key_id: 1,
             not_before: UnixMillis(0),
             not_after: UnixMillis(u64::MAX),
+            tls_pins: vec![],
         };
         Bootstrap {
             app_ids: vec![10001],
@@ -340,7 +341,6 @@ pub(crate) mod tests {
         assert!(matches!(web.poll_output(NOW), Output::Bearer { .. }));
     }
 
-    /// As much of JSON Schema as the schema uses. Says where something does not fit.
     //= proof: bootstrap-17
     #[test]
     fn tokens_can_not_be_guessed_without_end() {
@@ -386,6 +386,7 @@ pub(crate) mod tests {
         assert!(!guess(&mut web, later, FROM));
     }
 
+    /// As much of JSON Schema as the schema uses. Says where something does not fit.
     fn fits(root: &Value, schema: &Value, value: &Value, at: &str) -> Result<(), String> {
         if let Some(name) = schema["$ref"].as_str() {
             let schema = root.pointer(&name[1..]).ok_or(format!("{name} is nowhere"))?;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ntproto_core::crypto::CryptoProvider as _;
+use ntproto_core::crypto::identity::MAX_TLS_PINS;
 use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
 use ntproto_core::rng::Rng;
 use ntproto_server::config::{Overrides, ServerConfig};
@@ -31,11 +32,11 @@ With the operator's key kept offline:
   offline$ ntp keys new operator.key                     prints the public key
   server$  ntp serve --operator-public HEX --certificate server.cert
                                                          stops, and names the key to certify
-  offline$ ntp keys certify --operator-key operator.key --server-key HEX --id 1 > server.cert
+  offline$ ntp keys certify --operator-key operator.key --server-key HEX --id 1 --tls-pin HEX > server.cert
   server$  ntp serve --operator-public HEX --certificate server.cert
 and to rotate:
   server$  ntp keys rotate                               names the next key to certify
-  offline$ ntp keys certify --operator-key operator.key --server-key HEX --id 2 > server.cert
+  offline$ ntp keys certify --operator-key operator.key --server-key HEX --id 2 --tls-pin HEX > server.cert
   server$  put server.cert in place of the old one, and start the server again")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -88,8 +89,8 @@ struct Show {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  ntp keys certify --operator-key operator.key --server-key HEX --id 1 > server.cert
-  ntp keys certify --operator-key operator.key --server-key HEX --id 2 --days 365 > server.cert")]
+  ntp keys certify --operator-key operator.key --server-key HEX --id 1 --tls-pin HEX > server.cert
+  ntp keys certify --operator-key operator.key --server-key HEX --id 2 --tls-pin HEX --days 365 > server.cert")]
 struct Certify {
     /// The operator's key, as `ntp keys new` or a server's first start made it.
     #[arg(long, value_name = "FILE")]
@@ -100,6 +101,9 @@ struct Certify {
     /// Its id, as the server names it.
     #[arg(long, value_name = "N")]
     id: u32,
+    /// The pin of its TLS key, as the server names it; several times, before it gets another.
+    #[arg(long, value_name = "HEX", value_parser = key, required = true)]
+    tls_pin: Vec<[u8; 32]>,
     /// How many days it is good for: a connect string is good for no longer.
     #[arg(long, value_name = "N", default_value_t = 730, value_parser = clap::value_parser!(u64).range(1..=3650))]
     days: u64,
@@ -183,7 +187,11 @@ fn new(args: &New) -> Outcome {
 fn certify(args: &Certify) -> Outcome {
     let operator = keys::read_operator_key(&args.operator_key)?;
     let (now, lifetime) = (session::now(), Duration::from_secs(args.days * DAY));
-    let what = SignedFor { static_key: args.server_key, key_id: args.id, now, lifetime };
+    if args.tls_pin.len() > MAX_TLS_PINS {
+        return Err(Failure::usage(format!("--tls-pin: a certificate has {MAX_TLS_PINS} pins at most")));
+    }
+    let tls_pins = args.tls_pin.clone();
+    let what = SignedFor { static_key: args.server_key, key_id: args.id, tls_pins, now, lifetime };
     let certificate = keys::sign_certificate(&RUSTCRYPTO, &operator, what);
     let certificate = certificate.trim_end();
     if args.json {
@@ -193,6 +201,7 @@ fn certify(args: &Certify) -> Outcome {
             "operator_public": output::hex(&operator),
             "server_key": server,
             "id": args.id,
+            "tls_pins": args.tls_pin.iter().map(|pin| output::hex(pin)).collect::<Vec<_>>(),
             "expires_ms": (now + lifetime).0,
         }))?;
     } else {
@@ -218,6 +227,7 @@ fn show(dir: &Path, as_json: bool) -> Outcome {
             "current": current,
             "previous": previous,
             "next": next,
+            "tls_pin": output::hex(&shown.tls_pin),
         }))?;
         return Ok(Code::Ok);
     }
@@ -237,10 +247,12 @@ fn show(dir: &Path, as_json: bool) -> Outcome {
         };
         output::line(&format!("{name:<9} {} id {}, {until}", output::hex(&key.static_key), key.key_id))?;
     }
+    let pin = output::hex(&shown.tls_pin);
+    output::line(&format!("tls pin   {pin}"))?;
     let waits = shown.next.or(shown.current.expires.is_none().then_some(shown.current));
     if let Some(key) = waits {
         output::line(&format!(
-            "\nWhere the operator's key is:\n\n  ntp keys certify --operator-key FILE --server-key {} --id {} > server.cert",
+            "\nWhere the operator's key is:\n\n  ntp keys certify --operator-key FILE --server-key {} --id {} --tls-pin {pin} > server.cert",
             output::hex(&key.static_key),
             key.key_id
         ))?;

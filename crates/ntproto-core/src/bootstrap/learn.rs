@@ -5,19 +5,33 @@ use core::fmt;
 use super::answer::{Answer, Endpoints};
 use super::ticket::BootstrapTicket;
 use crate::crypto::CryptoProvider;
-use crate::crypto::identity::CertificateError;
+use crate::crypto::identity::{Certificate, CertificateError};
 use crate::session::handshake::choose_version;
 use crate::text::ConnectString;
 use crate::time::UnixMillis;
 
 /// How a client knows whose answer it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trust {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Trust<'a> {
     /// The connection it came by was checked: a certificate that the public's authorities vouch for, with the name that
     /// was asked, or one that was pinned. So the operator's key in it may be believed.
     Connection,
-    /// This operator's key is known already; whoever carried the answer need not be.
+    /// This operator's key is known already; whoever carried the answer need not be. So what he did not sign is not believed.
     Operator([u8; 32]),
+    /// This server is known already, and asked again: as with its operator's key, and what was signed before what is known is
+    /// not believed either.
+    Known(&'a ConnectString),
+}
+
+impl Trust<'_> {
+    /// The operator who must have signed.
+    const fn operator(&self) -> Option<&[u8; 32]> {
+        match self {
+            Self::Connection => None,
+            Self::Operator(key) => Some(key),
+            Self::Known(known) => Some(&known.operator_key),
+        }
+    }
 }
 
 /// What a client signs in with after a bootstrap.
@@ -27,8 +41,8 @@ pub struct Bootstrap {
     pub server_static: [u8; 32],
     /// The bootstrap ticket.
     pub ticket: BootstrapTicket,
-    /// Server clock minus ours, in milliseconds.
-    pub clock_offset_ms: i64,
+    /// Server clock minus ours, in milliseconds; `None`: who told it could not be made sure of.
+    pub clock_offset_ms: Option<i64>,
 }
 
 /// What a client has learnt.
@@ -52,33 +66,61 @@ impl Answer {
     pub fn learn(
         self,
         provider: &dyn CryptoProvider,
-        trust: Trust,
+        trust: Trust<'_>,
         now: UnixMillis,
     ) -> Result<Learned, LearnError> {
         //= spec: bootstrap-6
-        if let Trust::Operator(known) = trust
-            && known != self.operator_key
-        {
+        if trust.operator().is_some_and(|known| *known != self.operator_key) {
             return Err(LearnError::Operator);
         }
         //= spec: bootstrap-7
         if choose_version(core::slice::from_ref(&self.version)).is_none() {
             return Err(LearnError::Version);
         }
+        //= spec: bootstrap-6
+        let certificate = Certificate::verify(provider, &self.operator_key, &self.certificate, now)
+            .map_err(LearnError::Certificate)?;
+        if let Trust::Known(known) = trust {
+            // What is known may have expired meanwhile: it still tells when it was signed.
+            let held = Certificate::signed(provider, &known.operator_key, &known.certificate);
+            //= spec: bootstrap-14
+            if held.is_ok_and(|held| certificate.not_before < held.not_before) {
+                return Err(LearnError::Older);
+            }
+        }
+        let tls_pin = self.tls_pin(trust, &certificate)?;
+        //= spec: bootstrap-15
+        let clock_offset_ms = match trust {
+            Trust::Connection => {
+                let offset = i128::from(self.server_time.0) - i128::from(now.0);
+                Some(i64::try_from(offset).unwrap_or(0))
+            }
+            Trust::Operator(_) | Trust::Known(_) => None,
+        };
         let home = self.endpoints.quic.as_ref().or(self.endpoints.tcp.as_ref()).ok_or(LearnError::Nowhere)?;
         let connect = ConnectString {
             host: home.host.clone(),
             port: home.port,
             operator_key: self.operator_key,
-            tls_pin: self.tls_pin,
+            tls_pin,
             certificate: self.certificate,
         };
-        //= spec: bootstrap-6
-        let server_static = connect.verify(provider, now).map_err(LearnError::Certificate)?;
-        let offset = i128::from(self.server_time.0) - i128::from(now.0);
-        let clock_offset_ms = i64::try_from(offset).unwrap_or(0);
-        let bootstrap = Bootstrap { server_static, ticket: self.ticket, clock_offset_ms };
+        let bootstrap =
+            Bootstrap { server_static: certificate.static_key, ticket: self.ticket, clock_offset_ms };
         Ok(Learned { connect, bootstrap, endpoints: self.endpoints, version: self.version })
+    }
+
+    /// The pin to go on with: a signed one. Where the operator signed none it is the one that is known, or the word of a
+    /// connection that was checked.
+    fn tls_pin(&self, trust: Trust<'_>, certificate: &Certificate) -> Result<[u8; 32], LearnError> {
+        //= spec: bootstrap-13
+        match trust {
+            _ if certificate.tls_pins.contains(&self.tls_pin) => Ok(self.tls_pin),
+            _ if !certificate.tls_pins.is_empty() => Err(LearnError::Pin),
+            Trust::Connection => Ok(self.tls_pin),
+            Trust::Known(known) => Ok(known.tls_pin),
+            Trust::Operator(_) => Err(LearnError::Pin),
+        }
     }
 }
 
@@ -91,6 +133,10 @@ pub enum LearnError {
     Certificate(CertificateError),
     /// The version chosen is not spoken here.
     Version,
+    /// The operator did not sign the TLS pin.
+    Pin,
+    /// The operator signed what is known already after it.
+    Older,
     /// The server listens for no native client.
     Nowhere,
 }
@@ -101,6 +147,8 @@ impl fmt::Display for LearnError {
             Self::Operator => f.write_str("the answer is another operator's than the one that is known"),
             Self::Certificate(error) => error.fmt(f),
             Self::Version => f.write_str("the server chose a version that is not spoken here"),
+            Self::Pin => f.write_str("the operator did not sign the TLS key that the answer names"),
+            Self::Older => f.write_str("the operator's certificate is older than the one that is known"),
             Self::Nowhere => f.write_str("the server can be reached by browsers only"),
         }
     }
@@ -113,75 +161,176 @@ impl core::error::Error for LearnError {}
 mod tests {
     use alloc::vec;
 
+    use ntproto_proto::v2::ServerCertificate;
+
     use super::*;
     use crate::bootstrap::Address;
-    use crate::crypto::identity::{Certificate, DeviceKeys, ServerKey};
+    use crate::crypto::identity::DeviceKeys;
     use crate::crypto::rustcrypto::RUSTCRYPTO;
     use crate::rng::Rng;
 
     const NOW: UnixMillis = UnixMillis(1_750_000_000_000);
 
-    /// An answer, the operator's key in it, and the server's.
-    fn answer() -> (Answer, [u8; 32], [u8; 32]) {
-        let mut rng = Rng::new([1; 32]);
-        let operator = DeviceKeys::generate(&mut rng, &RUSTCRYPTO);
-        let server = ServerKey::generate(&mut rng, &RUSTCRYPTO, 1);
-        let certificate = Certificate {
-            static_key: *server.public(),
+    fn operator() -> DeviceKeys {
+        DeviceKeys::generate(&mut Rng::new([1; 32]), &RUSTCRYPTO)
+    }
+
+    /// What an operator signs for a server, from an instant on, 2 s long.
+    fn certificate(by: &DeviceKeys, from: u64, server: u8, tls_pins: &[[u8; 32]]) -> ServerCertificate {
+        let not_before = UnixMillis(from);
+        let not_after = UnixMillis(from + 2000);
+        Certificate {
+            static_key: [server; 32],
             key_id: 1,
-            not_before: UnixMillis(NOW.0 - 1000),
-            not_after: UnixMillis(NOW.0 + 1000),
-        };
-        let answer = Answer {
+            not_before,
+            not_after,
+            tls_pins: tls_pins.to_vec(),
+        }
+        .sign(&RUSTCRYPTO, by.signing_secret())
+    }
+
+    const SERVER: u8 = 6;
+    const PIN: [u8; 32] = [4; 32];
+    /// Of a key that somebody between has.
+    const FOREIGN: [u8; 32] = [5; 32];
+
+    /// An honest answer.
+    fn answer() -> Answer {
+        Answer {
             version: "2.4.1".into(),
             versions: vec!["2.4.1".into()],
             ticket: BootstrapTicket { sealed: vec![7; 100].into(), expires: UnixMillis(NOW.0 + 600_000) },
-            certificate: certificate.sign(&RUSTCRYPTO, operator.signing_secret()),
-            operator_key: *operator.signing_public(),
+            certificate: certificate(&operator(), NOW.0 - 1000, SERVER, &[[3; 32], PIN]),
+            operator_key: *operator().signing_public(),
             endpoints: Endpoints {
                 quic: Some(Address { host: "chat.example.org".into(), port: 7424 }),
                 ..Endpoints::default()
             },
-            tls_pin: [4; 32],
+            tls_pin: PIN,
             web_certificate_hashes: vec![],
             limits: ntproto_proto::v2::Limits::default(),
             server_time: UnixMillis(NOW.0 + 500),
-        };
-        (answer, *operator.signing_public(), *server.public())
+        }
+    }
+
+    /// What a client knows that was here before.
+    fn known() -> ConnectString {
+        answer().learn(&RUSTCRYPTO, Trust::Connection, NOW).unwrap().connect
+    }
+
+    fn learn(answer: &Answer, trust: Trust<'_>, now: UnixMillis) -> Result<Learned, LearnError> {
+        answer.clone().learn(&RUSTCRYPTO, trust, now)
     }
 
     //= proof: bootstrap-6
     #[test]
     fn the_operator_vouches_for_the_server() {
-        let (answer, operator, server) = answer();
-        for trust in [Trust::Connection, Trust::Operator(operator)] {
-            let learned = answer.clone().learn(&RUSTCRYPTO, trust, NOW).unwrap();
-            assert_eq!(learned.bootstrap.server_static, server);
-            assert_eq!(learned.bootstrap.clock_offset_ms, 500);
+        let (answer, known) = (answer(), known());
+        let operator = known.operator_key;
+        for trust in [Trust::Connection, Trust::Operator(operator), Trust::Known(&known)] {
+            let learned = learn(&answer, trust, NOW).unwrap();
+            assert_eq!(learned.bootstrap.server_static, [SERVER; 32]);
             assert_eq!((&*learned.connect.host, learned.connect.port), ("chat.example.org", 7424));
+            assert_eq!(
+                (learned.connect.tls_pin, learned.connect.tls_pins(&RUSTCRYPTO)),
+                (PIN, vec![[3; 32], PIN])
+            );
         }
-        let learn = |answer: &Answer, trust, now| answer.clone().learn(&RUSTCRYPTO, trust, now);
-        assert_eq!(learn(&answer, Trust::Operator([9; 32]), NOW), Err(LearnError::Operator));
-        let late = learn(&answer, Trust::Connection, UnixMillis(NOW.0 + 1000));
-        // Whatever the answer says the time is.
-        assert_eq!(late, Err(LearnError::Certificate(CertificateError::Expired)));
-        let mut forged = answer;
-        forged.operator_key = [9; 32];
+        let late = UnixMillis(NOW.0 + 1000);
+        for (trust, other) in [
+            (Trust::Connection, None),
+            (Trust::Operator(operator), Some(Trust::Operator([9; 32]))),
+            (
+                Trust::Known(&known),
+                Some(Trust::Known(&ConnectString { operator_key: [9; 32], ..known.clone() })),
+            ),
+        ] {
+            if let Some(other) = other {
+                assert_eq!(learn(&answer, other, NOW), Err(LearnError::Operator));
+            }
+            // Whatever the answer says the time is.
+            let expired = Err(LearnError::Certificate(CertificateError::Expired));
+            assert_eq!(learn(&answer, trust, late), expired);
+            // Another operator's certificate under the name of the one who is known.
+            let mut forged = answer.clone();
+            let other = DeviceKeys::generate(&mut Rng::new([2; 32]), &RUSTCRYPTO);
+            forged.certificate = certificate(&other, NOW.0, SERVER, &[PIN]);
+            assert_eq!(learn(&forged, trust, NOW), Err(LearnError::Certificate(CertificateError::Signature)));
+        }
+        let forged = Answer { operator_key: [9; 32], ..answer };
         let forged = learn(&forged, Trust::Connection, NOW);
         assert_eq!(forged, Err(LearnError::Certificate(CertificateError::Signature)));
+    }
+
+    //= proof: bootstrap-13
+    #[test]
+    fn a_pin_that_the_operator_did_not_sign_is_not_taken_over() {
+        let known = known();
+        let by_operator = Trust::Operator(known.operator_key);
+        // Somebody between has the server's genuine certificate and a TLS key of his own.
+        let planted = Answer { tls_pin: FOREIGN, ..answer() };
+        for trust in [Trust::Connection, by_operator, Trust::Known(&known)] {
+            assert_eq!(learn(&planted, trust, NOW), Err(LearnError::Pin));
+        }
+        // A certificate from before pins were signed: who knows a pin keeps it, who knows none believes a connection that
+        // was checked and nobody else.
+        let old = certificate(&operator(), NOW.0 - 1000, SERVER, &[]);
+        let planted = Answer { certificate: old.clone(), ..planted };
+        let known = ConnectString { certificate: old, ..known };
+        let pin = |trust| learn(&planted, trust, NOW).map(|learned| learned.connect.tls_pins(&RUSTCRYPTO));
+        assert_eq!(pin(Trust::Known(&known)), Ok(vec![PIN]));
+        assert_eq!(pin(Trust::Connection), Ok(vec![FOREIGN]));
+        assert_eq!(pin(by_operator), Err(LearnError::Pin));
+    }
+
+    #[test]
+    fn a_tls_key_that_changes_is_learnt() {
+        let known = known();
+        let next = certificate(&operator(), NOW.0, SERVER, &[FOREIGN]);
+        let moved = Answer { tls_pin: FOREIGN, certificate: next, ..answer() };
+        let learned = learn(&moved, Trust::Known(&known), NOW).unwrap();
+        assert_eq!(learned.connect.tls_pins(&RUSTCRYPTO), [FOREIGN]);
+    }
+
+    //= proof: bootstrap-14
+    #[test]
+    fn what_was_signed_before_what_is_known_is_not_believed() {
+        let signed = |from| Answer { certificate: certificate(&operator(), from, 8, &[PIN]), ..answer() };
+        let known = known();
+        let older = signed(NOW.0 - 1001);
+        assert_eq!(learn(&older, Trust::Known(&known), NOW), Err(LearnError::Older));
+        for from in [NOW.0 - 1000, NOW.0] {
+            let learned = learn(&signed(from), Trust::Known(&known), NOW).unwrap();
+            assert_eq!(learned.bootstrap.server_static, [8; 32]);
+        }
+        // What is known has expired: it goes by its time all the same.
+        let later = UnixMillis(NOW.0 + 5000);
+        assert!(learn(&signed(later.0), Trust::Known(&known), later).is_ok());
+        // Nobody knows of another.
+        assert!(learn(&older, Trust::Operator(known.operator_key), NOW).is_ok());
+    }
+
+    //= proof: bootstrap-15
+    #[test]
+    fn a_clock_is_believed_of_a_connection_that_was_checked() {
+        let known = known();
+        let clock = |trust| learn(&answer(), trust, NOW).unwrap().bootstrap.clock_offset_ms;
+        assert_eq!(clock(Trust::Connection), Some(500));
+        assert_eq!(clock(Trust::Operator(known.operator_key)), None);
+        assert_eq!(clock(Trust::Known(&known)), None);
     }
 
     //= proof: bootstrap-7
     #[test]
     fn a_version_that_is_not_spoken_is_not_used() {
-        let (mut answer, ..) = answer();
+        let mut answer = answer();
         answer.version = "2.5.0".into();
         assert_eq!(answer.learn(&RUSTCRYPTO, Trust::Connection, NOW), Err(LearnError::Version));
     }
 
     #[test]
     fn a_server_for_browsers_only() {
-        let (mut answer, ..) = answer();
+        let mut answer = answer();
         answer.endpoints = Endpoints { web: answer.endpoints.quic.take(), ..Endpoints::default() };
         assert_eq!(answer.learn(&RUSTCRYPTO, Trust::Connection, NOW), Err(LearnError::Nowhere));
     }

@@ -201,7 +201,8 @@ impl Machine for Client {
                 to.blob(&fresh.server_static);
                 to.blob(&fresh.ticket.sealed);
                 to.u64(fresh.ticket.expires.0);
-                to.u64(fresh.clock_offset_ms.cast_unsigned());
+                to.u8(u8::from(fresh.clock_offset_ms.is_some()));
+                to.u64(fresh.clock_offset_ms.unwrap_or(0).cast_unsigned());
             }
         }
     }
@@ -233,7 +234,11 @@ impl Machine for Client {
                     sealed: Bytes::copy_from_slice(from.blob()?),
                     expires: UnixMillis(from.u64()?),
                 },
-                clock_offset_ms: from.u64()?.cast_signed(),
+                clock_offset_ms: {
+                    let is_told = from.u8()? != 0;
+                    let offset = from.u64()?.cast_signed();
+                    is_told.then_some(offset)
+                },
             }),
             _ => return Err(Malformed),
         })

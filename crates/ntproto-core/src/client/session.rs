@@ -163,7 +163,7 @@ impl Session {
     /// A bootstrap told all this, and the host believes it.
     pub(super) fn bootstrapped(&mut self, fresh: Bootstrap) {
         self.config.server_static = fresh.server_static;
-        self.offset_ms = fresh.clock_offset_ms;
+        self.offset_ms = fresh.clock_offset_ms.unwrap_or(self.offset_ms);
         self.pass = Some(fresh.ticket);
         self.key_doubted = false;
     }

@@ -104,6 +104,8 @@ struct World {
     saved: Saved,
     credentials: Vec<&'static str>,
     auth: VecDeque<ErrorCode>,
+    /// How far refusals say the server's clock is ahead.
+    skew_ms: i64,
     /// While set, a transport that is asked for does not come up.
     unreachable: bool,
     /// While set, the server does not answer AUTH_REQ.
@@ -147,6 +149,7 @@ impl World {
             asked: VecDeque::new(),
             credentials: Vec::new(),
             auth: VecDeque::new(),
+            skew_ms: 10_000_000,
             unreachable: false,
             undecided: false,
             early: false,
@@ -345,7 +348,7 @@ impl World {
         let answer = match self.auth.pop_front() {
             Some(code) => server::Command::Refuse(v2::Refusal {
                 code: code as u32,
-                server_time_ms: server_time_ms + 10_000_000,
+                server_time_ms: server_time_ms.saturating_add_signed(self.skew_ms),
                 ..Default::default()
             }),
             None => server::Command::Grant(v2::Grant {

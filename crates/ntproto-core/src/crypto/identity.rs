@@ -237,8 +237,12 @@ fn verify(
         .is_ok_and(|s| provider.ed25519_verify(public, &signed_message(context, body), s).is_ok())
 }
 
+/// Pins of one certificate: the present TLS key's and the next one's, and as many again. So it stays small enough for the
+/// challenge of a handshake over TCP.
+pub const MAX_TLS_PINS: usize = 4;
+
 /// What a server certificate says. The operator key that signs it may stay offline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
     /// The server's X25519 static key.
     pub static_key: [u8; 32],
@@ -248,6 +252,9 @@ pub struct Certificate {
     pub not_before: UnixMillis,
     /// The first instant it is not valid any more.
     pub not_after: UnixMillis,
+    /// The keys the server may show in TLS: SHA-256 of the SubjectPublicKeyInfo of each, [`MAX_TLS_PINS`] at most. Certificates
+    /// from before there was such a field name none.
+    pub tls_pins: Vec<[u8; 32]>,
 }
 
 impl Certificate {
@@ -259,6 +266,7 @@ impl Certificate {
             key_id: self.key_id,
             not_before_ms: self.not_before.0,
             not_after_ms: self.not_after.0,
+            tls_pins: self.tls_pins.iter().map(|pin| Bytes::copy_from_slice(pin)).collect(),
         }
         .encode_to_vec();
         let signature = provider.ed25519_sign(operator, &signed_message(CERTIFICATE_CONTEXT, &body));
@@ -275,18 +283,7 @@ impl Certificate {
         signed: &ServerCertificate,
         now: UnixMillis,
     ) -> Result<Self, CertificateError> {
-        //= spec: handshake-1
-        if !verify(provider, operator_key, CERTIFICATE_CONTEXT, &signed.body, &signed.signature) {
-            return Err(CertificateError::Signature);
-        }
-        let body =
-            ServerCertificateBody::decode(&signed.body[..]).map_err(|_| CertificateError::Malformed)?;
-        let certificate = Self {
-            static_key: body.static_key[..].try_into().map_err(|_| CertificateError::Malformed)?,
-            key_id: body.key_id,
-            not_before: UnixMillis(body.not_before_ms),
-            not_after: UnixMillis(body.not_after_ms),
-        };
+        let certificate = Self::signed(provider, operator_key, signed)?;
         //= spec: handshake-1
         if now < certificate.not_before {
             Err(CertificateError::NotYetValid)
@@ -295,6 +292,31 @@ impl Certificate {
         } else {
             Ok(certificate)
         }
+    }
+
+    /// What the operator signed, whenever it is valid.
+    pub(crate) fn signed(
+        provider: &dyn CryptoProvider,
+        operator_key: &[u8; 32],
+        signed: &ServerCertificate,
+    ) -> Result<Self, CertificateError> {
+        use CertificateError::Malformed;
+        //= spec: handshake-1
+        if !verify(provider, operator_key, CERTIFICATE_CONTEXT, &signed.body, &signed.signature) {
+            return Err(CertificateError::Signature);
+        }
+        let body = ServerCertificateBody::decode(&signed.body[..]).map_err(|_| Malformed)?;
+        if body.tls_pins.len() > MAX_TLS_PINS {
+            return Err(Malformed);
+        }
+        let key = |bytes: &Bytes| <[u8; 32]>::try_from(&bytes[..]).map_err(|_| Malformed);
+        Ok(Self {
+            static_key: key(&body.static_key)?,
+            key_id: body.key_id,
+            not_before: UnixMillis(body.not_before_ms),
+            not_after: UnixMillis(body.not_after_ms),
+            tls_pins: body.tls_pins.iter().map(key).collect::<Result<_, _>>()?,
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use alloc::borrow::ToOwned as _;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 use core::net::{IpAddr, Ipv6Addr};
 use core::str::FromStr;
@@ -42,7 +43,8 @@ pub struct ConnectString {
     pub port: u16,
     /// The operator's Ed25519 key, which signs server certificates.
     pub operator_key: [u8; 32],
-    /// SHA-256 of the SubjectPublicKeyInfo of the server's TLS certificate.
+    /// SHA-256 of the SubjectPublicKeyInfo of the server's TLS certificate. What the certificate says of it counts more:
+    /// [`tls_pins`](Self::tls_pins).
     pub tls_pin: [u8; 32],
     /// The server's static key, vouched for by the operator.
     pub certificate: ServerCertificate,
@@ -60,6 +62,15 @@ impl ConnectString {
     ) -> Result<[u8; 32], CertificateError> {
         //= spec: handshake-1
         Certificate::verify(provider, &self.operator_key, &self.certificate, now).map(|c| c.static_key)
+    }
+
+    /// The pins of the keys the server may show in TLS: those the operator signed; where his certificate names none, the
+    /// one beside it.
+    #[must_use]
+    pub fn tls_pins(&self, provider: &dyn CryptoProvider) -> Vec<[u8; 32]> {
+        let signed = Certificate::signed(provider, &self.operator_key, &self.certificate);
+        let pins = signed.map(|certificate| certificate.tls_pins).unwrap_or_default();
+        if pins.is_empty() { [self.tls_pin].into() } else { pins }
     }
 }
 
@@ -220,6 +231,7 @@ mod tests {
             key_id: 1,
             not_before: UnixMillis(1000),
             not_after: UnixMillis(2000),
+            tls_pins: Vec::new(),
         };
         ConnectString {
             host: "chat.example.org".into(),

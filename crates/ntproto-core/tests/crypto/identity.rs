@@ -1,11 +1,12 @@
 //! Server certificates and device links.
 
 use ntproto_core::crypto::identity::{
-    Certificate, CertificateError, DeviceKeys, Link, LinkError, ServerKey, device_key_hash,
+    Certificate, CertificateError, DeviceKeys, Link, LinkError, MAX_TLS_PINS, ServerKey, device_key_hash,
 };
 use ntproto_core::crypto::secret::Secret;
 use ntproto_core::ids::{DeviceId, Uin};
 use ntproto_core::rng::Rng;
+use ntproto_core::session::records::MAX_SIGNED_BODY;
 use ntproto_core::time::UnixMillis;
 use ntproto_proto::v2::{DeviceLink, ServerCertificate};
 
@@ -49,12 +50,13 @@ fn a_certificate_is_believed_only_with_the_pinned_key_and_in_time() {
             key_id: 3,
             not_before: UnixMillis(1000),
             not_after: UnixMillis(2000),
+            tls_pins: vec![[5; 32], [6; 32]],
         };
         let signed = certificate.sign(*provider, &operator);
         let at = |now| Certificate::verify(*provider, &pinned, &signed, UnixMillis(now));
         assert_eq!(at(999), Err(CertificateError::NotYetValid));
-        assert_eq!(at(1000), Ok(certificate));
-        assert_eq!(at(1999), Ok(certificate));
+        assert_eq!(at(1000), Ok(certificate.clone()));
+        assert_eq!(at(1999), Ok(certificate.clone()));
         assert_eq!(at(2000), Err(CertificateError::Expired));
         assert_eq!(at(u64::MAX), Err(CertificateError::Expired));
 
@@ -83,6 +85,14 @@ fn a_certificate_is_believed_only_with_the_pinned_key_and_in_time() {
             let bad = ServerCertificate { body: body.to_vec().into(), signature: signature.into() };
             let refused = Certificate::verify(*provider, &pinned, &bad, now);
             assert_eq!(refused, Err(CertificateError::Malformed));
+        }
+        // As many pins as there may be, none, and one more.
+        for (pins, good) in [(MAX_TLS_PINS, true), (0, true), (MAX_TLS_PINS + 1, false)] {
+            let certificate = Certificate { tls_pins: vec![[5; 32]; pins], ..certificate.clone() };
+            let signed = certificate.sign(*provider, &operator);
+            assert!(signed.body.len() <= MAX_SIGNED_BODY || !good);
+            let read = Certificate::verify(*provider, &pinned, &signed, now);
+            assert_eq!(read, if good { Ok(certificate) } else { Err(CertificateError::Malformed) });
         }
     }
 }

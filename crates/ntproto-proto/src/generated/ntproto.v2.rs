@@ -1329,6 +1329,9 @@ pub struct ServerCertificateBody {
     pub not_before_ms: u64,
     #[prost(uint64, tag = "4")]
     pub not_after_ms: u64,
+    /// SHA-256 of the SubjectPublicKeyInfo of each key the server may show in TLS under ntp/2; 4 at most.
+    #[prost(bytes = "bytes", repeated, tag = "5")]
+    pub tls_pins: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
 }
 /// PRESENCE_SET: a compare-and-swap on one's own record, for the asking device.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

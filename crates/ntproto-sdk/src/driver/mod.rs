@@ -71,9 +71,9 @@ pub struct Server {
     pub addresses: Vec<SocketAddr>,
     /// Whom TLS trusts.
     pub tls: ClientTls,
-    /// The pin `tls` was made of. With one, a bootstrap that tells another makes `tls` anew; without, `tls` is the
+    /// The pins `tls` was made of. With some, a bootstrap that tells others makes `tls` anew; without, `tls` is the
     /// host's and is left alone.
-    pub pin: Option<[u8; 32]>,
+    pub pins: Vec<[u8; 32]>,
     /// The server's static key, out of a verified certificate.
     pub static_key: [u8; 32],
     /// The operator's key. Over TCP a client learns a static key that was changed by it.
@@ -94,9 +94,10 @@ impl Server {
     /// # Errors
     /// The operator does not vouch for the server's key now, or TLS can't be set up.
     pub fn new(connect: &ConnectString, now: UnixMillis) -> Result<Self, ServerError> {
-        let tls = pinned(connect.tls_pin).map_err(ServerError::Tls)?;
+        let pins = connect.tls_pins(&RUSTCRYPTO);
+        let tls = pinned(&pins).map_err(ServerError::Tls)?;
         let server = Self::with_tls(&RUSTCRYPTO, tls, connect, now)?;
-        Ok(Self { pin: Some(connect.tls_pin), ..server })
+        Ok(Self { pins, ..server })
     }
 
     /// What a bootstrap has told is true from now on. The operator is not changed by it.
@@ -109,11 +110,13 @@ impl Server {
             self.addresses.clear();
         }
         self.static_key = learned.bootstrap.server_static;
-        if self.pin.is_some_and(|pin| pin != connect.tls_pin)
-            && let Ok(tls) = pinned(connect.tls_pin)
+        //= spec: bootstrap-13
+        let pins = connect.tls_pins(&RUSTCRYPTO);
+        if !self.pins.is_empty()
+            && self.pins != pins
+            && let Ok(tls) = pinned(&pins)
         {
-            self.tls = tls;
-            self.pin = Some(connect.tls_pin);
+            (self.tls, self.pins) = (tls, pins);
         }
     }
 
@@ -134,7 +137,7 @@ impl Server {
             port: connect.port,
             addresses: Vec::new(),
             tls,
-            pin: None,
+            pins: Vec::new(),
             static_key,
             operator_key: connect.operator_key,
             transports: Transports::Any,
@@ -144,9 +147,10 @@ impl Server {
     }
 }
 
-/// TLS that trusts one key, with a memory of sessions.
-fn pinned(pin: [u8; 32]) -> Result<ClientTls, TlsError> {
-    let tls = ClientTls::new(default_provider(), Trust::Pinned(vec![Pin(pin)]), &[ALPN])?;
+/// TLS that trusts these keys, with a memory of sessions.
+fn pinned(pins: &[[u8; 32]]) -> Result<ClientTls, TlsError> {
+    let pins = pins.iter().map(|pin| Pin(*pin)).collect();
+    let tls = ClientTls::new(default_provider(), Trust::Pinned(pins), &[ALPN])?;
     //= spec: quic-8
     tls.with_sessions(Arc::new(ClientSessions::default()))
 }

@@ -11,6 +11,7 @@ fn connect(rng: &mut Rng) -> ConnectString {
         key_id: 1,
         not_before: UnixMillis(1000),
         not_after: UnixMillis(2000),
+        tls_pins: vec![],
     };
     ConnectString {
         host: "localhost".into(),

@@ -74,6 +74,7 @@ impl Identity {
             key_id: 1,
             not_before: UnixMillis(UNIX - 1_000_000),
             not_after: UnixMillis(UNIX + 86_400_000),
+            tls_pins: vec![],
         };
         ConnectString {
             host: host.into(),

@@ -54,7 +54,7 @@ pub struct KeyOptions<'a> {
     /// A file with a certificate that was signed elsewhere (see [`sign_certificate`]).
     pub certificate: Option<&'a Path>,
     /// The data directory was put back from a backup: the ticket keys in it are replaced, so that tickets that were
-    /// issued or revoked since are void.
+    /// issued or revoked since are void, and the certificate is signed again, if the operator's key is here.
     pub restored: bool,
 }
 
@@ -66,6 +66,8 @@ pub struct Identity {
     pub certificate: ServerCertificate,
     /// When that ends.
     pub certificate_expires: UnixMillis,
+    /// The certificate is from before TLS pins were signed: clients that bootstrap anew don't learn of another TLS key.
+    pub lacks_pins: bool,
     /// The static keys.
     pub server_keys: ServerKeys,
     /// The ticket keys: the one that seals, and the one before it.
@@ -98,6 +100,8 @@ pub enum KeyError {
         static_key: [u8; 32],
         /// Its id.
         key_id: u32,
+        /// The TLS key's pin.
+        pin: [u8; 32],
     },
     /// There are no keys to show or to rotate.
     NoKeys(PathBuf),
@@ -116,6 +120,8 @@ pub enum KeyError {
     Certificate(PathBuf, CertificateError),
     /// The certificate is for a key that is not this server's.
     CertificateKey(PathBuf),
+    /// The certificate names other TLS keys than the server's, which has this pin.
+    CertificatePin(PathBuf, [u8; 32]),
     /// A name is neither a DNS name nor an IP address.
     Name(String),
     /// The TLS identity can't be made or used.
@@ -140,11 +146,13 @@ impl fmt::Display for KeyError {
                 "{} is not the key that operator_public names: remove the setting or the file",
                 path.display()
             ),
-            Self::Uncertified { static_key, key_id } => write!(
+            Self::Uncertified { static_key, key_id, pin } => write!(
                 f,
                 "the server key needs a certificate: where the operator's key is, run ntp keys certify \
-                 --operator-key FILE --server-key {} --id {key_id} > server.cert; set certificate to that file",
-                &*files::hex(static_key)
+                 --operator-key FILE --server-key {} --id {key_id} --tls-pin {} > server.cert; set certificate to \
+                 that file",
+                &*files::hex(static_key),
+                &*files::hex(pin)
             ),
             Self::NoKeys(dir) => {
                 write!(f, "there are no server keys in {}: start the server there once", dir.display())
@@ -170,6 +178,12 @@ impl fmt::Display for KeyError {
                 f,
                 "the certificate {} is for another server's key: sign one for this server",
                 path.display()
+            ),
+            Self::CertificatePin(path, pin) => write!(
+                f,
+                "the certificate {} is for other TLS keys: sign one with --tls-pin {}, or restore tls.key from a backup",
+                path.display(),
+                &*files::hex(pin)
             ),
             Self::Name(name) => {
                 write!(f, "{name:?} is neither a DNS name nor an IP address: correct tls_names")
@@ -211,11 +225,12 @@ pub fn load_or_create(
     let tickets =
         if options.restored { tickets::make(dir, rng, now)? } else { tickets::load(dir, rng, now)? };
     let operator = operator(options, provider, rng, is_new)?;
-    let (server_keys, certified) = server::load(options, &operator, provider, rng, now)?;
+    let (server_keys, certified) = server::load(options, &operator, pin, provider, rng, now)?;
     Ok(Identity {
         operator: operator.public,
         certificate: certified.certificate,
         certificate_expires: certified.expires,
+        lacks_pins: certified.lacks_pins,
         server_keys,
         tickets,
         tls,

@@ -9,6 +9,7 @@ use ntproto_core::crypto::secret::Secret;
 use ntproto_core::rng::Rng;
 use ntproto_core::time::UnixMillis;
 use ntproto_proto::v2::{ServerCertificate, ServerCertificateBody};
+use ntproto_quic::Pin;
 use prost::Message as _;
 use zeroize::Zeroizing;
 
@@ -29,12 +30,15 @@ pub(super) fn path(dir: &Path) -> PathBuf {
 }
 
 /// What a certificate is to be signed for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SignedFor {
     /// The server's X25519 public key, as the server names it.
     pub static_key: [u8; 32],
     /// Its id, as the server names it.
     pub key_id: u32,
+    /// The pins of the TLS keys that the server may show, as it names them:
+    /// [`MAX_TLS_PINS`](ntproto_core::crypto::identity::MAX_TLS_PINS) at most.
+    pub tls_pins: Vec<[u8; 32]>,
     /// The time of signing.
     pub now: UnixMillis,
     /// How long it is good for from then on.
@@ -48,6 +52,7 @@ fn sign(provider: &dyn CryptoProvider, operator: &Secret<32>, what: SignedFor) -
         // A client's clock may be behind.
         not_before: UnixMillis(what.now.0.saturating_sub(DAY.as_millis() as u64)),
         not_after: what.now + what.lifetime,
+        tls_pins: what.tls_pins,
     }
     .sign(provider, operator)
 }
@@ -64,6 +69,8 @@ pub fn sign_certificate(provider: &dyn CryptoProvider, operator: &Secret<32>, wh
 pub(super) struct Certified {
     pub(super) certificate: ServerCertificate,
     pub(super) expires: UnixMillis,
+    /// It is from before TLS pins were signed.
+    pub(super) lacks_pins: bool,
 }
 
 /// A key and what certifies it.
@@ -83,9 +90,9 @@ impl Kept {
         ShownKey { static_key: *self.key.public(), key_id: self.key.id(), expires: self.expires() }
     }
 
-    fn signed_for(&self, now: UnixMillis) -> SignedFor {
+    fn signed_for(&self, pin: Pin, now: UnixMillis) -> SignedFor {
         let (static_key, key_id) = (*self.key.public(), self.key.id());
-        SignedFor { static_key, key_id, now, lifetime: CERTIFICATE_LIFETIME }
+        SignedFor { static_key, key_id, tls_pins: vec![pin.0], now, lifetime: CERTIFICATE_LIFETIME }
     }
 }
 
@@ -114,6 +121,7 @@ impl KeyFile {
 pub(super) fn load(
     options: KeyOptions<'_>,
     operator: &Operator,
+    pin: Pin,
     provider: &'static dyn CryptoProvider,
     rng: &mut Rng,
     now: UnixMillis,
@@ -132,14 +140,22 @@ pub(super) fn load(
     let certified = if let Some(secret) = &operator.secret {
         let current = &mut file.current;
         let good = current.certificate.clone().and_then(|c| Some((verify(&c).ok()?, c)));
-        let good = good.filter(|(c, _)| c.not_after > now + RENEW_BEFORE && is_for(c, &current.key));
+        // Of a backup clients may know a later one, and believe no older: it is signed again.
+        let good = good.filter(|(c, _)| {
+            !options.restored
+                && c.not_after > now + RENEW_BEFORE
+                && c.tls_pins.contains(&pin.0)
+                && is_for(c, &current.key)
+        });
         match good {
-            Some((body, certificate)) => Certified { certificate, expires: body.not_after },
+            Some((body, certificate)) => {
+                Certified { certificate, expires: body.not_after, lacks_pins: false }
+            }
             None => {
-                let certificate = sign(provider, secret, current.signed_for(now));
+                let certificate = sign(provider, secret, current.signed_for(pin, now));
                 current.certificate = Some(certificate.clone());
                 changed = true;
-                Certified { certificate, expires: now + CERTIFICATE_LIFETIME }
+                Certified { certificate, expires: now + CERTIFICATE_LIFETIME, lacks_pins: false }
             }
         }
     } else {
@@ -154,9 +170,14 @@ pub(super) fn load(
         };
         let Some(signed) = signed else {
             let key = &file.current.key;
-            return Err(KeyError::Uncertified { static_key: *key.public(), key_id: key.id() });
+            return Err(KeyError::Uncertified { static_key: *key.public(), key_id: key.id(), pin: pin.0 });
         };
         let body = verify(&signed).map_err(|e| KeyError::Certificate(from.to_owned(), e))?;
+        let lacks_pins = body.tls_pins.is_empty();
+        // Clients would go by what it says, and never get here.
+        if !lacks_pins && !body.tls_pins.contains(&pin.0) {
+            return Err(KeyError::CertificatePin(from.to_owned(), pin.0));
+        }
         if is_for(&body, &file.current.key) {
             // Kept here as well: it says how long an overlap lasts once another key has taken over.
             changed |= file.current.certificate.as_ref() != Some(&signed);
@@ -167,7 +188,7 @@ pub(super) fn load(
         } else {
             return Err(KeyError::CertificateKey(from.to_owned()));
         }
-        Certified { certificate: signed, expires: body.not_after }
+        Certified { certificate: signed, expires: body.not_after, lacks_pins }
     };
     if changed {
         save(options.dir, &file)?;
@@ -198,6 +219,8 @@ pub struct Shown {
     pub previous: Option<ShownKey>,
     /// The key that takes over once it is certified.
     pub next: Option<ShownKey>,
+    /// The pin of the TLS key, which a certificate names.
+    pub tls_pin: [u8; 32],
 }
 
 fn read(dir: &Path, provider: &dyn CryptoProvider) -> Result<KeyFile, KeyError> {
@@ -219,6 +242,7 @@ pub fn show(dir: &Path, provider: &dyn CryptoProvider) -> Result<Shown, KeyError
         current: file.current.shown(),
         previous: file.previous.as_ref().map(Kept::shown),
         next: file.next.as_ref().map(waiting),
+        tls_pin: super::tls::pin(dir)?.0,
     })
 }
 
@@ -249,7 +273,7 @@ pub fn rotate_server_key(
     match super::read_key(&super::operator_path(dir))? {
         Some(operator) => {
             let next = Kept { key: next, certificate: None };
-            let certificate = sign(provider, &operator, next.signed_for(now));
+            let certificate = sign(provider, &operator, next.signed_for(super::tls::pin(dir)?, now));
             file.promote(next.key, certificate);
         }
         None => file.next = Some(next),

@@ -4,9 +4,13 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use ntproto_core::crypto::CryptoProvider as _;
+use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
 use ntproto_quic::tls::default_provider;
 use ntproto_quic::{ALPN, Pin, ServerTls, SessionMemory};
-use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, PublicKeyData as _,
+};
 use rustls::client::verify_server_name;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
@@ -43,6 +47,14 @@ pub(super) fn load(dir: &Path, names: &[String], is_new: bool) -> Result<(Server
     let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let tls = ServerTls::new(default_provider(), vec![certificate], der, &[ALPN])?;
     Ok((tls.with_sessions(Arc::new(SessionMemory::default()))?, pin))
+}
+
+/// The pin of the key in a data directory.
+pub(super) fn pin(dir: &Path) -> Result<Pin, KeyError> {
+    let path = dir.join("tls.key");
+    let pem = files::read_secret(&path)?.ok_or_else(|| KeyError::Missing(path.clone()))?;
+    let key = KeyPair::from_pem(&pem).map_err(|_| KeyError::Damaged(path))?;
+    Ok(Pin(RUSTCRYPTO.sha256(&[&key.subject_public_key_info()])))
 }
 
 fn failed(error: rcgen::Error) -> KeyError {

@@ -387,6 +387,9 @@ fn say_hello(config: &ServerConfig, identity: &Identity, local: SocketAddr, now:
         let days = identity.certificate_expires.0.saturating_sub(now.0) / (24 * 3600 * 1000);
         tracing::warn!(days, "the server certificate ends soon: have the operator's key sign another");
     }
+    if identity.lacks_pins {
+        tracing::warn!("the server certificate names no TLS pin: sign another (ntp keys certify --tls-pin)");
+    }
     if config.open_registration {
         tracing::warn!("open registration is on: anybody may make an account");
     }

@@ -291,7 +291,7 @@ impl World {
             port: 7424,
             addresses: vec![self.server.addr],
             tls: self.peers[no].tls.clone(),
-            pin: None,
+            pins: Vec::new(),
             static_key: *self.server_key().public(),
             operator_key: [0; 32],
             transports: Transports::RequireQuic,

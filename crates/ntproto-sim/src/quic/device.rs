@@ -57,7 +57,7 @@ impl DriverHost {
             operator_key,
             transports: habit.transports,
             speaks_first: habit.speaks_first,
-            pin: None,
+            pins: Vec::new(),
             quic: EndpointConfig::client(),
         };
         Self {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
 use ntproto_core::transfer::{Event, Failure as Why, Fault, Progress};
 use ntproto_http::client::trust::Trust;
 use ntproto_http::client::{Http, HttpError, Pending, h2};
@@ -29,10 +30,10 @@ pub(crate) struct Reach {
 }
 
 impl Reach {
-    /// The server shows the key that the connect string pins.
+    /// The server shows a key that the connect string pins.
     pub(crate) fn of(client: &Client, connect: &ConnectString) -> Result<Self, Failure> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = Trust::Keys(vec![connect.tls_pin]).config(provider, &[h2::ALPN]);
+        let config = Trust::Keys(connect.tls_pins(&RUSTCRYPTO)).config(provider, &[h2::ALPN]);
         let config = config.map_err(|e| Failure::failed(format!("TLS can't be set up: {e}")))?;
         let (host, port) = (connect.host.clone(), connect.port);
         let base = if host.contains(':') {

@@ -9,7 +9,7 @@ const LATER: u64 = T0 + 600_000;
 
 fn fresh(server_static: [u8; 32], n: u8) -> Bootstrap {
     let ticket = BootstrapTicket { sealed: Bytes::copy_from_slice(&[n; 100]), expires: UnixMillis(LATER) };
-    Bootstrap { server_static, ticket, clock_offset_ms: 0 }
+    Bootstrap { server_static, ticket, clock_offset_ms: Some(0) }
 }
 
 /// A client that has bootstrapped, and can do so again.
@@ -40,6 +40,22 @@ fn one_that_has_ended_is_not_shown() {
     w.ms = 600_000;
     w.call(Command::Start).unwrap();
     assert_eq!(w.shown, [Vec::<u8>::new()]);
+}
+
+/// Who told of it could not be made sure of, so it brought no clock: the server's own refusal does.
+#[test]
+fn a_wrong_clock_is_mended_without_the_bootstraps() {
+    let mut unsure = fresh(*server_keys().current().public(), 1);
+    unsure.clock_offset_ms = None;
+    // By the client's own clock it has ended.
+    unsure.ticket.expires = UnixMillis(T0 - 1);
+    let config = ClientConfig { server_static: [9; 32], bootstrap: Some(unsure), ..config() };
+    let mut w = World::of(config, Saved::default());
+    w.skew_ms = -10_000_000;
+    w.auth.extend([ErrorCode::ClockSkew]);
+    w.call(Command::Start).unwrap();
+    assert_eq!(w.shown, [vec![], vec![1; 100]]);
+    assert!(w.took(|e| matches!(e, ClientEvent::Online { .. })));
 }
 
 #[test]

@@ -79,6 +79,7 @@ fn over_tcp_a_client_learns_a_key_that_was_changed() {
         key_id: 2,
         not_before: UnixMillis(0),
         not_after: UnixMillis(u64::MAX),
+        tls_pins: alloc::vec::Vec::new(),
     };
     let certificate = certificate.sign(&RUSTCRYPTO, operator.signing_secret());
     let mut config = config();

@@ -16,6 +16,7 @@ fn certified_by(operator: &DeviceKeys, not_after: u64) -> Arc<ServerKeys> {
         key_id: 1,
         not_before: UnixMillis(0),
         not_after: UnixMillis(not_after),
+        tls_pins: alloc::vec::Vec::new(),
     };
     let certificate = certificate.sign(&RUSTCRYPTO, operator.signing_secret());
     Arc::new(ServerKeys::new(key, None).with_certificate(certificate))
