@@ -98,6 +98,28 @@ fn a_profile_made_by_name_alone_follows_its_server() {
     assert_eq!(kept.certificate, printed.certificate);
 }
 
+//= proof: bootstrap-13
+#[test]
+fn another_tls_key_is_learnt_from_the_operators_signature() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path();
+    let mut server = open(home);
+    let (url, operator) = (url(&server), common::hex(&operator(&server)));
+    json(home, &["register", "--json", "--bootstrap", &url, "--operator", &operator, "--open"]);
+    let pins = |text: &str| text.trim().parse::<ConnectString>().unwrap().tls_pins(&RUSTCRYPTO);
+    let before = pins(&server.connect);
+    server.terminate();
+    // Another one, as another server has it.
+    let elsewhere = tempfile::tempdir().unwrap();
+    open(elsewhere.path()).terminate();
+    std::fs::copy(elsewhere.path().join("server/tls.key"), home.join("server/tls.key")).unwrap();
+    let server = Server::launch(home, &server.listening.to_string(), &OPEN);
+    let now = pins(&server.connect);
+    assert_ne!(now, before);
+    ok(home, &["devices", "--transport", "quic", "--timeout", "30"]);
+    assert_eq!(pins(&std::fs::read_to_string(home.join("profiles/default/connect")).unwrap()), now);
+}
+
 /// What another program fetched, which here is no more than a client of HTTP/2.
 async fn fetched(server: &Server) -> Vec<u8> {
     let tls = Trust::Anybody.config(Arc::new(rustls::crypto::ring::default_provider()), &[h2::ALPN]).unwrap();
