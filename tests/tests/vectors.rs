@@ -233,7 +233,11 @@ fn certificate() -> v2::ServerCertificate {
 fn identities() -> Value {
     let (operator, certificate, signed) = (operator(), certified(), certificate());
     let public = P.ed25519_public(&operator);
-    assert_eq!(Certificate::verify(P, &public, &signed, UnixMillis(UNTIL - 1)), Ok(certificate));
+    assert_eq!(Certificate::verify(P, &public, &signed, UnixMillis(UNTIL - 1)), Ok(certificate.clone()));
+    let pinned = Certificate { tls_pins: vec![[0x11; 32], [0x22; 32]], ..certificate };
+    let signed_pinned = pinned.sign(P, &operator);
+    let read = Certificate::verify(P, &public, &signed_pinned, UnixMillis(UNTIL - 1));
+    assert_eq!(read.as_ref(), Ok(&pinned));
 
     let link = Link {
         uin: Uin(10001),
@@ -259,6 +263,11 @@ fn identities() -> Value {
             "static_public": hex(server().public()),
             "body": hex(&signed.body),
             "signature": hex(&signed.signature),
+        },
+        "server_certificate_with_pins": {
+            "tls_pins": pinned.tls_pins.iter().map(hex).collect::<Vec<_>>(),
+            "body": hex(&signed_pinned.body),
+            "signature": hex(&signed_pinned.signature),
         },
         "device_link": { "body": hex(&signed_link.body), "signature": hex(&signed_link.signature) },
     })
