@@ -238,7 +238,9 @@ impl Web {
         let Some(who) = who else {
             // Counted apart from other strangers, since who is in must get by those. Some that were asked for at once may go beyond.
             let _ = self.guesses.take(now.mono, exchange.from);
-            return self.fail(now, id, Code::Unauthorized.into());
+            // A server that ends has sent sessions away whose tokens are good at the next one.
+            let code = if self.ready { Code::Unauthorized } else { Code::Unavailable };
+            return self.fail(now, id, code.into());
         };
         let own = |web: &Self, file| web.uploads.get(&file).is_some_and(|upload| upload.who.uin == who.uin);
         match plan {

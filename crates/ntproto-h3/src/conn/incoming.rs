@@ -112,9 +112,7 @@ impl Connection {
                     self.name_stream(now, id, state, SessionId(StreamId(session)))?;
                 }
                 Kind::Early { data: held, fin: ended, .. } => {
-                    if !data.is_empty() {
-                        held.push(data);
-                    }
+                    held.extend_from_slice(&data);
                     *ended |= fin;
                     return Ok(());
                 }

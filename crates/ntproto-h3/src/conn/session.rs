@@ -214,7 +214,7 @@ impl Connection {
             };
             match self.join_session(id, &mut state, session) {
                 Ok(()) => {
-                    data.into_iter().for_each(|data| self.tell_data(id, &mut state, data));
+                    self.tell_data(id, &mut state, data.into());
                     if fin {
                         self.event(Event::End { stream: id });
                     } else if state.reading {

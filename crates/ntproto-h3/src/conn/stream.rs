@@ -23,7 +23,8 @@ pub(crate) enum Kind {
     /// A stream of WebTransport that came before its session.
     Early {
         session: SessionId,
-        data: Vec<Bytes>,
+        /// Copied: what came are slices of packets.
+        data: Vec<u8>,
         fin: bool,
     },
     /// A stream of a session.

@@ -331,6 +331,11 @@ impl Bench {
         }
     }
 
+    pub fn ready(&mut self, ready: bool) {
+        self.web.handle(self.now, Input::Ready(ready));
+        self.run();
+    }
+
     /// Does the work on files that was held.
     pub fn release(&mut self) {
         self.hold = false;

@@ -185,6 +185,19 @@ fn a_slow_body_is_over_and_what_came_stays() {
 }
 
 #[test]
+fn a_server_that_ends_does_not_say_that_a_token_is_wrong() {
+    let mut bench = Bench::new();
+    let at = bench.upload(10);
+    bench.ready(false);
+    // Its session has been sent away already: the tenth is nobody.
+    let got = bench.ask(9, "HEAD", &at, &[], b"");
+    assert_eq!((got.status(), got.header("retry-after")), (503, Some("1")));
+    // Whom it still knows it serves.
+    let got = bench.ask(0, "PATCH", &at, &[("content-range", "bytes 0-9/*")], &[1; 10]);
+    assert_eq!(got.status(), 204);
+}
+
+#[test]
 fn whoever_waits_to_hear_that_its_body_is_wanted_hears_it_when_it_is() {
     let mut bench = Bench::new();
     let at = bench.upload(2_000);
