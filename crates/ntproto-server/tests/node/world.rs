@@ -215,7 +215,7 @@ impl World {
             EndpointConfig { reset_key: Some(ResetKey::new(&[9; 32])), ..EndpointConfig::server(server_tls) };
         let hub = Hub::new(self.config, &boot, keys, self.rng.array(), now);
         let mut net = Endpoint::new(config, TcpLimits::default(), self.base, self.rng.array());
-        net.serve_web(WebConfig::default());
+        net.serve_web(WebConfig { hosts: vec!["localhost".into()], ..WebConfig::default() });
         let node = Node::new(net, hub);
         self.server.node = Some(node);
         self.server.ended = false;
