@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::io::{BufRead as _, BufReader};
+
 use common::collector::{Came, Collector};
 use common::{Server, fails, get, json, lines, ntp, ok, run, scrape};
 
@@ -145,6 +147,39 @@ fn an_administrator_watches_without_the_listener() {
     let register = ["register", "--connect", &server.connect, "--invitation", &invitation, "--profile", "a"];
     ok(home, &register);
     assert_eq!(run(home, &["top", "--once", "--profile", "a"]).status.code(), Some(3), "not for everybody");
+    let listening = server.listening.to_string();
+    drop(server);
+
+    let data = home.join("server");
+    let data = data.to_str().unwrap();
+    let made = json(home, &["invite", "--admin", "--data-dir", data, "--json"]);
+    let server = Server::launch(home, &listening, &[]);
+    let code = made["invitation"].as_str().unwrap();
+    ok(home, &["register", "--connect", &server.connect, "--invitation", code, "--profile", "root"]);
+    let once = ["top", "--once", "--interval", "0.1", "--profile", "root"];
+    let board = json(home, &[&once[..], &["--json"]].concat());
+    assert_eq!(board["accounts"]["accounts"], 2.0);
+    assert_eq!(
+        (&board["connections"]["all"], &board["connections"]["signed in"]),
+        (&1.0.into(), &1.0.into())
+    );
+    assert!(board["store"]["queue"].is_number());
+    // What only the listener tells is not known, and not zero.
+    assert!(board["ready"].is_null() && board["memory"]["resident"].is_null(), "{board}");
+    let page = ok(home, &once);
+    assert!(page.contains("as its administrator") && page.contains("accounts"), "{page}");
+    // It sees who comes: two looks, with somebody else's session in between.
+    let mut watching =
+        ntp(home, &["top", "--json", "--interval", "0.1", "--profile", "root"]).spawn().unwrap();
+    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
+    let mut look = || -> serde_json::Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    assert_eq!(look()["connections"]["signed in"], 1.0);
+    let mut other = ntp(home, &["recv", "--follow", "--profile", "a"]).spawn().unwrap();
+    assert!((0..300).any(|_| look()["connections"]["signed in"] == 2.0), "another session is never seen");
+    for child in [&mut other, &mut watching] {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
 }
 
 #[test]
