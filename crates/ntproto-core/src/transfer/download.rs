@@ -318,7 +318,7 @@ impl Download {
         }
         let len = (self.pace.chunk() / unit).max(1).saturating_mul(unit).min(size - offset);
         let bytes = self.flights.iter().map(|flight| flight.len).sum();
-        if !Pace::has_room(self.flights.len(), bytes, len) {
+        if !self.pace.has_room(self.flights.len(), bytes, len) {
             return None;
         }
         // The first answer says what the bytes belong to; the others want the same.

@@ -24,12 +24,20 @@ pub(super) struct Pace {
     lag: Duration,
     /// When the last chunk was answered.
     last: Option<Instant>,
+    /// The path broke, and nothing got through since: on a slow one several chunks would share what one needs to get anywhere.
+    alone: bool,
 }
 
 impl Pace {
     /// Begins with what an earlier run ended with; 0: nothing is known.
     pub(super) fn new(chunk: u64) -> Self {
-        Self { chunk: chunk.clamp(MIN_CHUNK, MAX_CHUNK), rate: None, lag: Duration::ZERO, last: None }
+        Self {
+            chunk: chunk.clamp(MIN_CHUNK, MAX_CHUNK),
+            rate: None,
+            lag: Duration::ZERO,
+            last: None,
+            alone: false,
+        }
     }
 
     /// Bytes of the next chunk.
@@ -38,15 +46,15 @@ impl Pace {
     }
 
     /// Whether one more of `len` bytes may be under way beside `flights` of `bytes`.
-    pub(super) const fn has_room(flights: usize, bytes: u64, len: u64) -> bool {
-        flights == 0 || (flights < MAX_FLIGHTS && bytes + len <= MAX_CHUNK)
+    pub(super) const fn has_room(&self, flights: usize, bytes: u64, len: u64) -> bool {
+        flights == 0 || (!self.alone && flights < MAX_FLIGHTS && bytes + len <= MAX_CHUNK)
     }
 
     /// A chunk of `len` bytes is through: asked for at `asked`, its last byte gone at `gone`.
     pub(super) fn through(&mut self, now: Instant, len: u64, asked: Instant, gone: Instant) {
         // Chunks stand in line: this one had the path from the one before it on.
         let began = self.last.map_or(asked, |last| last.max(asked));
-        self.last = Some(now);
+        (self.last, self.alone) = (Some(now), false);
         let micros = now.saturating_since(began).as_micros().max(1) as u64;
         let rate = len.saturating_mul(1_000_000) / micros;
         // Half and half: a path that changed is believed after two or three chunks.
@@ -63,7 +71,7 @@ impl Pace {
     /// The path broke: what it took before is not known of the next one.
     pub(super) fn broke(&mut self) {
         self.chunk = (self.chunk / 2).max(MIN_CHUNK);
-        (self.rate, self.last) = (None, None);
+        (self.rate, self.last, self.alone) = (None, None, true);
     }
 }
 
@@ -94,14 +102,19 @@ mod tests {
         assert_eq!(pace.chunk(), MIN_CHUNK);
         // Far away, two fit at once.
         run(&mut pace, 100_000_000, Duration::from_millis(300), 10);
-        assert!(pace.chunk() > MIN_CHUNK && Pace::has_room(1, pace.chunk(), pace.chunk()));
+        assert!(pace.chunk() > MIN_CHUNK && pace.has_room(1, pace.chunk(), pace.chunk()));
         pace.broke();
         assert_eq!(pace.chunk(), MAX_CHUNK / 4);
+        // One at a time, until one is through.
+        assert!(pace.has_room(0, 0, MIN_CHUNK) && !pace.has_room(1, MIN_CHUNK, MIN_CHUNK));
+        run(&mut pace, 10_000, lan, 1);
+        assert!(pace.has_room(1, MIN_CHUNK, MIN_CHUNK));
     }
 
     #[test]
     fn what_is_under_way_is_bounded() {
-        assert!(Pace::has_room(0, 0, MAX_CHUNK) && Pace::has_room(4, 4 * MIN_CHUNK, MIN_CHUNK));
-        assert!(!Pace::has_room(1, MIN_CHUNK, MAX_CHUNK) && !Pace::has_room(MAX_FLIGHTS, 5, 1));
+        let pace = Pace::new(0);
+        assert!(pace.has_room(0, 0, MAX_CHUNK) && pace.has_room(4, 4 * MIN_CHUNK, MIN_CHUNK));
+        assert!(!pace.has_room(1, MIN_CHUNK, MAX_CHUNK) && !pace.has_room(MAX_FLIGHTS, 5, 1));
     }
 }

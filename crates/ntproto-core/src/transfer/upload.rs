@@ -362,7 +362,7 @@ impl Upload {
                 let len = self.pace.chunk().min(self.plan.size - offset);
                 let bytes = self.flights.iter().map(|flight| flight.len).sum();
                 let over = len == 0 && (self.plan.size > 0 || !self.flights.is_empty());
-                if over || !Pace::has_room(self.flights.len(), bytes, len) {
+                if over || !self.pace.has_room(self.flights.len(), bytes, len) {
                     return None;
                 }
                 if self.flights.is_empty() {

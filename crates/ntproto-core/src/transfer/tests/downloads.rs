@@ -87,6 +87,34 @@ fn a_part_of_a_unit_is_fetched_again() {
     assert_eq!(download.progress().again, 5);
 }
 
+/// Over a path that breaks every minute and takes some kilobytes a second, several ranges would get nowhere each.
+#[test]
+fn behind_a_break_one_range_goes_alone_until_it_is_through() {
+    let (mut download, asked) = begun(20_000_000);
+    assert!(asked.len() > 1);
+    for turn in 1..5 {
+        let written = download.progress().confirmed;
+        let outputs = drain(&mut download, now());
+        let id = asks(&outputs).first().map_or(asked[0].0, |(id, _)| *id);
+        if turn > 1 {
+            download.handle(now(), Input::Answer(id, head(written, 20_000_000)));
+        }
+        download.handle(now(), Input::Moved(id, u64::from(UNIT)));
+        download.handle(now(), Input::Answer(id, Answer::Fault(Fault::Lost)));
+        let outputs = drain(&mut download, now());
+        let Some(Output::Wait(Some(at), WaitReason::Pause)) = outputs.last() else { panic!("{outputs:?}") };
+        download.handle(*at, Input::Timeout);
+        assert_eq!(download.progress().confirmed, turn * u64::from(UNIT), "each turn gets on");
+    }
+    let again = asks(&drain(&mut download, now()));
+    let (offset, len) = range(&again[0].1);
+    assert_eq!(again.len(), 1);
+    download.handle(now(), Input::Answer(again[0].0, head(offset, 20_000_000)));
+    assert!(asks(&drain(&mut download, now())).is_empty(), "alone");
+    download.handle(now(), Input::Moved(again[0].0, len));
+    assert!(asks(&drain(&mut download, now())).len() > 1);
+}
+
 #[test]
 fn an_empty_file_is_only_verified_and_a_stop_is_a_stop() {
     let mut download = Download::new(plan(0), Rng::new([1; 32]));
