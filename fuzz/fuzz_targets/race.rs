@@ -178,6 +178,7 @@ impl World {
         let server = Server {
             host: "fuzz.test".into(),
             port: 443,
+            tcp: None,
             addresses: (1..=input.addresses % 4).map(address).collect(),
             tls: tls().client.with_sessions(Arc::new(ClientSessions::default())).expect("a client"),
             pins: Vec::new(),
@@ -415,7 +416,7 @@ impl World {
                 Step::Effect(effect) => match effect {
                     Effect::Store(op, _) => self.store.push_back(op),
                     Effect::Resolve { id, .. } => self.lookups.push(id),
-                    Effect::Bootstrap(_) => panic!("nobody said that it can"),
+                    Effect::Bootstrap(_) | Effect::Learned(_) => panic!("nobody said that it can"),
                     Effect::Called(CallId(id), _) => {
                         self.answered += 1;
                         assert!(

@@ -153,7 +153,7 @@ impl Client {
                 return Err(why.to_string().into());
             }
             Effect::Event(event) => return Ok(Some(event)),
-            Effect::Reached | Effect::HttpToken(..) | Effect::Lost(_) => {}
+            Effect::Reached | Effect::HttpToken(..) | Effect::Learned(_) | Effect::Lost(_) => {}
         }
         Ok(None)
     }

@@ -164,7 +164,7 @@ fn perform(
             result?;
         }
         Effect::Event(event) => tell(driver, now, event, job, out)?,
-        Effect::Reached | Effect::HttpToken(..) => {}
+        Effect::Reached | Effect::HttpToken(..) | Effect::Learned(_) => {}
         Effect::Lost(why) => writeln!(out, "no connection: {why}")?,
     }
     Ok(())

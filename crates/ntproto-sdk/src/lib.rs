@@ -30,7 +30,7 @@ pub use client::{
     EventsTaken, Friends, Group, GroupEvent, GroupUpdate, GroupWatch, Groups, HistoryPage, Identity,
     Lifecycle, Lookup, MembersError, Message, MessageAction, NewGroup, NewProfile, Options, OwnPresence,
     Parts, Presence, QueryError, Recipient, Renewal, RequestError, SendError, SendOptions, Sent, StartError,
-    State, assemble,
+    State, Whereabouts, assemble,
 };
 pub use ntproto_core::bootstrap::{Bootstrap, Learned};
 pub use ntproto_core::client::{

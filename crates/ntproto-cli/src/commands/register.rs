@@ -7,7 +7,7 @@ use ntproto_core::crypto::identity::DeviceKeys;
 use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
 use ntproto_core::rng::Rng;
 use ntproto_sdk::profile::ProfileError;
-use ntproto_sdk::{Bootstrap, ConnectString, Credential, Ended, EnrolCode, Profile, State, Stopped};
+use ntproto_sdk::{ConnectString, Credential, Ended, EnrolCode, Learned, Profile, State, Stopped};
 use serde_json::json;
 
 use crate::bootstrap::{self, TrustArgs};
@@ -71,11 +71,11 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let (connect, url, told) = match (&args.bootstrap, &args.bootstrap_answer, &args.connect) {
         (Some(url), ..) => {
             let (ask, learned) = session::block_on(args.trust.ask(url))?;
-            (learned.connect, Some(ask.url()), Some(learned.bootstrap))
+            (learned.connect.clone(), Some(ask.url()), Some(learned))
         }
         (None, Some(file), _) => {
             let learned = bootstrap::told(file, &args.trust)?;
-            (learned.connect, None, Some(learned.bootstrap))
+            (learned.connect.clone(), None, Some(learned))
         }
         (None, None, connect) => {
             let connect: ConnectString = connect
@@ -126,10 +126,13 @@ fn code(args: &Args) -> Result<Option<EnrolCode>, Failure> {
     }
 }
 
-async fn enrol(args: &Args, dir: &Path, profile: Profile, bootstrap: Option<Bootstrap>) -> Outcome {
+async fn enrol(args: &Args, dir: &Path, profile: Profile, told: Option<Learned>) -> Outcome {
     let result = match profile.options(session::now()) {
         Ok(mut options) => {
-            options.bootstrap = bootstrap;
+            if let Some(told) = told {
+                options.server.renew(&told);
+                options.bootstrap = Some(told.bootstrap);
+            }
             if args.open {
                 options.enrol = Some(Credential::Open);
             }

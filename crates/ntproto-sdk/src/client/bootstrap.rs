@@ -6,8 +6,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use async_channel::WeakSender;
-use ntproto_core::bootstrap::Learned;
+use ntproto_core::bootstrap::{Endpoints, Learned};
 
+use crate::ConnectString;
 use crate::driver::Command;
 
 /// Asks the server over HTTPS where it is and how to know it, when what the client knows is of no more use: its key
@@ -16,6 +17,15 @@ pub trait BootstrapSource: Send + Sync + 'static {
     /// Asks. `None`: it can't be had now, and the client tries with what it knows. Whoever wants to know why asks the source.
     /// Answers of another operator than the one the client knows are not believed.
     fn bootstrap(&self) -> Pin<Box<dyn Future<Output = Option<Learned>> + Send + '_>>;
+}
+
+/// Where a server is and how to know it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Whereabouts {
+    /// What a connect string says.
+    pub connect: ConnectString,
+    /// Everywhere it listens.
+    pub endpoints: Endpoints,
 }
 
 /// A bootstrap to do, and where to send the answer.

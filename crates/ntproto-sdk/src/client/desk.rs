@@ -78,6 +78,7 @@ impl Desk {
                 let (source, commands) = (self.bootstrap.clone(), self.commands.clone());
                 return Some(Errand::Bootstrap(Renewal { source, id, commands }));
             }
+            Effect::Learned(found) => self.shared.status.learned(*found),
             Effect::Event(event) => self.event(event),
             Effect::Reached => self.shared.status.reached(),
             Effect::Lost(reason) => self.shared.status.lost(reason),

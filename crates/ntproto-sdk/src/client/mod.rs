@@ -48,7 +48,7 @@ use crate::store::{ClientStore, Mark, SearchPage, SearchQuery, StoreReader, Stor
 use crate::trace::TraceContext;
 
 pub use self::admin::{Admin, AdminInvitation};
-pub use self::bootstrap::{BootstrapSource, Renewal};
+pub use self::bootstrap::{BootstrapSource, Renewal, Whereabouts};
 pub use self::conversations::{HistoryPage, Lifecycle};
 pub use self::desk::{Desk, Errand, Lookup};
 pub use self::error::{Ended, EventsTaken, QueryError, RequestError, SendError};
@@ -382,6 +382,12 @@ impl Client {
     #[must_use]
     pub fn transport_failure(&self) -> Option<Closed> {
         self.shared().status.why_lost()
+    }
+
+    /// Where the server is and how to know it, if a bootstrap of this run has told: it counts instead of what the client was started with.
+    #[must_use]
+    pub fn whereabouts(&self) -> Option<Whereabouts> {
+        self.shared().status.whereabouts()
     }
 
     /// Waits until it is connected.

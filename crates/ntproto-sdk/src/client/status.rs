@@ -9,8 +9,8 @@ use ntproto_core::client::Down;
 use ntproto_core::ids::{DeviceId, SessionId, Uin};
 use ntproto_net::Closed;
 
-use super::Identity;
 use super::error::Ended;
+use super::{Identity, Whereabouts};
 
 /// How it stands with the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,7 @@ struct Inner {
     state: State,
     identity: Option<Identity>,
     lost: Option<Closed>,
+    found: Option<Whereabouts>,
     reached: bool,
     closed: bool,
 }
@@ -54,9 +55,15 @@ pub(super) struct Status {
 impl Status {
     pub(super) fn new(identity: Option<(Uin, DeviceId)>) -> Self {
         let identity = identity.map(|(uin, device)| Identity { uin, device });
-        let inner =
-            Mutex::new(Inner { state: State::Starting, identity, lost: None, reached: false, closed: false });
-        Self { inner, changed: Changed::new() }
+        let inner = Inner {
+            state: State::Starting,
+            identity,
+            lost: None,
+            found: None,
+            reached: false,
+            closed: false,
+        };
+        Self { inner: Mutex::new(inner), changed: Changed::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -106,6 +113,15 @@ impl Status {
 
     pub(super) fn why_lost(&self) -> Option<Closed> {
         self.lock().lost.clone()
+    }
+
+    /// A bootstrap was believed.
+    pub(super) fn learned(&self, found: Whereabouts) {
+        self.lock().found = Some(found);
+    }
+
+    pub(super) fn whereabouts(&self) -> Option<Whereabouts> {
+        self.lock().found.clone()
     }
 
     /// The end; `false` if it had come before.

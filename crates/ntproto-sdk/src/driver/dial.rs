@@ -22,8 +22,8 @@ const MAX_ADDRESSES: usize = 8;
 pub(super) enum Next {
     /// Wait for events or the deadline.
     Wait,
-    /// Look the host up.
-    Resolve(u64),
+    /// Look these hosts up: number, host, port.
+    Resolve(Vec<(u64, String, u16)>),
     /// Every address failed.
     Failed,
 }
@@ -62,9 +62,12 @@ struct Try {
 /// One attempt to bring up a connection.
 pub(super) struct Dial {
     plan: Plan,
-    /// The lookup under way, or the last one.
+    /// The last lookup.
     lookup: u64,
-    waiting: bool,
+    /// Those under way, and which place each is for.
+    asked: Vec<(u64, usize)>,
+    /// Where the server is: over QUIC, and over TCP if that is elsewhere.
+    found: [Vec<SocketAddr>; 2],
     started: Instant,
     /// The next one last.
     tries: Vec<Try>,
@@ -76,7 +79,8 @@ impl Dial {
         Self {
             plan: Plan::Race,
             lookup: 0,
-            waiting: false,
+            asked: Vec::new(),
+            found: [Vec::new(), Vec::new()],
             started: now,
             tries: Vec::new(),
             trying: Vec::new(),
@@ -87,17 +91,24 @@ impl Dial {
     pub(super) fn start(&mut self, now: Now, net: &mut Endpoint, server: &Server, plan: Plan) -> Next {
         self.cancel(now, net, None);
         self.plan = plan;
-        let literal = server.host.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, server.port));
-        let known = match (&server.addresses[..], literal) {
-            ([], Ok(address)) => vec![address],
-            (known, _) => known.to_vec(),
-        };
-        if known.is_empty() {
-            self.lookup += 1;
-            self.waiting = true;
-            return Next::Resolve(self.lookup);
+        self.found = [server.addresses.clone(), Vec::new()];
+        // TCP on another port of the same host has the host's addresses.
+        let other = server.tcp.as_ref().filter(|tcp| tcp.host != server.host);
+        let other = other.map(|tcp| (tcp.host.as_str(), tcp.port));
+        let places = [Some((server.host.as_str(), server.port)), other];
+        let mut questions = Vec::new();
+        for (n, (host, port)) in places.into_iter().enumerate().filter_map(|(n, place)| Some((n, place?))) {
+            match host.parse::<IpAddr>() {
+                _ if !self.found[n].is_empty() => {}
+                Ok(ip) => self.found[n].push(SocketAddr::new(ip, port)),
+                Err(_) => {
+                    self.lookup += 1;
+                    self.asked.push((self.lookup, n));
+                    questions.push((self.lookup, host.to_owned(), port));
+                }
+            }
         }
-        self.addresses(now, net, server, known)
+        if questions.is_empty() { self.begin(now, net, server) } else { Next::Resolve(questions) }
     }
 
     /// The answer of a lookup.
@@ -109,25 +120,31 @@ impl Dial {
         id: u64,
         addresses: Vec<SocketAddr>,
     ) -> Next {
-        if !self.waiting || id != self.lookup {
-            return Next::Wait;
-        }
-        self.waiting = false;
-        self.addresses(now, net, server, addresses)
+        let Some(at) = self.asked.iter().position(|(asked, _)| *asked == id) else { return Next::Wait };
+        let (_, place) = self.asked.swap_remove(at);
+        self.found[place] = addresses;
+        if self.asked.is_empty() { self.begin(now, net, server) } else { Next::Wait }
     }
 
-    fn addresses(
-        &mut self,
-        now: Now,
-        net: &mut Endpoint,
-        server: &Server,
-        mut addresses: Vec<SocketAddr>,
-    ) -> Next {
-        addresses.truncate(MAX_ADDRESSES);
+    /// Where the server takes this transport.
+    fn places(&self, server: &Server, transport: TransportId) -> Vec<SocketAddr> {
+        let mut places = match (&server.tcp, transport) {
+            (Some(tcp), TransportId::Tcp) if tcp.host == server.host => {
+                self.found[0].iter().map(|at| SocketAddr::new(at.ip(), tcp.port)).collect()
+            }
+            (Some(_), TransportId::Tcp) => self.found[1].clone(),
+            _ => self.found[0].clone(),
+        };
+        places.truncate(MAX_ADDRESSES);
+        places
+    }
+
+    fn begin(&mut self, now: Now, net: &mut Endpoint, server: &Server) -> Next {
         self.started = now.mono;
         for (start, transport) in self.plan.starts() {
             let times = (0u32..).map(|n| start + STAGGER * n);
-            self.tries.extend(addresses.iter().zip(times).map(|(&address, at)| Try {
+            let places = self.places(server, transport);
+            self.tries.extend(places.into_iter().zip(times).map(|(address, at)| Try {
                 at,
                 transport,
                 address,
@@ -141,7 +158,7 @@ impl Dial {
     }
 
     fn is_over(&self) -> bool {
-        self.trying.is_empty() && self.tries.is_empty() && !self.waiting
+        self.trying.is_empty() && self.tries.is_empty() && self.asked.is_empty()
     }
 
     /// Tries the next address. `false`: there is none.
@@ -199,10 +216,95 @@ impl Dial {
 
     /// Gives up, but for one.
     pub(super) fn cancel(&mut self, now: Now, net: &mut Endpoint, but: Option<ConnId>) {
-        self.waiting = false;
+        self.asked.clear();
         self.tries.clear();
         for conn in self.trying.drain(..).filter(|c| Some(*c) != but) {
             net.with(now, conn, |c| c.close(0, b""));
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::disallowed_methods)]
+mod tests {
+    use ntproto_core::bootstrap::Address;
+    use ntproto_core::time::UnixMillis;
+    use ntproto_net::tcp::gate::TcpLimits;
+    use ntproto_net::{Output, StreamStep};
+    use ntproto_quic::{ClientTls, EndpointConfig, Pin, Trust};
+
+    use super::super::Transports;
+    use super::*;
+
+    fn server(host: &str, tcp: Option<(&str, u16)>) -> Server {
+        let trust = Trust::Pinned(vec![Pin([1; 32])]);
+        let tls =
+            ClientTls::new(ntproto_quic::tls::default_provider(), trust, &[ntproto_quic::ALPN]).unwrap();
+        Server {
+            host: host.into(),
+            port: 7424,
+            tcp: tcp.map(|(host, port)| Address { host: host.into(), port }),
+            addresses: Vec::new(),
+            tls,
+            pins: Vec::new(),
+            static_key: [0; 32],
+            operator_key: [0; 32],
+            transports: Transports::Any,
+            speaks_first: false,
+            quic: EndpointConfig::client(),
+        }
+    }
+
+    /// Which hosts are looked up, and where TCP is tried when each of them is at the next address of 10.0.0.0.
+    fn dialled(server: &Server) -> (Vec<(String, u16)>, Vec<SocketAddr>) {
+        let base = std::time::Instant::now();
+        let mut net = Endpoint::new(EndpointConfig::client(), TcpLimits::default(), base, [1; 32]);
+        let now = Now { mono: Instant::from_micros(1), unix: UnixMillis(1_780_272_000_000) };
+        let mut dial = Dial::new(now.mono);
+        let next = dial.start(now, &mut net, server, Plan::Only(TransportId::Tcp));
+        let mut asked = Vec::new();
+        if let Next::Resolve(questions) = next {
+            for (n, (id, host, port)) in questions.into_iter().enumerate() {
+                let found = SocketAddr::from(([10, 0, 0, n as u8], port));
+                asked.push((host, port));
+                drop(dial.resolved(now, &mut net, server, id, vec![found]));
+            }
+        }
+        let mut tried = Vec::new();
+        while let Output::Stream(_, step) = net.poll_output(now, None) {
+            if let StreamStep::Dial(at) = step {
+                tried.push(at);
+            }
+        }
+        (asked, tried)
+    }
+
+    #[test]
+    fn tcp_is_where_the_server_says() {
+        let at = |last, port| SocketAddr::from(([10, 0, 0, last], port));
+        let name = |host: &str, port| (host.to_owned(), port);
+        for (host, tcp, asked, tried) in [
+            ("10.0.0.7", None, vec![], at(7, 7424)),
+            ("10.0.0.7", Some(("10.0.0.7", 443)), vec![], at(7, 443)),
+            ("10.0.0.7", Some(("10.0.0.8", 443)), vec![], at(8, 443)),
+            ("ntp.example", None, vec![name("ntp.example", 7424)], at(0, 7424)),
+            ("ntp.example", Some(("ntp.example", 443)), vec![name("ntp.example", 7424)], at(0, 443)),
+            ("ntp.example", Some(("10.0.0.9", 443)), vec![name("ntp.example", 7424)], at(9, 443)),
+            (
+                "ntp.example",
+                Some(("tcp.example", 443)),
+                vec![name("ntp.example", 7424), name("tcp.example", 443)],
+                at(1, 443),
+            ),
+        ] {
+            assert_eq!(dialled(&server(host, tcp)), (asked, vec![tried]), "{host} {tcp:?}");
+        }
+        // A session that looks for the other transport.
+        let here = server("ntp.example", Some(("ntp.example", 443)));
+        assert_eq!(here.beside(at(5, 7424), TransportId::Tcp), Some(at(5, 443)));
+        assert_eq!(here.beside(at(5, 443), TransportId::Quic), Some(at(5, 7424)));
+        let there = server("ntp.example", Some(("10.0.0.9", 443)));
+        assert_eq!(there.beside(at(5, 7424), TransportId::Tcp), Some(at(9, 443)));
+        assert_eq!(there.beside(at(9, 443), TransportId::Quic), None);
     }
 }

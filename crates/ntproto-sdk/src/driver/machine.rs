@@ -20,6 +20,7 @@ use super::pipe::Pipe;
 use super::probe::Probe;
 use super::scout::Scout;
 use super::{Command, Effect, Server, Transports};
+use crate::client::Whereabouts;
 
 /// The buffer for one transmit of the core: some frames of its usual size (a larger one comes alone).
 const TRANSMIT_LIMIT: usize = 64 * 1024;
@@ -304,7 +305,9 @@ impl Driver {
         match learned {
             Some(learned) if learned.connect.operator_key == self.server.operator_key => {
                 self.server.renew(&learned);
-                self.client.handle(now, client::Input::Bootstrapped(learned.bootstrap));
+                let Learned { connect, bootstrap, endpoints, .. } = *learned;
+                self.effects.push_back(Effect::Learned(Box::new(Whereabouts { connect, endpoints })));
+                self.client.handle(now, client::Input::Bootstrapped(bootstrap));
                 self.dial(now, None);
             }
             // Another operator's is another server.
@@ -325,9 +328,9 @@ impl Driver {
     fn dialled(&mut self, now: Now, next: Next) {
         match next {
             Next::Wait => {}
-            Next::Resolve(id) => {
-                let (host, port) = (self.server.host.clone(), self.server.port);
-                self.effects.push_back(Effect::Resolve { id, host, port });
+            Next::Resolve(questions) => {
+                let ask = |(id, host, port)| Effect::Resolve { id, host, port };
+                self.effects.extend(questions.into_iter().map(ask));
             }
             Next::Failed => self.tell(now, client::Input::Disconnected),
         }

@@ -21,7 +21,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ntproto_core::binding::TransportId;
-use ntproto_core::bootstrap::Learned;
+use ntproto_core::bootstrap::{Address, Endpoints, Learned};
 use ntproto_core::client::{self, ClientEvent, ClientTxn, Misuse, OpId, RequestId, StoreError};
 use ntproto_core::crypto::identity::CertificateError;
 use ntproto_core::crypto::{CryptoProvider, rustcrypto::RUSTCRYPTO};
@@ -34,6 +34,7 @@ use ntproto_quic::{ALPN, ClientSessions, ClientTls, EndpointConfig, Pin, TlsErro
 pub use machine::Driver;
 
 use crate::ConnectString;
+use crate::client::Whereabouts;
 
 /// Which transports a client may use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,8 +66,10 @@ impl Transports {
 pub struct Server {
     /// A DNS name or an IP address, without brackets.
     pub host: String,
-    /// The port, of UDP and TCP.
+    /// The port, of UDP, and of TCP unless that is elsewhere.
     pub port: u16,
+    /// Where it takes TCP, if that is elsewhere, as a bootstrap may tell.
+    pub tcp: Option<Address>,
     /// Where to find it, when no name need be looked up.
     pub addresses: Vec<SocketAddr>,
     /// Whom TLS trusts.
@@ -100,15 +103,19 @@ impl Server {
         Ok(Self { pins, ..server })
     }
 
-    /// What a bootstrap has told is true from now on. The operator is not changed by it.
-    pub(crate) fn renew(&mut self, learned: &Learned) {
+    /// What a bootstrap has told is true from now on, if it was this operator's.
+    pub fn renew(&mut self, learned: &Learned) {
         let connect = &learned.connect;
+        if connect.operator_key != self.operator_key {
+            return;
+        }
         if (&connect.host, connect.port) != (&self.host, self.port) {
             self.host.clone_from(&connect.host);
             self.port = connect.port;
             // They were another's.
             self.addresses.clear();
         }
+        self.tcp = elsewhere(connect, &learned.endpoints);
         self.static_key = learned.bootstrap.server_static;
         //= spec: bootstrap-13
         let pins = connect.tls_pins(&RUSTCRYPTO);
@@ -118,6 +125,26 @@ impl Server {
         {
             (self.tls, self.pins) = (tls, pins);
         }
+    }
+
+    /// The server that a bootstrap has told of, everywhere that it listens. Else as [`new`](Self::new).
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn learned(learned: &Learned, now: UnixMillis) -> Result<Self, ServerError> {
+        let tcp = elsewhere(&learned.connect, &learned.endpoints);
+        Ok(Self { tcp, ..Self::new(&learned.connect, now)? })
+    }
+
+    /// Where the other transport is, for whom `remote` answers by one. `None`: it would have to be looked up.
+    pub(crate) fn beside(&self, remote: SocketAddr, transport: TransportId) -> Option<SocketAddr> {
+        let Some(tcp) = &self.tcp else { return Some(remote) };
+        let (host, port) = match transport {
+            TransportId::Tcp => (&tcp.host, tcp.port),
+            _ => (&self.host, self.port),
+        };
+        let ip = if tcp.host == self.host { Some(remote.ip()) } else { host.parse().ok() };
+        Some(SocketAddr::new(ip?, port))
     }
 
     /// [`new`](Self::new) with the host's own cryptography and trust. Without a
@@ -135,6 +162,7 @@ impl Server {
         Ok(Self {
             host: connect.host.clone(),
             port: connect.port,
+            tcp: None,
             addresses: Vec::new(),
             tls,
             pins: Vec::new(),
@@ -145,6 +173,11 @@ impl Server {
             quic: EndpointConfig::client(),
         })
     }
+}
+
+/// Where TCP is, if not where the connect string says.
+fn elsewhere(connect: &ConnectString, endpoints: &Endpoints) -> Option<Address> {
+    endpoints.tcp.clone().filter(|tcp| (&tcp.host, tcp.port) != (&connect.host, connect.port))
 }
 
 /// TLS that trusts these keys, with a memory of sessions.
@@ -219,6 +252,8 @@ pub enum Effect {
     /// Bootstrap anew; answer with [`Command::Bootstrapped`]. Only with
     /// [`ClientConfig::can_bootstrap`](client::ClientConfig::can_bootstrap).
     Bootstrap(u64),
+    /// A bootstrap was believed: this is where the server is and how to know it, from here on.
+    Learned(Box<Whereabouts>),
     /// Tell the application.
     Event(ClientEvent),
     /// The transport came up: from here on the server may have been asked, whatever comes back.

@@ -65,8 +65,12 @@ impl Scout {
         }
         let Some(remote) = net.with(now, current, |c| c.remote()) else { return };
         self.conn = match current.transport() {
-            TransportId::Quic | TransportId::QuicEarly => Some(net.connect_tcp(now, remote)),
-            TransportId::Tcp => net.connect_quic(now, &server.tls, remote, &server.host).ok(),
+            TransportId::Quic | TransportId::QuicEarly => {
+                server.beside(remote, TransportId::Tcp).map(|remote| net.connect_tcp(now, remote))
+            }
+            TransportId::Tcp => server
+                .beside(remote, TransportId::Quic)
+                .and_then(|remote| net.connect_quic(now, &server.tls, remote, &server.host).ok()),
             TransportId::Web => None,
         };
         if self.conn.is_none() {

@@ -619,7 +619,7 @@ impl World {
                         driver.command(now, Command::Bootstrapped(id, device.learns.take().map(Box::new)));
                     }
                     Effect::Event(event) => device.events.push(event),
-                    Effect::Reached | Effect::HttpToken(..) => {}
+                    Effect::Reached | Effect::HttpToken(..) | Effect::Learned(_) => {}
                     Effect::Lost(reason) => device.lost.push(reason),
                 },
                 Step::Wait(at) => {

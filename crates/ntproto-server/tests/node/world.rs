@@ -289,6 +289,7 @@ impl World {
         let server = Server {
             host: "10.0.0.0".into(),
             port: 7424,
+            tcp: None,
             addresses: vec![self.server.addr],
             tls: self.peers[no].tls.clone(),
             pins: Vec::new(),
@@ -452,7 +453,10 @@ impl World {
                 Step::Effect(driver::Effect::Resolve { .. }) => panic!("the address is known"),
                 Step::Effect(driver::Effect::Bootstrap(_)) => panic!("nobody said that it can"),
                 Step::Effect(
-                    driver::Effect::Reached | driver::Effect::HttpToken(..) | driver::Effect::Lost(_),
+                    driver::Effect::Reached
+                    | driver::Effect::HttpToken(..)
+                    | driver::Effect::Learned(_)
+                    | driver::Effect::Lost(_),
                 ) => {}
                 Step::Effect(driver::Effect::Event(event)) => {
                     if let ClientEvent::Online { uin, .. } = event {

@@ -46,6 +46,7 @@ impl DriverHost {
         let server = Server {
             host: "sim.test".into(),
             port: server.port(),
+            tcp: None,
             addresses: match d % 3 {
                 0 => vec![server],
                 1 => vec![Link::nobody(), server],
@@ -141,7 +142,7 @@ impl World {
                     self.device_event(d, event)?;
                 }
                 Step::Effect(Effect::Store(op, txn)) => self.device_store(d, op, txn),
-                Step::Effect(Effect::Reached | Effect::HttpToken(..)) => {}
+                Step::Effect(Effect::Reached | Effect::HttpToken(..) | Effect::Learned(_)) => {}
                 Step::Effect(Effect::Lost(why)) => self.trace.event(d, &why),
                 Step::Effect(Effect::Resolve { id, .. }) => {
                     let at = Time(time.0 + self.delay())
