@@ -1,7 +1,7 @@
-//! A server's sockets: UDP and TCP on one port number.
+//! Sockets: a server's, UDP and TCP on one port number, and a client's.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use ntproto_udp::Socket;
 use socket2::{Domain, Protocol, Type};
@@ -39,6 +39,15 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// A client's UDP socket, for both families, or for IPv4 where there is no other.
+///
+/// # Errors
+/// The system refuses a socket.
+pub fn client_socket() -> io::Result<Socket> {
+    Socket::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)))
+        .or_else(|_| Socket::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))))
 }
 
 #[cfg(test)]

@@ -2,12 +2,11 @@
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ntproto_sdk::{Client, Desk, Errand, Options, Parts, StartError, assemble};
-use ntproto_udp::{Clock, Socket};
+use ntproto_udp::Clock;
 
-use crate::{Runtime, Sockets, drive};
+use crate::{Runtime, Sockets, client_socket, drive};
 
 /// Starts a client in a task of its own. It connects, and stays connected, by itself: see
 /// [`Client::online`](ntproto_sdk::Client::online) and [`Client::events`](ntproto_sdk::Client::events).
@@ -15,7 +14,7 @@ use crate::{Runtime, Sockets, drive};
 /// # Errors
 /// See [`ConnectError`].
 pub async fn connect<R: Runtime>(runtime: R, mut options: Options) -> Result<Client, ConnectError> {
-    let socket = bind().map_err(ConnectError::Socket)?;
+    let socket = client_socket().map_err(ConnectError::Socket)?;
     options.server.quic.mtu_discovery &= !socket.may_fragment();
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(ConnectError::Entropy)?;
@@ -45,12 +44,6 @@ fn serve<R: Runtime>(runtime: &R, desk: &mut Desk, effect: ntproto_sdk::driver::
         }
         Some(Errand::Bootstrap(renewal)) => runtime.spawn(renewal.run()),
     }
-}
-
-/// A socket for both families, or for IPv4 where there is no other.
-fn bind() -> io::Result<Socket> {
-    Socket::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)))
-        .or_else(|_| Socket::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))))
 }
 
 /// Why a client can't start. That the server can't be reached is no such reason: it is tried again.

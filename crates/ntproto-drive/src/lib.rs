@@ -21,7 +21,7 @@
 //! | [`https`] | connections that begin as TLS does, for somebody else |
 //! | `client` | a client started on a runtime |
 //! | [`task`] | a task that can be waited for and taken back |
-//! | `bind` | a server's sockets |
+//! | `bind` | a server's sockets, and a client's |
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -35,7 +35,7 @@ mod streams;
 pub mod task;
 mod udp;
 
-pub use bind::bind;
+pub use bind::{bind, client_socket};
 pub use client::{ConnectError, connect};
 pub use drive::{Sockets, drive};
 pub use runtime::Runtime;

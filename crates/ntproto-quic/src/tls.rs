@@ -58,6 +58,8 @@ pub enum Trust {
     /// A server that holds one of these keys. The pin stands in for chain, name and dates; that the server
     /// holds the key is proven by the handshake's signature, as always.
     Pinned(Vec<Pin>),
+    /// Whomever the host's own judge lets pass.
+    Judged(Arc<dyn ServerCertVerifier>),
 }
 
 /// A configuration that TLS can't work with.
@@ -114,6 +116,7 @@ impl ClientTls {
                 .build()
                 .map_err(|e| TlsError(Error::General(e.to_string())))?,
             Trust::Pinned(pins) => verifier(pins, Arc::clone(&provider)),
+            Trust::Judged(judge) => judge,
         };
         let mut config = ClientConfig::builder_with_details(provider, Arc::new(clock.clone()))
             .with_protocol_versions(&[&TLS13])?

@@ -102,6 +102,8 @@ impl Body for Outgoing {
 pub enum Incoming {
     /// Over HTTP/2.
     H2(hyper::body::Incoming),
+    /// Over HTTP/3.
+    H3(super::h3::Body),
     /// As another task brings it; the channel's bound holds that task back.
     Parts(Receiver<Result<Bytes, HttpError>>),
 }
@@ -113,6 +115,7 @@ impl Incoming {
     /// It broke off.
     pub async fn next(&mut self) -> Option<Result<Bytes, HttpError>> {
         match self {
+            Self::H3(body) => body.next().await,
             Self::Parts(parts) => parts.recv().await.ok(),
             Self::H2(body) => loop {
                 let frame = poll_fn(|cx| pin!(&mut *body).poll_frame(cx)).await?;

@@ -5,6 +5,8 @@
 //! | [`Http`] | a connection that exchanges requests for responses, several at once |
 //! | [`body`] | what goes with a request and comes with a response |
 //! | [`h2`] | HTTP/2 over TLS over a stream of the runtime |
+//! | [`h3`] | HTTP/3 over QUIC over a UDP socket |
+//! | [`site`] | a server's addresses, and which HTTP is spoken to it |
 //! | [`trust`] | whom TLS trusts |
 
 use std::fmt;
@@ -15,6 +17,8 @@ use http::{Request, Response};
 
 pub mod body;
 pub mod h2;
+pub mod h3;
+pub mod site;
 pub mod trust;
 
 pub use body::{Incoming, Outgoing};

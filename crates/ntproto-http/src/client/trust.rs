@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use ntproto_quic::Pin;
 use ntproto_quic::tls::{Known, verifier};
+use ntproto_quic::{self as quic, ClientTls, Pin, TlsError};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::version::TLS13;
@@ -31,17 +31,37 @@ impl Trust {
     pub fn config(self, provider: Arc<CryptoProvider>, alpn: &[&[u8]]) -> Result<ClientConfig, Error> {
         let builder =
             ClientConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(&[&TLS13])?;
-        let pinned = match self {
-            Self::Roots(roots) => {
+        let pinned = match self.pinned() {
+            Ok(pinned) => pinned,
+            Err(roots) => {
                 let config = builder.with_root_certificates(roots).with_no_client_auth();
                 return Ok(offering(config, alpn));
             }
-            Self::Keys(pins) => Pinned::Keys(pins.into_iter().map(Pin).collect()),
-            Self::Certificates(pins) => Pinned::Certificates(pins),
-            Self::Anybody => Pinned::Anybody,
         };
         let builder = builder.dangerous().with_custom_certificate_verifier(verifier(pinned, provider));
         Ok(offering(builder.with_no_client_auth(), alpn))
+    }
+
+    /// The same over QUIC, where the dates of a certificate are judged by the clock of the call that connects.
+    ///
+    /// # Errors
+    /// The provider lacks what QUIC needs, or there are no roots.
+    pub fn quic(self, provider: Arc<CryptoProvider>, alpn: &[&[u8]]) -> Result<ClientTls, TlsError> {
+        let trust = match self.pinned() {
+            Ok(pinned) => quic::Trust::Judged(verifier(pinned, Arc::clone(&provider))),
+            Err(roots) => quic::Trust::Roots(roots),
+        };
+        ClientTls::new(provider, trust, alpn)
+    }
+
+    /// What is pinned; else the roots.
+    fn pinned(self) -> Result<Pinned, Arc<RootCertStore>> {
+        match self {
+            Self::Roots(roots) => Err(roots),
+            Self::Keys(pins) => Ok(Pinned::Keys(pins.into_iter().map(Pin).collect())),
+            Self::Certificates(pins) => Ok(Pinned::Certificates(pins)),
+            Self::Anybody => Ok(Pinned::Anybody),
+        }
     }
 }
 
