@@ -19,7 +19,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::Ipv6Addr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -38,14 +38,12 @@ use ntproto_sdk::{BootstrapSource, Client, ConnectString, Credential, Options};
 use rustls::RootCertStore;
 use rustls::pki_types::ServerName;
 
-use crate::client::h2;
+use crate::client::site::{Site, Speak};
 use crate::client::trust::Trust as Tls;
-use crate::client::{Http as _, HttpError, Outgoing};
+use crate::client::{HttpError, Outgoing, h2};
 
 /// How long all of it may take, looking the host up included. The client's machine waits as long.
 pub const PATIENCE: Duration = Duration::from_secs(10);
-/// Addresses of one host that are tried.
-const MAX_ADDRESSES: usize = 8;
 /// What HTTPS is reached by where the address names no port.
 const HTTPS_PORT: u16 = 443;
 /// The longest address.
@@ -72,6 +70,8 @@ pub struct Ask {
     whom: Whom,
     /// Which application this is.
     pub app_id: u32,
+    /// By which HTTP it is asked. By itself: HTTP/2, and HTTP/3 beside it where TCP is slow to answer or does not.
+    pub speak: Speak,
 }
 
 impl Ask {
@@ -81,18 +81,22 @@ impl Ask {
     /// [`BootstrapError::Url`].
     pub fn new(url: &str, whom: Whom) -> Result<Self, BootstrapError> {
         let (host, port) = split(url).ok_or(BootstrapError::Url)?;
-        Ok(Self { host: host.to_owned(), port, whom, app_id: 10001 })
+        Ok(Self { host: host.to_owned(), port, whom, app_id: 10001, speak: Speak::Auto })
     }
 
     /// The address, as a profile keeps it.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("https://{}", self.authority())
+        self.site().base()
     }
 
-    fn authority(&self) -> String {
-        let Self { host, port, .. } = self;
-        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    fn site(&self) -> Site {
+        let trust = match self.whom.clone() {
+            Whom::Public(roots) => Tls::Roots(roots),
+            Whom::Certificates(hashes) => Tls::Certificates(hashes),
+            Whom::Operator(_) | Whom::Known(_) => Tls::Anybody,
+        };
+        Site { host: self.host.clone(), port: self.port, trust }
     }
 }
 
@@ -141,36 +145,15 @@ pub async fn bootstrap<R: Runtime>(runtime: &R, ask: &Ask) -> Result<Learned, Bo
 
 /// Status and body.
 async fn fetch<R: Runtime>(runtime: &R, ask: &Ask) -> Result<(u16, Vec<u8>), BootstrapError> {
-    let name = ServerName::try_from(ask.host.clone()).map_err(|_| BootstrapError::Url)?;
-    let tls = match ask.whom.clone() {
-        Whom::Public(roots) => Tls::Roots(roots),
-        Whom::Certificates(hashes) => Tls::Certificates(hashes),
-        Whom::Operator(_) | Whom::Known(_) => Tls::Anybody,
-    };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = tls.config(provider, &[h2::ALPN]).map_err(|e| HttpError::of(&e))?;
-    let config = Arc::new(config);
-    let addresses = match ask.host.parse() {
-        Ok(ip) => vec![SocketAddr::new(ip, ask.port)],
-        Err(_) => R::look_up(ask.host.clone(), ask.port).await,
-    };
-    let mut failed = HttpError("there is no such host".into());
-    for address in addresses.into_iter().take(MAX_ADDRESSES) {
-        match h2::connect(runtime, address, name.clone(), Arc::clone(&config)).await {
-            Ok(connection) => {
-                let target = format!("https://{}{}", ask.authority(), Query::of(ask.app_id).target());
-                let request = Request::get(target)
-                    .header(header::ACCEPT, "application/json, application/problem+json")
-                    .body(Outgoing::Empty)
-                    .map_err(|e| HttpError(e.to_string()))?;
-                let response = connection.exchange(request).await?;
-                let status = response.status().as_u16();
-                return Ok((status, response.into_body().whole(MAX_ANSWER).await?));
-            }
-            Err(error) => failed = error,
-        }
-    }
-    Err(failed.into())
+    let site = ask.site();
+    let connection = site.connect(runtime, ask.speak).await?;
+    let request = Request::get(format!("{}{}", site.base(), Query::of(ask.app_id).target()))
+        .header(header::ACCEPT, "application/json, application/problem+json")
+        .body(Outgoing::Empty)
+        .map_err(|e| HttpError(e.to_string()))?;
+    let response = connection.exchange(request).await?;
+    let status = response.status().as_u16();
+    Ok((status, response.into_body().whole(MAX_ANSWER).await?))
 }
 
 fn now() -> UnixMillis {
@@ -191,7 +174,7 @@ pub async fn sign_in<R: Runtime>(
     enrol: Option<Credential>,
 ) -> Result<Client, SignInError> {
     let learned = bootstrap(&runtime, &ask).await.map_err(SignInError::Bootstrap)?;
-    let server = Server::new(&learned.connect, now()).map_err(SignInError::Server)?;
+    let server = Server::learned(&learned, now()).map_err(SignInError::Server)?;
     let mut options = Options::new(server, keys, store);
     options.app_id = ask.app_id;
     options.enrol = enrol;

@@ -1,17 +1,27 @@
 //! A download over connections and into a file.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
+use bytes::Bytes;
 use ntproto_core::time::Instant;
 use ntproto_core::transfer::download::Download;
 use ntproto_core::transfer::{Answer, Ask, AskId, Event, Fault, Input, Output};
 use ntproto_drive::Runtime;
+use ntproto_drive::runtime::Timer;
 use ntproto_proto::store::DownloadState;
 
 use super::run::{Note, Notes, With, Work, run};
 use super::sink::{GATHER, NotWritten};
 use super::{Host, Sink, TransferError, Watch, dialect};
-use crate::client::Incoming;
+use crate::client::{HttpError, Incoming};
+
+/// What was gathered is written after this, however little it is: over a slow path too something is kept of every minute, and the machine
+/// hears of it before it counts the range as lost.
+const GATHER_TIME: Duration = Duration::from_secs(5);
 
 /// Downloads into `sink` as `download` plans it, whatever breaks. When it returns, the file is whole, verified, and on disk.
 ///
@@ -22,7 +32,7 @@ use crate::client::Incoming;
 /// use ntproto_core::rng::Rng;
 /// use ntproto_core::transfer::download::{Download, Plan};
 /// use ntproto_drive::Runtime;
-/// use ntproto_http::files::{Host, Sink, TransferError, Watch, download};
+/// use ntproto_http::files::{Host, Sink, TransferError, Watch, download, place};
 /// use ntproto_proto::store::DownloadState;
 /// use ntproto_proto::v2::Attachment;
 ///
@@ -35,7 +45,8 @@ use crate::client::Incoming;
 ///     let sink = Arc::new(Sink::open("photo.jpg.part".as_ref(), &RUSTCRYPTO, key, attachment.size)?);
 ///     let plan = Plan { file, size: attachment.size, sha256, unit: sink.unit() };
 ///     download(runtime, host, sink, Download::new(plan, Rng::new(seed)), watch).await?;
-///     Ok(std::fs::rename("photo.jpg.part", "photo.jpg")?)
+///     place("photo.jpg.part".as_ref(), "photo.jpg".as_ref(), false).map_err(std::io::Error::other)?;
+///     Ok(())
 /// }
 /// ```
 ///
@@ -133,19 +144,28 @@ async fn write<R: Runtime>(
     (offset, len): (u64, u64),
     mut body: Incoming,
 ) -> Option<Fault> {
-    let (mut writing, mut left) = (sink.writing(offset), len);
+    let (mut writing, mut left, mut broke) = (sink.writing(offset), len, false);
     let mut gathered = Vec::with_capacity(GATHER);
+    let mut timer = runtime.timer();
     while left > 0 {
-        match body.next().await {
-            Some(Ok(part)) => {
+        if gathered.is_empty() {
+            timer.set(GATHER_TIME);
+        }
+        let next = next(&mut body, &mut timer, !gathered.is_empty()).await;
+        let due = next.is_none();
+        match next {
+            None => {}
+            Some(Some(Ok(part))) => {
                 // What comes beyond the range was not asked for.
                 let part = &part[..part.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
                 gathered.extend_from_slice(part);
                 left -= part.len() as u64;
             }
-            Some(Err(_)) | None => return Some(Fault::Lost),
+            // What came before it is worth keeping.
+            Some(_) if !gathered.is_empty() => broke = true,
+            Some(_) => return Some(Fault::Lost),
         }
-        if gathered.len() < GATHER && left > 0 {
+        if gathered.len() < GATHER && left > 0 && !due && !broke {
             continue;
         }
         let work = move || {
@@ -169,6 +189,147 @@ async fn write<R: Runtime>(
                 return None;
             }
         }
+        if broke {
+            return Some(Fault::Lost);
+        }
     }
     None
+}
+
+/// The next part of a body; `None`: it is time, and `hurry` was wanted.
+async fn next(
+    body: &mut Incoming,
+    timer: &mut impl Timer,
+    hurry: bool,
+) -> Option<Option<Result<Bytes, HttpError>>> {
+    let mut next = pin!(body.next());
+    poll_fn(|cx| match next.as_mut().poll(cx) {
+        Poll::Ready(part) => Poll::Ready(Some(part)),
+        Poll::Pending if hurry => timer.poll(cx).map(|()| None),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::io;
+    use std::net::SocketAddr;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+    use std::task::{Context, Waker};
+
+    use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
+    use ntproto_drive::runtime::{Listener, SockRef, Stream, Watched};
+
+    use super::super::run::Note;
+    use super::*;
+
+    /// A runtime without sockets, whose timers ring when the test says so.
+    #[derive(Clone, Default)]
+    struct Still {
+        ring: Arc<AtomicBool>,
+        set: Arc<Mutex<Vec<Duration>>>,
+    }
+
+    enum Never {}
+
+    impl Watched for Never {
+        fn poll_readable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            match *self {}
+        }
+        fn poll_writable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            match *self {}
+        }
+        fn try_read<T>(&self, _: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+            match *self {}
+        }
+        fn try_write<T>(&self, _: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+            match *self {}
+        }
+    }
+
+    impl Stream for Never {
+        fn socket(&self) -> SockRef<'_> {
+            match *self {}
+        }
+    }
+
+    impl Listener for Never {
+        type Stream = Self;
+        async fn accept(&self) -> io::Result<(Self, SocketAddr)> {
+            match *self {}
+        }
+    }
+
+    impl Timer for Still {
+        fn set(&mut self, after: Duration) {
+            self.set.lock().unwrap().push(after);
+        }
+        fn poll(&mut self, _: &mut Context<'_>) -> Poll<()> {
+            if self.ring.swap(false, SeqCst) { Poll::Ready(()) } else { Poll::Pending }
+        }
+    }
+
+    impl Runtime for Still {
+        type Udp = Never;
+        type Timer = Self;
+        type Listener = Never;
+        type Stream = Never;
+        fn udp(&self, _: std::net::UdpSocket) -> io::Result<Never> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+        fn timer(&self) -> Self {
+            self.clone()
+        }
+        fn listener(&self, _: std::net::TcpListener) -> io::Result<Never> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+        async fn connect(_: SocketAddr) -> io::Result<Never> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+        async fn look_up(_: String, _: u16) -> Vec<SocketAddr> {
+            Vec::new()
+        }
+        fn spawn(&self, _: impl Future<Output = ()> + Send + 'static) {}
+        async fn unblock<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+            Some(work())
+        }
+    }
+
+    /// Over a path that brings a few kilobytes a second a range is kept bit by bit, and what came before a break as well.
+    #[test]
+    fn what_was_gathered_is_written_in_time_and_before_a_break() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("part");
+        let sink = Arc::new(Sink::open(&path, &RUSTCRYPTO, None, 1_000_000).unwrap());
+        let (runtime, (notes, noted)) = (Still::default(), Notes::pair());
+        let (parts, body) = async_channel::unbounded();
+        let range = (0, 1_000_000);
+        let id = AskId(1);
+        let mut writing = Box::pin(write(&runtime, &sink, &notes, id, range, Incoming::Parts(body)));
+        let mut cx = Context::from_waker(Waker::noop());
+        let moved = || match noted.try_recv() {
+            Ok(Note::Input(Input::Moved(AskId(1), bytes))) => Some(bytes),
+            Ok(_) => panic!("another note"),
+            Err(_) => None,
+        };
+        parts.try_send(Ok(Bytes::from(vec![7; 5_000]))).unwrap();
+        assert!(writing.as_mut().poll(&mut cx).is_pending() && moved().is_none());
+        assert_eq!(*runtime.set.lock().unwrap(), [GATHER_TIME]);
+        runtime.ring.store(true, SeqCst);
+        assert!(writing.as_mut().poll(&mut cx).is_pending());
+        assert_eq!(moved(), Some(5_000));
+        assert_eq!(std::fs::read(&path).unwrap(), [7; 5_000]);
+        // A timer that rings over nothing is nothing.
+        runtime.ring.store(true, SeqCst);
+        assert!(writing.as_mut().poll(&mut cx).is_pending() && moved().is_none());
+        parts.try_send(Ok(Bytes::from(vec![8; 1_000]))).unwrap();
+        assert!(writing.as_mut().poll(&mut cx).is_pending());
+        parts.try_send(Err(HttpError("broken".into()))).unwrap();
+        assert!(matches!(writing.as_mut().poll(&mut cx), Poll::Ready(Some(Fault::Lost))));
+        assert_eq!(moved(), Some(1_000));
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 6_000);
+    }
 }

@@ -11,6 +11,8 @@
 //! | file | is |
 //! | --- | --- |
 //! | [`Host`], [`Watch`] | what an application brings: connections, tokens, a place for the state |
+//! | [`reach`] | a `Host`: the server of a session |
+//! | [`place()`] | how a whole file gets its name |
 //! | [`source`] | a file as it is uploaded |
 //! | [`sink`] | a file as it is downloaded |
 //! | `dialect` | requests and answers of the specification's chapter "Files" |
@@ -27,12 +29,16 @@ use crate::client::{Http, HttpError, Pending};
 
 mod dialect;
 mod download;
+pub mod place;
+pub mod reach;
 mod run;
 pub mod sink;
 pub mod source;
 mod upload;
 
 pub use download::download;
+pub use place::{PlaceError, place};
+pub use reach::Reach;
 pub use sink::Sink;
 pub use source::Source;
 pub use upload::upload;
@@ -40,13 +46,18 @@ pub use upload::upload;
 /// What reaches the server.
 pub trait Host: Send + Sync + 'static {
     /// Where requests go: `https://example.com:4433`, without a path.
-    fn base(&self) -> &str;
+    fn base(&self) -> String;
 
     /// A new connection.
     fn connect(&self) -> Pending<'_, Result<Arc<dyn Http>, HttpError>>;
 
     /// What stands behind `Authorization: Bearer ` now; `None`: there is no session at the moment.
     fn token(&self) -> Pending<'_, Option<Zeroizing<String>>>;
+
+    /// The last token was refused: its session may have ended without having noticed, and is to look. Another token is asked for then.
+    fn refused(&self) -> Pending<'_, ()> {
+        Box::pin(async {})
+    }
 }
 
 /// Who looks on, and keeps the state `S`.

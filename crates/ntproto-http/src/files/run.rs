@@ -40,6 +40,12 @@ pub(super) enum Note {
 pub(super) struct Notes(Sender<Note>);
 
 impl Notes {
+    /// Notes, and where they are read.
+    pub(super) fn pair() -> (Self, Receiver<Note>) {
+        let (notes, noted) = async_channel::bounded(NOTES);
+        (Self(notes), noted)
+    }
+
     pub(super) async fn tell(&self, note: Note) {
         // A loop that is gone cares no more.
         let _ = self.0.send(note).await;
@@ -96,8 +102,7 @@ pub(super) async fn run<R: Runtime, H: Host, W: Work>(
     host: &H,
     make: impl FnOnce(Notes) -> W,
 ) -> Result<(), TransferError> {
-    let (notes, noted) = async_channel::bounded(NOTES);
-    let notes = Notes(notes);
+    let (notes, noted) = Notes::pair();
     let mut work = make(notes.clone());
     let mut this = Loop {
         runtime,
@@ -170,7 +175,8 @@ impl<R: Runtime, H: Host> Loop<'_, R, H> {
             return self.tell(work, Input::Answer(id, Answer::Fault(Fault::Lost)));
         };
         let notes = self.notes.clone();
-        let with = With { connection: &*connection, base: self.host.base(), token: &token, notes };
+        let base = self.host.base();
+        let with = With { connection: &*connection, base: &base, token: &token, notes };
         let task = work.begin(&with, id, ask);
         self.tasks.insert(id, Running(spawn(self.runtime, task)));
     }
@@ -178,6 +184,9 @@ impl<R: Runtime, H: Host> Loop<'_, R, H> {
     /// A token, another one than the refused one if such comes.
     async fn find_token(&self, refused: Option<Zeroizing<String>>) -> Option<Zeroizing<String>> {
         let began = std::time::Instant::now();
+        if refused.is_some() {
+            self.host.refused().await;
+        }
         loop {
             let token = self.host.token().await;
             let waited = began.elapsed();

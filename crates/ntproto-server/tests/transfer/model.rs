@@ -84,8 +84,8 @@ pub(crate) struct Reach {
 }
 
 impl Host for Reach {
-    fn base(&self) -> &str {
-        "https://localhost"
+    fn base(&self) -> String {
+        "https://localhost".into()
     }
 
     fn connect(&self) -> Pending<'_, Result<Arc<dyn Http>, HttpError>> {

@@ -1,0 +1,133 @@
+//! The server of a session, reached by HTTPS.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ntproto_core::binding::TransportId;
+use ntproto_drive::Runtime;
+use ntproto_sdk::{Client, ConnectString, State};
+use zeroize::Zeroizing;
+
+use super::Host;
+use crate::client::site::{Site, Speak};
+use crate::client::trust::Trust;
+use crate::client::{Http, HttpError, Pending, h2, h3};
+
+/// The server that a client has a session with: it shows the key that the connect string pins, and takes the session's token. Where a
+/// bootstrap of this run has told that it moved, or has another key, that counts.
+///
+/// With [`Speak::Auto`] a connection speaks HTTP/3 when the session runs over QUIC and UDP answers within [`UDP_TIME`](h3::UDP_TIME);
+/// else HTTP/2, and stays with it: one of these never goes back to HTTP/3. So there is to be one for each file.
+///
+/// ```no_run
+/// use ntproto_http::client::site::Speak;
+/// use ntproto_http::files::{Host, Reach};
+/// use ntproto_sdk::{Client, ConnectString};
+///
+/// async fn protocol(runtime: impl ntproto_drive::Runtime, client: &Client, connect: &ConnectString) -> Option<&'static str> {
+///     let reach = Reach::new(runtime, client, connect, Speak::Auto);
+///     reach.connect().await.ok()?;
+///     reach.spoken()
+/// }
+/// ```
+pub struct Reach<R> {
+    runtime: R,
+    client: Client,
+    connect: ConnectString,
+    speak: Speak,
+    /// Whether the session ran over QUIC when that could be seen last.
+    quic: AtomicBool,
+    /// HTTP/2 was fallen back to.
+    fell: AtomicBool,
+    spoken: Mutex<Option<&'static str>>,
+}
+
+impl<R: Runtime> Reach<R> {
+    /// The server of `client`, which was started with `connect`.
+    #[must_use]
+    pub fn new(runtime: R, client: &Client, connect: &ConnectString, speak: Speak) -> Self {
+        Self {
+            runtime,
+            client: client.clone(),
+            connect: connect.clone(),
+            speak,
+            quic: AtomicBool::new(false),
+            fell: AtomicBool::new(false),
+            spoken: Mutex::new(None),
+        }
+    }
+
+    /// What the last connection speaks, as ALPN calls it.
+    #[must_use]
+    pub fn spoken(&self) -> Option<&'static str> {
+        *self.spoken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Over UDP, and over TCP.
+    fn sites(&self) -> (Site, Site) {
+        let site =
+            |host: &str, port, pin| Site { host: host.to_owned(), port, trust: Trust::Keys(vec![pin]) };
+        let Some(found) = self.client.whereabouts() else {
+            let ConnectString { host, port, tls_pin, .. } = &self.connect;
+            let site = site(host, *port, *tls_pin);
+            return (site.clone(), site);
+        };
+        let ConnectString { host, port, tls_pin, .. } = &found.connect;
+        let tcp = found.endpoints.tcp.as_ref().map(|tcp| site(&tcp.host, tcp.port, *tls_pin));
+        let udp = site(host, *port, *tls_pin);
+        (udp.clone(), tcp.unwrap_or(udp))
+    }
+
+    /// Whether HTTP/3 is to be tried.
+    fn is_three(&self) -> bool {
+        match (self.speak, self.client.state()) {
+            (Speak::Three, _) => return true,
+            (Speak::Two, _) => return false,
+            (Speak::Auto, State::Online { transport, .. }) => {
+                let quic = matches!(transport, TransportId::Quic | TransportId::QuicEarly);
+                self.quic.store(quic, SeqCst);
+            }
+            (Speak::Auto, _) => {}
+        }
+        self.quic.load(SeqCst) && !self.fell.load(SeqCst)
+    }
+
+    async fn reach(&self) -> Result<Arc<dyn Http>, HttpError> {
+        let (udp, tcp) = self.sites();
+        if self.is_three() {
+            let patience = if self.speak == Speak::Auto { h3::UDP_TIME } else { h2::CONNECT_TIME };
+            match udp.h3(&self.runtime, patience).await {
+                Err(error) if self.speak == Speak::Auto && error.may_fall_back() => {}
+                connected => return Ok(connected?),
+            }
+        }
+        let connection = tcp.h2(&self.runtime).await?;
+        self.fell.store(true, SeqCst);
+        Ok(connection)
+    }
+}
+
+impl<R: Runtime> Host for Reach<R> {
+    fn base(&self) -> String {
+        self.sites().0.base()
+    }
+
+    fn connect(&self) -> Pending<'_, Result<Arc<dyn Http>, HttpError>> {
+        Box::pin(async {
+            let connection = self.reach().await?;
+            *self.spoken.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection.protocol());
+            Ok(connection)
+        })
+    }
+
+    fn token(&self) -> Pending<'_, Option<Zeroizing<String>>> {
+        // A client that is over has none; the transfer gives up by itself.
+        Box::pin(async { self.client.http_token().await.ok().flatten().map(|token| token.text()) })
+    }
+
+    fn refused(&self) -> Pending<'_, ()> {
+        // A session over QUIC hears nothing of a server that was restarted before it says something itself.
+        Box::pin(self.client.network_changed())
+    }
+}
