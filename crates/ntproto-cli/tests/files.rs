@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use common::proxy::Proxy;
 use common::{Server, ended, fails, json, ntp, ok};
 
 /// More than what is under way at once, so that a kill finds something to lose and something to keep.
@@ -97,6 +98,81 @@ fn a_file_goes_from_one_to_the_other_and_the_server_can_not_read_it() {
     assert!(fails(home, &["upload", "nothing", "--to", "10002", "--profile", "ada"], 1).contains("nothing"));
 }
 
+#[test]
+fn files_go_over_http_3_where_the_session_goes_over_quic() {
+    let temp = tempfile::tempdir().unwrap();
+    let home = temp.path();
+    let _server = two(home);
+    let content = bytes(3_000_000);
+    let file = home.join("photo");
+    std::fs::write(&file, &content).unwrap();
+    for (n, (more, spoken)) in [
+        (&["--http", "3"][..], "h3"),
+        (&["--http", "2"], "h2"),
+        (&[], "h3"),
+        (&["--transport", "tcp"], "h2"),
+        (&["--transport", "tcp", "--http", "3"], "h3"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let upload = ["upload", path(&file), "--plain", "--to", "10002", "--profile", "ada", "--json"];
+        let sent = json(home, &[&upload[..], more].concat());
+        let (number, got) = (sent["conv_seq"].to_string(), home.join(format!("got{n}")));
+        let fetch = ["download", "10001", &number, "--profile", "bob", "--json", "--out", path(&got)];
+        let fetched = json(home, &[&fetch[..], more].concat());
+        assert_eq!((&sent["http"], &fetched["http"]), (&spoken.into(), &spoken.into()), "{more:?}");
+        assert!(std::fs::read(&got).unwrap() == content);
+    }
+}
+
+#[test]
+fn where_udp_does_not_answer_a_file_goes_over_http_2() {
+    let temp = tempfile::tempdir().unwrap();
+    let home = temp.path();
+    // The session is the first that speaks over UDP: its socket gets through, that of the files does not.
+    let proxy = Proxy::with_one_udp_client();
+    let public = format!("127.0.0.1:{}", proxy.port);
+    let server =
+        Server::launch(home, "127.0.0.1:0", &["--public-host", &public, "--open-registration", "true"]);
+    proxy.leads_to(server.listening);
+    for profile in ["ada", "bob"] {
+        let by = ["register", "--profile", profile, "--connect", &server.connect, "--open"];
+        ok(home, &[&by[..], &["--transport", "tcp"]].concat());
+    }
+    let file = home.join("photo");
+    std::fs::write(&file, bytes(100_000)).unwrap();
+    let began = Instant::now();
+    let upload = ["upload", path(&file), "--to", "10002", "--profile", "ada", "--json"];
+    let sent = json(home, &[&upload[..], &["--transport", "quic"]].concat());
+    assert_eq!(sent["http"], "h2");
+    assert!(began.elapsed() >= ntproto_http::client::h3::UDP_TIME, "HTTP/3 had its time");
+}
+
+#[test]
+fn a_file_gets_no_name_that_is_taken_or_hides_it() {
+    let temp = tempfile::tempdir().unwrap();
+    let home = temp.path();
+    let _server = two(home);
+    let file = home.join(".bashrc");
+    std::fs::write(&file, b"alias ls=rm").unwrap();
+    let number = sent(home, &file, &[]).to_string();
+    let out = home.join("got");
+    std::fs::create_dir(&out).unwrap();
+    let fetch = ["download", "10001", &number, "--profile", "bob", "--out"];
+    let shown = ok(home, &[&fetch[..], &[path(&out)]].concat());
+    assert_eq!(Path::new(shown.trim()), out.join("_bashrc"));
+    // A link to nowhere is a name that is taken, though no file is there: nothing is fetched through it.
+    let taken = home.join("taken");
+    std::os::unix::fs::symlink(home.join("elsewhere"), &taken).unwrap();
+    let told = fails(home, &[&fetch[..], &[path(&taken)]].concat(), 1);
+    assert!(told.contains("made meanwhile") && !home.join("elsewhere").exists(), "{told}");
+    assert!(taken.is_symlink());
+    ok(home, &[&fetch[..], &[path(&taken), "--force"]].concat());
+    assert_eq!(std::fs::read(&taken).unwrap(), b"alias ls=rm");
+    assert!(!taken.is_symlink() && !home.join("elsewhere").exists());
+}
+
 /// How far it is: bytes that the server has of any upload, or that have been fetched.
 fn size(dir: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
@@ -164,10 +240,13 @@ fn kills_of_either_side_lose_nothing() {
     assert_eq!(told.lines().count(), 1, "one message, however often it was tried");
 
     let out = home.join("got");
-    let part = home.join("got.part");
+    let part = || {
+        let entries = std::fs::read_dir(home).unwrap().map(|entry| entry.unwrap());
+        entries.into_iter().find(|entry| entry.file_name().to_string_lossy().ends_with(".part"))
+    };
     let fetch = ["download", "10001", "1", "--profile", "bob", "--out", path(&out), "--json"];
     let mut child = ntp(home, &fetch).spawn().unwrap();
-    let some = || part.metadata().map_or(0, |m| m.len()) > SIZE as u64 / 2;
+    let some = || part().is_some_and(|entry| entry.metadata().is_ok_and(|m| m.len() > SIZE as u64 / 2));
     if at_work(&mut child, some) {
         child.kill().unwrap();
         child.wait().unwrap();
@@ -175,5 +254,5 @@ fn kills_of_either_side_lose_nothing() {
         assert!(done.status.success(), "{}", common::text(&done.stderr));
     }
     assert!(std::fs::read(&out).unwrap() == content);
-    assert!(!part.exists());
+    assert!(part().is_none());
 }

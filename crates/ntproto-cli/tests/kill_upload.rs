@@ -1,5 +1,5 @@
 //! An upload whose server and client are killed with SIGKILL, by turns, again and again: it ends, its bytes are the same, and each kill
-//! costs a chunk at most. Small here; `NTPROTO_KILL_MIB` and `NTPROTO_KILLS` make it the gigabyte and the forty kills of the nightly
+//! costs a chunk at most; over HTTP/2 and over HTTP/3. Small here; `NTPROTO_KILL_MIB` and `NTPROTO_KILLS` make it the gigabyte and the forty kills of the nightly
 //! run.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
@@ -8,19 +8,19 @@ mod common;
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ntproto_core::transfer::MAX_CHUNK;
 
+use common::proxy::Proxy;
 use common::{Server, ended, ntp, ok};
 
 /// What TLS, HTTP/2 and the session add, and heads: under two in a hundred.
-const OVERHEAD: u64 = 50;
+const OVER_TCP: u64 = 50;
+/// What QUIC adds, its acknowledgements too, and what the proxy's small buffers lose of it and is sent again by QUIC itself.
+const OVER_UDP: u64 = 10;
 /// And what each new connection costs beside.
 const HELLO: u64 = 64 * 1024;
 /// Nothing takes longer, of one life.
@@ -28,49 +28,6 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |value| value.parse().unwrap())
-}
-
-/// Stands between client and server, and counts what the client sends.
-struct Proxy {
-    port: u16,
-    to: Arc<Mutex<Option<SocketAddr>>>,
-    sent: Arc<AtomicU64>,
-}
-
-impl Proxy {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (to, sent) = (Arc::<Mutex<Option<SocketAddr>>>::default(), Arc::<AtomicU64>::default());
-        let (target, counted) = (Arc::clone(&to), Arc::clone(&sent));
-        std::thread::spawn(move || {
-            for client in listener.incoming() {
-                let (client, to) = (client.unwrap(), target.lock().unwrap().unwrap());
-                // One that can't be brought on is dropped.
-                let Ok(server) = TcpStream::connect(to) else { continue };
-                let counted = Arc::clone(&counted);
-                let (back, forth) = (server.try_clone().unwrap(), client.try_clone().unwrap());
-                std::thread::spawn(move || pass(client, server, &counted));
-                std::thread::spawn(move || pass(back, forth, &AtomicU64::new(0)));
-            }
-        });
-        Self { port, to, sent }
-    }
-
-    fn sent(&self) -> u64 {
-        self.sent.load(SeqCst)
-    }
-}
-
-fn pass(mut from: TcpStream, mut to: TcpStream, count: &AtomicU64) {
-    let mut buffer = vec![0; 64 * 1024];
-    while let Ok(n @ 1..) = from.read(&mut buffer) {
-        count.fetch_add(n as u64, SeqCst);
-        if to.write_all(&buffer[..n]).is_err() {
-            break;
-        }
-    }
-    let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
 }
 
 fn make(path: &Path, mib: u64) {
@@ -105,13 +62,21 @@ fn same(one: &Path, other: &Path) -> bool {
 
 #[test]
 fn an_upload_survives_kills_of_both_sides() {
+    survives(&Proxy::tcp(), "2", OVER_TCP);
+}
+
+#[test]
+fn so_does_one_over_http_3() {
+    survives(&Proxy::udp(), "3", OVER_UDP);
+}
+
+fn survives(proxy: &Proxy, http: &str, overhead: u64) {
     let (mib, kills) = (setting("NTPROTO_KILL_MIB", 24), 2 * setting("NTPROTO_KILLS", 3));
     let dir = tempfile::tempdir().unwrap();
     let home = dir.path();
-    let proxy = Proxy::start();
     let public = format!("127.0.0.1:{}", proxy.port);
     let mut server = Server::launch(home, "127.0.0.1:0", &["--public-host", &public, "--auth-rate", "0"]);
-    *proxy.to.lock().unwrap() = Some(server.listening);
+    proxy.leads_to(server.listening);
     server.register(home, "a", None);
     server.register(home, "b", Some("a"));
     let (from, got) = (home.join("from"), home.join("got"));
@@ -121,7 +86,7 @@ fn an_upload_survives_kills_of_both_sides() {
     let from_text = from.to_str().unwrap();
     let upload = || -> Child {
         let args = ["upload", from_text, "--to", "10002", "--profile", "a", "--json", "--timeout", "600"];
-        ntp(home, &args).stdin(Stdio::null()).spawn().unwrap()
+        ntp(home, &[&args[..], &["--http", http]].concat()).stdin(Stdio::null()).spawn().unwrap()
     };
     let before = proxy.sent();
     let mut client = upload();
@@ -147,11 +112,13 @@ fn an_upload_survives_kills_of_both_sides() {
     };
     assert!(output.status.success(), "{output:?}");
     assert_eq!(done, kills);
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["http"], format!("h{http}"));
     let sent = proxy.sent() - before;
-    println!("{mib} MiB, {kills} kills: {} bytes again", sent.saturating_sub(size));
-    let most = size + size / OVERHEAD + kills * (MAX_CHUNK + HELLO) + HELLO;
+    println!("HTTP/{http}, {mib} MiB, {kills} kills: {} bytes again", sent.saturating_sub(size));
+    let most = size + size / overhead + kills * (MAX_CHUNK + HELLO) + HELLO;
     assert!(sent <= most, "{sent} of {size} bytes with {kills} kills");
 
-    ok(home, &["download", "10001", "1", "--out", got.to_str().unwrap(), "--profile", "b"]);
+    ok(home, &["download", "10001", "1", "--out", got.to_str().unwrap(), "--profile", "b", "--http", http]);
     assert!(same(&from, &got));
 }

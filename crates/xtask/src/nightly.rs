@@ -23,8 +23,18 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
     fuzz::for_seconds(root, &[], FUZZ_SECONDS)
 }
 
-/// A gigabyte that survives twenty kills of the server and twenty of the client.
+/// A gigabyte that survives twenty kills of the server and twenty of the client, over HTTP/2 and then over HTTP/3.
 fn uploads(root: &Path) -> Result<(), String> {
-    let test = ["test", "-p", "ntproto-cli", "--release", "--test", "kill_upload", "--", "--nocapture"];
+    let test = [
+        "test",
+        "-p",
+        "ntproto-cli",
+        "--release",
+        "--test",
+        "kill_upload",
+        "--",
+        "--nocapture",
+        "--test-threads=1",
+    ];
     cargo(root, test).env("NTPROTO_KILL_MIB", "1024").env("NTPROTO_KILLS", "20").done()
 }

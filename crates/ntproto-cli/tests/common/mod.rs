@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, unreachable_pub)]
 
 pub mod collector;
+pub mod proxy;
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -11,7 +11,8 @@ use ntproto_core::model::content::{self, Body};
 use ntproto_core::rng::Rng;
 use ntproto_core::transfer::download::{Download, Plan};
 use ntproto_core::transfer::{Event, Progress};
-use ntproto_http::files::{Sink, Watch, download};
+use ntproto_http::client::site::Speak;
+use ntproto_http::files::{PlaceError, Reach, Sink, Watch, download, place as give_name};
 use ntproto_proto::store::DownloadState;
 use ntproto_proto::v2::Attachment;
 use ntproto_sdk::{Client, ConnectString, Profile};
@@ -19,7 +20,7 @@ use ntproto_tokio::Tokio;
 use prost::Message as _;
 use serde_json::json;
 
-use super::{Bar, Reach, job};
+use super::{Bar, HttpArg, job};
 use crate::commands::history::{Place, place};
 use crate::exit::{Code, Failure, Outcome};
 use crate::output;
@@ -58,6 +59,8 @@ pub(crate) struct Args {
     #[arg(long)]
     force: bool,
     #[command(flatten)]
+    http: HttpArg,
+    #[command(flatten)]
     profile: ProfileArgs,
     #[command(flatten)]
     timeout: TimeoutArg,
@@ -68,7 +71,7 @@ pub(crate) struct Args {
 
 /// Fetches it.
 pub(crate) fn run(args: &Args) -> Outcome {
-    let (out, size) = session::block_on(async {
+    let (out, size, http) = session::block_on(async {
         let session = Session::open(&args.profile).await?;
         let done = tokio::select! {
             done = bring(args, &session) => done,
@@ -80,14 +83,17 @@ pub(crate) fn run(args: &Args) -> Outcome {
         done
     })?;
     if args.json {
-        output::json_line(&json!({ "path": out.to_string_lossy(), "size": size }))?;
+        output::json_line(&json!({ "path": out.to_string_lossy(), "size": size, "http": http }))?;
     } else {
         output::line(&harmless(&out.to_string_lossy()))?;
     }
     Ok(Code::Ok)
 }
 
-async fn bring(args: &Args, session: &Session) -> Result<(PathBuf, u64), Failure> {
+/// Where it is, how large, and what was spoken last.
+type Fetched = (PathBuf, u64, Option<&'static str>);
+
+async fn bring(args: &Args, session: &Session) -> Result<Fetched, Failure> {
     let me = session.online(args.timeout.get()).await?.uin;
     let conversation = args.with.conversation(me);
     let mut files = named(&session.client, conversation, args.number).await?;
@@ -97,9 +103,9 @@ async fn bring(args: &Args, session: &Session) -> Result<(PathBuf, u64), Failure
     }
     let attachment = files.swap_remove(index);
     let out = match &args.out {
-        Some(out) if out.is_dir() => out.join(&attachment.name),
+        Some(out) if out.is_dir() => out.join(own_name(&attachment.name)),
         Some(out) => out.clone(),
-        None => PathBuf::from(&attachment.name),
+        None => own_name(&attachment.name).into(),
     };
     if out.exists() && !args.force {
         return Err(Failure::failed(format!("{} is there: give --out, or --force", out.display())));
@@ -111,10 +117,10 @@ async fn bring(args: &Args, session: &Session) -> Result<(PathBuf, u64), Failure
     let mut kept = Kept { profile: &session.profile, name, bar };
     let state = session.profile.kept(&kept.name)?;
     let state = state.and_then(|kept| DownloadState::decode(kept.as_slice()).ok());
-    let reach = Reach::of(&session.client, session.profile.connect())?;
-    let size = fetch(&reach, wanted, &out, state, &mut kept).await?;
+    let reach = args.http.reach(session);
+    let size = fetch(&reach, wanted, (&out, args.force), state, &mut kept).await?;
     kept.profile.forget(&kept.name)?;
-    Ok((out, size))
+    Ok((out, size, reach.spoken()))
 }
 
 /// Fetches all files of a message into the folder one is in, for who looks at other things meanwhile. Says what they are called there.
@@ -124,17 +130,27 @@ pub(crate) async fn here(
     conversation: ConversationId,
     number: u64,
 ) -> Result<String, Failure> {
-    let reach = Reach::of(client, connect)?;
     let mut names = Vec::new();
     for attachment in named(client, conversation, number).await? {
-        let out = PathBuf::from(&attachment.name);
+        let name = own_name(&attachment.name);
+        let out = PathBuf::from(&name);
         if out.exists() {
             return Err(Failure::failed(format!("{} is there already", out.display())));
         }
-        fetch(&reach, Wanted::of(&attachment)?, &out, None, &mut Unkept).await?;
-        names.push(attachment.name);
+        let reach = Reach::new(Tokio, client, connect, Speak::Auto);
+        fetch(&reach, Wanted::of(&attachment)?, (&out, false), None, &mut Unkept).await?;
+        names.push(name);
     }
     Ok(names.join(", "))
+}
+
+/// What a file is called here when nobody says. One whose name begins with a dot would be hidden, and may be what some program obeys: as in
+/// browsers, the dot is not taken over.
+fn own_name(name: &str) -> String {
+    match name.strip_prefix('.') {
+        Some(rest) => format!("_{rest}"),
+        None => name.to_owned(),
+    }
 }
 
 /// The files that a message names; at least one.
@@ -171,11 +187,12 @@ impl Wanted {
     }
 }
 
-/// Fetches a file to `out`, going on with what an earlier run has if its bytes are still there. Says how large it is.
+/// Fetches a file to `out`, which it replaces only if it may, going on with what an earlier run has if its bytes are still there. Says how
+/// large it is.
 async fn fetch(
-    reach: &Reach,
+    reach: &Reach<Tokio>,
     wanted: Wanted,
-    out: &Path,
+    (out, force): (&Path, bool),
     state: Option<DownloadState>,
     watch: &mut (dyn Watch<DownloadState> + Send),
 ) -> Result<u64, Failure> {
@@ -195,7 +212,15 @@ async fn fetch(
     };
     let sink = Arc::new(sink);
     download(&Tokio, reach, Arc::clone(&sink), machine, watch).await?;
-    std::fs::rename(&part, out).map_err(|e| Failure::failed(format!("{}: {e}", out.display())))?;
+    give_name(&part, out, force).map_err(|error| {
+        let (out, part) = (out.display(), part.display());
+        Failure::failed(match error {
+            PlaceError::Taken => {
+                format!("{out} was made meanwhile by somebody: what was fetched is in {part}; the same command with --force replaces it")
+            }
+            PlaceError::Io(error) => format!("{out}: {error}; what was fetched is in {part}"),
+        })
+    })?;
     Ok(sink.plain())
 }
 

@@ -4,77 +4,45 @@ pub(crate) mod download;
 mod job;
 pub(crate) mod upload;
 
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
 use ntproto_core::transfer::{Event, Failure as Why, Fault, Progress};
-use ntproto_http::client::trust::Trust;
-use ntproto_http::client::{Http, HttpError, Pending, h2};
-use ntproto_http::files::{Host, TransferError};
-use ntproto_sdk::{Client, ConnectString};
+use ntproto_http::client::site::Speak;
+use ntproto_http::files::{Reach, TransferError};
 use ntproto_tokio::Tokio;
-use zeroize::Zeroizing;
 
 use crate::exit::{Code, Failure};
+use crate::session::Session;
 
-/// The server of a session, by HTTPS on the port of the session.
-pub(crate) struct Reach {
-    client: Client,
-    base: String,
-    host: String,
-    port: u16,
-    config: Arc<rustls::ClientConfig>,
+/// Which HTTP files travel over.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct HttpArg {
+    /// HTTP/3 over UDP, or HTTP/2 over TCP. auto: 3 when the session runs over QUIC, 2 where UDP does not answer in 3 seconds; from then on
+    /// this file stays with 2.
+    #[arg(long, value_enum, value_name = "HTTP", default_value_t, env = "NTP_HTTP")]
+    http: Http,
 }
 
-impl Reach {
-    /// The server shows a key that the connect string pins.
-    pub(crate) fn of(client: &Client, connect: &ConnectString) -> Result<Self, Failure> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = Trust::Keys(connect.tls_pins(&RUSTCRYPTO)).config(provider, &[h2::ALPN]);
-        let config = config.map_err(|e| Failure::failed(format!("TLS can't be set up: {e}")))?;
-        let (host, port) = (connect.host.clone(), connect.port);
-        let base = if host.contains(':') {
-            format!("https://[{host}]:{port}")
-        } else {
-            format!("https://{host}:{port}")
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Http {
+    #[default]
+    Auto,
+    #[value(name = "3")]
+    Three,
+    #[value(name = "2")]
+    Two,
+}
+
+impl HttpArg {
+    /// The server of a session.
+    pub(super) fn reach(self, session: &Session) -> Reach<Tokio> {
+        let speak = match self.http {
+            Http::Auto => Speak::Auto,
+            Http::Three => Speak::Three,
+            Http::Two => Speak::Two,
         };
-        Ok(Self { client: client.clone(), base, host, port, config: Arc::new(config) })
-    }
-
-    async fn addresses(&self) -> Vec<SocketAddr> {
-        match self.host.parse() {
-            Ok(ip) => vec![SocketAddr::new(ip, self.port)],
-            Err(_) => <Tokio as ntproto_drive::Runtime>::look_up(self.host.clone(), self.port).await,
-        }
-    }
-}
-
-impl Host for Reach {
-    fn base(&self) -> &str {
-        &self.base
-    }
-
-    fn connect(&self) -> Pending<'_, Result<Arc<dyn Http>, HttpError>> {
-        Box::pin(async {
-            let name = self.host.clone().try_into();
-            let name: rustls::pki_types::ServerName<'static> = name.map_err(|e| HttpError::of(&e))?;
-            let mut last = HttpError(format!("{} is nowhere", self.host));
-            for address in self.addresses().await {
-                match h2::connect(&Tokio, address, name.clone(), Arc::clone(&self.config)).await {
-                    Ok(connection) => return Ok(Arc::new(connection) as Arc<dyn Http>),
-                    Err(error) => last = error,
-                }
-            }
-            Err(last)
-        })
-    }
-
-    fn token(&self) -> Pending<'_, Option<Zeroizing<String>>> {
-        // A client that is over has none; the transfer gives up by itself.
-        Box::pin(async { self.client.http_token().await.ok().flatten().map(|token| token.text()) })
+        Reach::new(Tokio, &session.client, session.profile.connect(), speak)
     }
 }
 

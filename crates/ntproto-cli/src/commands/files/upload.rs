@@ -19,7 +19,7 @@ use ntproto_tokio::Tokio;
 use serde_json::json;
 
 use super::job::{self, Job};
-use super::{Bar, Reach};
+use super::{Bar, HttpArg};
 use crate::exit::{Code, Failure, Outcome};
 use crate::output;
 use crate::session::{self, ProfileArgs, Session, TimeoutArg};
@@ -39,6 +39,7 @@ Examples:
   ntp upload photo.jpg --to 10002
   ntp upload talk.mkv --group 7 --text 'as promised'
   ntp upload data.csv --to 10002 --json | jq -r .file
+  ntp upload talk.mkv --to 10002 --http 2        over TCP, whatever the session runs over
 
 Exit code 3: the server refuses, its quota for one. 4: it can't be reached; run the command again to go on.")]
 pub(crate) struct Args {
@@ -55,6 +56,8 @@ pub(crate) struct Args {
     /// Its media type, such as image/jpeg.
     #[arg(long, value_name = "TYPE", default_value = "")]
     mime: String,
+    #[command(flatten)]
+    http: HttpArg,
     #[command(flatten)]
     profile: ProfileArgs,
     #[command(flatten)]
@@ -93,6 +96,8 @@ struct Done {
     file: Bytes,
     size: u64,
     sent: Sent,
+    /// What was spoken last.
+    http: Option<&'static str>,
 }
 
 /// Sends it.
@@ -111,7 +116,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     if args.json {
         output::json_line(&json!({
             "file": output::hex(&done.file), "size": done.size, "conv_seq": done.sent.conv_seq,
-            "client_msg_id": done.sent.client_msg_id.to_string(),
+            "client_msg_id": done.sent.client_msg_id.to_string(), "http": done.http,
         }))?;
     } else {
         output::line(&format!("Sent, number {} of this conversation.", done.sent.conv_seq))?;
@@ -166,7 +171,7 @@ async fn bring(args: &Args, session: &Session) -> Result<Done, Failure> {
     job.save(&machine.state())?;
     let state = machine.state();
     session.online(args.timeout.get()).await?;
-    let reach = Reach::of(&session.client, session.profile.connect())?;
+    let reach = args.http.reach(session);
     let uploaded = upload(&Tokio, &reach, source, machine, &mut job).await;
     if let Err(TransferError::Changed | TransferError::Failed(Failed::Refused(_) | Failed::Mismatch)) =
         &uploaded
@@ -185,7 +190,7 @@ async fn bring(args: &Args, session: &Session) -> Result<Done, Failure> {
     };
     let sent = session.client.send_with(conversation, body, options).await?;
     job.forget()?;
-    Ok(Done { file: Bytes::copy_from_slice(&file.0), size: state.size, sent })
+    Ok(Done { file: Bytes::copy_from_slice(&file.0), size: state.size, sent, http: reach.spoken() })
 }
 
 fn named(path: &Path, error: &std::io::Error) -> Failure {
