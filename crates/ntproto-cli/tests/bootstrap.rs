@@ -6,6 +6,7 @@ mod common;
 use std::path::Path;
 use std::sync::Arc;
 
+use common::proxy::Proxy;
 use common::{Server, fails, json, ok, text, with_input};
 use http::Request;
 use ntproto_core::bootstrap::{Answer, MAX_ANSWER};
@@ -13,6 +14,7 @@ use ntproto_core::crypto::identity::DeviceKeys;
 use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
 use ntproto_core::rng::Rng;
 use ntproto_http::bootstrap::{Ask, BootstrapError, Whom, bootstrap, sign_in};
+use ntproto_http::client::site::Speak;
 use ntproto_http::client::trust::Trust;
 use ntproto_http::client::{Http as _, Outgoing, h2};
 use ntproto_sdk::store::MemoryStore;
@@ -118,6 +120,48 @@ fn another_tls_key_is_learnt_from_the_operators_signature() {
     assert_ne!(now, before);
     ok(home, &["devices", "--transport", "quic", "--timeout", "30"]);
     assert_eq!(pins(&std::fs::read_to_string(home.join("profiles/default/connect")).unwrap()), now);
+}
+
+/// A server that has another TLS key: the session learns it by a bootstrap, and the file of the same run goes to it too.
+#[test]
+fn a_file_goes_where_its_session_has_just_learnt_to_go() {
+    let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let home = dir.path();
+    let mut server = open(home);
+    let (url, operator) = (url(&server), common::hex(&operator(&server)));
+    for profile in ["ada", "bob"] {
+        let register = ["register", "--bootstrap", &url, "--operator", &operator, "--open", "--profile"];
+        ok(home, &[&register[..], &[profile]].concat());
+    }
+    server.terminate();
+    open(elsewhere.path()).terminate();
+    std::fs::copy(elsewhere.path().join("server/tls.key"), home.join("server/tls.key")).unwrap();
+    let _server = Server::launch(home, &server.listening.to_string(), &OPEN);
+    let file = home.join("photo");
+    std::fs::write(&file, b"light").unwrap();
+    for (profile, to, http) in [("ada", "10002", "3"), ("bob", "10001", "2")] {
+        let upload = ["upload", file.to_str().unwrap(), "--to", to, "--profile", profile, "--http", http];
+        let sent = json(home, &[&upload[..], &["--json", "--timeout", "30", "--transport", "quic"]].concat());
+        assert_eq!(sent["http"], format!("h{http}"));
+    }
+}
+
+/// Without TCP, and over it when it is quicker.
+#[tokio::test]
+async fn a_bootstrap_goes_over_either_http() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = open(dir.path());
+    let whom = Whom::Operator(operator(&server));
+    for speak in [Speak::Three, Speak::Two, Speak::Auto] {
+        let mut ask = Ask::new(&url(&server), whom.clone()).unwrap();
+        ask.speak = speak;
+        bootstrap(&Tokio, &ask).await.unwrap();
+    }
+    // TCP leads nowhere: HTTP/3 takes its place by itself.
+    let proxy = Proxy::udp();
+    proxy.leads_to(server.listening);
+    let ask = Ask::new(&format!("https://localhost:{}", proxy.port), whom).unwrap();
+    bootstrap(&Tokio, &ask).await.unwrap();
 }
 
 /// What another program fetched, which here is no more than a client of HTTP/2.

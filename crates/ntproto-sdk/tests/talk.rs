@@ -421,6 +421,7 @@ fn a_changed_server_key_is_learnt_by_a_bootstrap() {
     world.devices[0].learns = Some(Learned { connect: stranger, ..good.clone() });
     world.run_for(Duration::from_secs(120));
     assert!(world.devices[0].learns.is_none() && !world.devices[0].is_online());
+    assert!(world.devices[0].found.is_none(), "nobody is told of what is not believed");
     world.devices[0].learns = Some(good);
     assert!(world.run_until(|w| w.devices[0].is_online()));
 }
@@ -435,5 +436,7 @@ fn a_changed_certificate_and_a_new_place_are_learnt_by_a_bootstrap() {
         world.devices[0].learns = Some(learned(identity().connect_string("10.0.0.1")));
         assert!(world.run_until(|w| w.devices[0].is_online()), "{host}");
         assert!(world.devices[0].learns.is_none());
+        let found = world.devices[0].found.take().unwrap();
+        assert_eq!(found.connect, identity().connect_string("10.0.0.1"));
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ntproto_core::binding::TransportId;
+use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
 use ntproto_drive::Runtime;
 use ntproto_sdk::{Client, ConnectString, State};
 use zeroize::Zeroizing;
@@ -66,16 +67,15 @@ impl<R: Runtime> Reach<R> {
 
     /// Over UDP, and over TCP.
     fn sites(&self) -> (Site, Site) {
-        let site =
-            |host: &str, port, pin| Site { host: host.to_owned(), port, trust: Trust::Keys(vec![pin]) };
-        let Some(found) = self.client.whereabouts() else {
-            let ConnectString { host, port, tls_pin, .. } = &self.connect;
-            let site = site(host, *port, *tls_pin);
-            return (site.clone(), site);
+        let found = self.client.whereabouts();
+        let (connect, tcp) = match &found {
+            Some(found) => (&found.connect, found.endpoints.tcp.as_ref()),
+            None => (&self.connect, None),
         };
-        let ConnectString { host, port, tls_pin, .. } = &found.connect;
-        let tcp = found.endpoints.tcp.as_ref().map(|tcp| site(&tcp.host, tcp.port, *tls_pin));
-        let udp = site(host, *port, *tls_pin);
+        let trust = Trust::Keys(connect.tls_pins(&RUSTCRYPTO));
+        let site = |host: &str, port| Site { host: host.to_owned(), port, trust: trust.clone() };
+        let udp = site(&connect.host, connect.port);
+        let tcp = tcp.map(|tcp| site(&tcp.host, tcp.port));
         (udp.clone(), tcp.unwrap_or(udp))
     }
 

@@ -33,7 +33,7 @@ use ntproto_quic::{
 };
 use ntproto_sdk::driver::{CallId, Command, Driver, Effect, Server, Transports};
 use ntproto_sdk::store::{ClientStore, MemoryStore};
-use ntproto_sdk::{Client, ConnectString, Credential, Desk, Learned, Options, Parts, assemble};
+use ntproto_sdk::{Client, ConnectString, Credential, Desk, Learned, Options, Parts, Whereabouts, assemble};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 /// 2026-06-01.
@@ -223,6 +223,8 @@ pub struct Device {
     pub events: Vec<ClientEvent>,
     pub called: BTreeMap<CallId, Result<RequestId, Misuse>>,
     pub lookups: Vec<(u64, String, u16)>,
+    /// What it told of a bootstrap.
+    pub found: Option<Whereabouts>,
     /// Bootstraps that were asked for, and what the next one tells.
     pub bootstraps: usize,
     pub learns: Option<Learned>,
@@ -370,6 +372,7 @@ impl World {
             events: Vec::new(),
             called: BTreeMap::new(),
             lookups: Vec::new(),
+            found: None,
             bootstraps: 0,
             learns: None,
             lost: Vec::new(),
@@ -619,7 +622,8 @@ impl World {
                         driver.command(now, Command::Bootstrapped(id, device.learns.take().map(Box::new)));
                     }
                     Effect::Event(event) => device.events.push(event),
-                    Effect::Reached | Effect::HttpToken(..) | Effect::Learned(_) => {}
+                    Effect::Learned(found) => device.found = Some(*found),
+                    Effect::Reached | Effect::HttpToken(..) => {}
                     Effect::Lost(reason) => device.lost.push(reason),
                 },
                 Step::Wait(at) => {
