@@ -24,6 +24,8 @@ pub(crate) struct Sweep {
     again: bool,
     /// The store has more.
     more: bool,
+    /// How far the round is: what can't be removed is passed over, until it is its turn again.
+    after: Option<Doomed>,
     busy: bool,
     removing: BTreeSet<Doomed>,
     removed: Vec<Doomed>,
@@ -70,7 +72,7 @@ impl Web {
         if self.sweep.at.is_some_and(|at| at <= now.mono) {
             self.sweep.at = None;
             self.sweep.busy = true;
-            let work = FileWork::Sweep { now: now.unix, limit: SWEEP_BATCH };
+            let work = FileWork::Sweep { now: now.unix, limit: SWEEP_BATCH, after: self.sweep.after };
             self.work_store(work, Task::Sweep);
         }
     }
@@ -78,7 +80,11 @@ impl Web {
     pub(crate) fn swept(&mut self, now: Now, result: Result<FileAnswer, StoreError>) {
         match result {
             Ok(FileAnswer::Doomed { doomed, more }) => {
+                let begun = self.sweep.after.take();
+                self.sweep.after = doomed.last().copied().filter(|_| doomed.len() >= SWEEP_BATCH as usize);
                 self.sweep.more = more;
+                // A round that ends here leaves out what was before its beginning.
+                self.sweep.again |= begun.is_some() && self.sweep.after.is_none();
                 for one in doomed {
                     // What is being written or kept is looked at again later.
                     let what = match one {

@@ -101,6 +101,8 @@ pub enum FileWork {
         now: UnixMillis,
         /// At most so many of each.
         limit: u32,
+        /// What is doomed behind this one, in the order of lists before; `None`: from the first on.
+        after: Option<Doomed>,
     },
     /// These were removed. Answers [`FileAnswer::Done`].
     Swept(Vec<Doomed>),

@@ -39,6 +39,8 @@ pub struct Disk {
     /// Bytes of partial files it takes, if there is an end.
     pub capacity: Option<usize>,
     pub fail_sync: bool,
+    /// Partial files up to this one can't be removed.
+    pub stuck: Option<FileId>,
     pub ops: usize,
 }
 
@@ -49,6 +51,10 @@ impl Disk {
 
     pub fn partials(&self) -> usize {
         self.partials.len()
+    }
+
+    pub fn ids(&self) -> Vec<FileId> {
+        self.partials.keys().copied().collect()
     }
 
     pub fn run(&mut self, op: FileOp) -> Result<FileOutcome, FileError> {
@@ -102,6 +108,9 @@ impl Disk {
                 let data = self.contents.get(&content).ok_or(FileError::NotFound)?;
                 let offset = usize::try_from(offset).unwrap();
                 return Ok(FileOutcome::Data(Bytes::copy_from_slice(&data[offset..offset + length])));
+            }
+            FileOp::Discard { file } if self.stuck.is_some_and(|stuck| file <= stuck) => {
+                return Err(FileError::Io);
             }
             FileOp::Discard { file } => drop(self.partials.remove(&file)),
             FileOp::Delete { content } => drop(self.contents.remove(&content)),

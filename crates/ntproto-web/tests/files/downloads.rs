@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use ntproto_core::ids::{ConversationId, GroupId};
 use ntproto_web::Input;
 use ntproto_web::config::{READ_BYTES, READ_TIME};
+use ntproto_web::text::base64url;
 
 use crate::bench::{Bench, bytes};
 
@@ -95,6 +97,12 @@ fn who_is_not_in_the_conversation_finds_nothing() {
     }
     assert_eq!(bench.ask(0, "DELETE", &at, &[], b"").status(), 204);
     assert_eq!(bench.ask(1, "GET", &at, &[], b"").status(), 404);
+    // A conversation that there is and one that there is not are the same to whoever is in neither.
+    for to in [bench.conversation(), ConversationId::of_group(GroupId(77))] {
+        let target = format!("/v2/files?conversation={}", base64url(&to.0));
+        let got = bench.ask(2, "POST", &target, &[("upload-length", "1")], b"");
+        assert_eq!((got.status(), got.code()), (403, "forbidden".into()));
+    }
 }
 
 /// Whoever does not read costs two pieces, and in the end nothing.

@@ -89,7 +89,7 @@ fn creations_that_make_no_sense() {
         ("conversation=C", &[("upload-length", "9223372036854775808")], 400, "bad_request"),
         ("conversation=C", &[("upload-length", "1001")], 413, "too_large"),
         ("conversation=C", &[("repr-digest", "sha-256=1")], 400, "bad_request"),
-        ("conversation=AAAAAAAAAAAAAAAAAAAAAA", &[("upload-length", "1")], 404, "not_found"),
+        ("conversation=AAAAAAAAAAAAAAAAAAAAAA", &[("upload-length", "1")], 403, "forbidden"),
     ] {
         let got = bench.ask(0, "POST", &target(query), headers, b"");
         assert_eq!((got.status(), &got.code()[..]), (status, code), "{query} {headers:?}");

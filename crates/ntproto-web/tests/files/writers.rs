@@ -1,7 +1,7 @@
 //! Who writes: newer writers, chunks in flight, crashes.
 
 use ntproto_hub::store::{Store as _, Txn};
-use ntproto_web::config::{MAX_WAITING, SYNC_BYTES, WAIT_TIME};
+use ntproto_web::config::{MAX_WAITING, SWEEP_BATCH, SYNC_BYTES, WAIT_TIME};
 use ntproto_web::{ExchangeId, FileOp};
 
 use crate::bench::{Bench, bytes, range};
@@ -297,4 +297,32 @@ fn another_device_of_the_account_goes_on_when_the_first_is_revoked() {
     bench.end(old);
     assert_eq!(bench.got[&old].code(), "superseded");
     assert_eq!(bench.ask(0, "HEAD", &at, &[], b"").status(), 403);
+}
+
+/// A page of what can't be removed holds up nothing behind it.
+#[test]
+fn what_cannot_be_removed_is_passed_over() {
+    let mut bench = Bench::new();
+    let batch = SWEEP_BATCH as usize;
+    let all: Vec<String> = (0..batch + 6)
+        .map(|_| {
+            let at = bench.upload(10);
+            assert_eq!(
+                bench.ask(0, "PATCH", &at, &[("content-range", "bytes 0-4/*")], &[1; 5]).status(),
+                204
+            );
+            at
+        })
+        .collect();
+    bench.disk.stuck = Some(bench.disk.ids()[batch - 1]);
+    for at in &all {
+        assert_eq!(bench.ask(0, "DELETE", at, &[], b"").status(), 204);
+    }
+    bench.sweep();
+    assert_eq!(bench.disk.partials(), batch);
+    // Their turn comes again.
+    bench.disk.stuck = None;
+    bench.sweep();
+    assert_eq!(bench.disk.partials(), 0);
+    bench.check();
 }

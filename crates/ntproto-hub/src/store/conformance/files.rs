@@ -62,7 +62,11 @@ fn reached(file: FileId, epoch: u64, offset: u64) -> Txn {
 }
 
 fn swept(bench: &mut Bench, now: UnixMillis, limit: u32) -> (Vec<Doomed>, bool) {
-    match answer(bench, Txn::FileWork(FileWork::Sweep { now, limit })) {
+    swept_after(bench, now, limit, None)
+}
+
+fn swept_after(bench: &mut Bench, now: UnixMillis, limit: u32, after: Option<Doomed>) -> (Vec<Doomed>, bool) {
+    match answer(bench, Txn::FileWork(FileWork::Sweep { now, limit, after })) {
         FileAnswer::Doomed { doomed, more } => (doomed, more),
         other => panic!("not swept: {other:?}"),
     }
@@ -103,7 +107,8 @@ pub(super) fn create(bench: &mut Bench) {
     // Not into a conversation one is not in, nor into a group one has left.
     bench.refused(asks(&c, FileAsk::Create(new(3, direct, None))), StoreError::Forbidden);
     let nowhere = ConversationId::of_group(GroupId(77));
-    bench.refused(asks(&c, FileAsk::Create(new(3, nowhere, None))), StoreError::NotFound);
+    // Nor does anybody learn which there are.
+    bench.refused(asks(&c, FileAsk::Create(new(3, nowhere, None))), StoreError::Forbidden);
     // Others' uploads are not there.
     for ask in [
         FileAsk::Claim { file: made.file },
@@ -195,6 +200,10 @@ pub(super) fn sweep(bench: &mut Bench) {
     // One that was sealed takes its content along.
     let (doomed, _) = swept(bench, expires, 9);
     assert_eq!(doomed[3..], [Doomed::Content([0xc1; 32])]);
+    // A round goes on behind the last one, so that what can't be removed holds up nothing.
+    assert_eq!(swept_after(bench, expires, 2, Some(doomed[0])), (doomed[1..3].to_vec(), true));
+    assert_eq!(swept_after(bench, expires, 2, Some(doomed[2])), (doomed[3..].to_vec(), false));
+    assert_eq!(swept_after(bench, expires, 2, Some(doomed[3])), (vec![], false));
     bench.ok(Txn::FileWork(FileWork::Swept(doomed)));
     assert_eq!(swept(bench, expires, 9), (vec![], false));
 }

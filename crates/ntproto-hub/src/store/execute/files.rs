@@ -34,7 +34,7 @@ pub(super) fn work(kv: &mut dyn Kv, work: &FileWork) -> Result<FileAnswer, Store
         }
         FileWork::Seal { file, epoch, content } => seal(kv, *file, *epoch, content),
         FileWork::Complete { file, epoch, now } => complete(kv, *file, *epoch, *now),
-        FileWork::Sweep { now, limit } => sweep(kv, *now, *limit as usize),
+        FileWork::Sweep { now, limit, after } => sweep(kv, *now, *limit as usize, after.as_ref()),
         FileWork::Swept(doomed) => {
             for one in doomed {
                 kv.delete(Table::Doomed, &keys::doomed(one))?;
@@ -71,7 +71,12 @@ fn create(kv: &mut dyn Kv, by: &Actor, new: &NewUpload) -> Result<FileAnswer, St
         return Err(StoreError::Conflict);
     }
     //= spec: files-4
-    history::readable_from(kv, new.conversation, by.uin)?;
+    match history::readable_from(kv, new.conversation, by.uin) {
+        Ok(_) => {}
+        // Whether there is such a conversation is nobody's business who is not in it.
+        Err(StoreError::NotFound) => return Err(StoreError::Forbidden),
+        Err(error) => return Err(error),
+    }
     let mut usage = usage_of(kv, by.uin)?;
     if usage.uploads >= new.max_uploads {
         return Err(StoreError::TooMany);
@@ -265,7 +270,12 @@ fn doom(kv: &mut dyn Kv, what: Doomed) -> Result<(), StoreError> {
     kv.put(Table::Doomed, &keys::doomed(&what), &[])
 }
 
-fn sweep(kv: &mut dyn Kv, now: UnixMillis, limit: usize) -> Result<FileAnswer, StoreError> {
+fn sweep(
+    kv: &mut dyn Kv,
+    now: UnixMillis,
+    limit: usize,
+    after: Option<&Doomed>,
+) -> Result<FileAnswer, StoreError> {
     //= spec: files-12
     let mut over = Vec::new();
     let to = keys::upload_end(now.0, FileId([0xff; 16]));
@@ -280,7 +290,13 @@ fn sweep(kv: &mut dyn Kv, now: UnixMillis, limit: usize) -> Result<FileAnswer, S
         end(kv, file, &upload)?;
     }
     let mut listed = Vec::new();
-    kv.scan(Table::Doomed, &[], &[0xff; keys::DOOMED_LEN], &mut |key, _| {
+    // The first key behind that one: a key has no other as its beginning.
+    let from = after.map_or_else(Vec::new, |one| {
+        let mut key = keys::doomed(one);
+        key.push(0);
+        key
+    });
+    kv.scan(Table::Doomed, &from, &[0xff; keys::DOOMED_LEN], &mut |key, _| {
         listed.push(keys::read_doomed(key));
         listed.len() <= limit
     })?;
