@@ -222,6 +222,13 @@ pub enum FileOp {
         /// So many bytes.
         length: usize,
     },
+    /// Removes what lies behind the first `length` bytes of a partial file, if there is any of it. [`FileOutcome::Done`].
+    Cut {
+        /// The partial file.
+        file: FileId,
+        /// How many bytes stay.
+        length: u64,
+    },
     /// Removes a partial file, if it is there. [`FileOutcome::Done`].
     Discard {
         /// The partial file.
@@ -246,6 +253,7 @@ impl fmt::Debug for FileOp {
             Self::Hash { file, length } => write!(f, "Hash({file}, {length})"),
             Self::Keep { file, content, length } => write!(f, "Keep({file}, {content}, {length})"),
             Self::Read { content, offset, length } => write!(f, "Read({content}, {offset}, {length})"),
+            Self::Cut { file, length } => write!(f, "Cut({file}, {length})"),
             Self::Discard { file } => write!(f, "Discard({file})"),
             Self::Delete { content } => write!(f, "Delete({content})"),
         }
@@ -279,6 +287,8 @@ impl fmt::Debug for FileOutcome {
 pub enum FileError {
     /// There is no room. Of a write, nothing is counted.
     Full,
+    /// The store of files is slower than what comes, and holds as much as it may. Of a write, nothing is counted.
+    Busy,
     /// There is no such file, or it is shorter than that.
     NotFound,
     /// The store of files failed: what was written since the last [`FileOp::Sync`] may be lost.
@@ -289,6 +299,7 @@ impl fmt::Display for FileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Full => "there is no room for files",
+            Self::Busy => "the store of files is slower than what comes",
             Self::NotFound => "no such file",
             Self::Io => "the store of files failed",
         })

@@ -13,13 +13,22 @@ pub const READ_BYTES: usize = 128 * 1024;
 /// Bytes written after which they are made durable and the offset is stored: what a crash of the server costs at most, beside
 /// what is on its way.
 pub const SYNC_BYTES: u64 = 1024 * 1024;
+/// Bytes that may be written and not durable: a disk that takes long for one sync holds the client back.
+pub const UNSYNCED_BYTES: u64 = 4 * SYNC_BYTES;
+/// Of an upload whose length nobody knows, bytes of a body with a digest are charged to the account before they are written: so many
+/// at once where the body's end is not known either. A transaction for each eighth of a second at a gigabit a second.
+pub const RESERVE_BYTES: u64 = 16 * 1024 * 1024;
 /// Bytes of a body nobody wants that are read before the answer: clients that write before they read would report a broken
 /// stream instead of the answer. More than a chunk.
 pub const DRAIN_BYTES: u64 = 8 * 1024 * 1024;
 /// How long reading them may take.
 pub const DRAIN_TIME: Duration = Duration::from_secs(10);
-/// Requests of one upload that wait for the one before them: chunks that are in flight on one connection.
+/// Requests that wait for the one before them, of one upload and on one connection: chunks that are in flight. What is not read of
+/// them takes of the connection's window, which is larger than all of theirs: the one before must get on.
 pub const MAX_WAITING: usize = 8;
+/// For each exchange that may be, things that the machine may wait for: its own, a write and a sync of an upload that its client
+/// left, and one for sweeps. Above it new exchanges are answered 503, so what left clients leave behind is bounded.
+pub const TASKS_PER_EXCHANGE: usize = 4;
 /// How long a request waits for the one before it: the time of a large chunk on a slow line.
 pub const WAIT_TIME: Duration = Duration::from_secs(120);
 /// In each such time a body brings [`BODY_LEAST`] bytes, as far as they are taken; else its request is over. The default of
@@ -47,7 +56,8 @@ pub const STRANGERS: Rate = Rate::per_second(1_024, 128);
 /// Settings of the HTTP surface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WebConfig {
-    /// Exchanges at once; others are answered 503. Each holds at most [`WINDOW`] bytes of its body.
+    /// Exchanges at once; others are answered 503. Each holds at most [`WINDOW`] bytes of its body. So are exchanges beyond what
+    /// [`TASKS_PER_EXCHANGE`] says, and those while as many bytes as all bodies may hold are on their way to the disk.
     pub max_exchanges: usize,
     /// Bytes of one file.
     pub max_file: u64,

@@ -8,7 +8,7 @@ use crate::problem::Code;
 use crate::text::{base64, from_base64};
 
 /// Bytes of a digest's header, all lines of it: room for a dozen algorithms.
-const MAX_DIGESTS: usize = 2 * 1024;
+pub const MAX_DIGESTS: usize = 2 * 1024;
 
 /// What a body must be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

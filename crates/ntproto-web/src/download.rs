@@ -147,7 +147,7 @@ impl Web {
         let carrier = exchange.carrier;
         match answer {
             FileAnswer::Upload(state) | FileAnswer::Made(state) => {
-                if self.uploads.contains_key(&file) || state.length == Some(state.offset) {
+                if self.is_worked_on(file, who) || state.length == Some(state.offset) {
                     return self.after(now, file, who, carrier, After::Status(id), Some(state));
                 }
                 let mut upload = Upload::new(file, who, carrier, crate::upload::Step::Open);

@@ -1,6 +1,6 @@
 //! What the machine waits for: transactions, work on files, answers of the hub.
 
-use ntproto_core::ids::FileId;
+use ntproto_core::ids::{FileId, Uin};
 use ntproto_core::session::bearer::Bearer;
 use ntproto_core::time::Now;
 use ntproto_hub::Who;
@@ -23,6 +23,8 @@ pub(crate) enum Task {
     Status(ExchangeId, Who, FileId),
     Get(ExchangeId, Box<Wanted>),
     Delete(ExchangeId, FileId),
+    /// The claim of an upload that nobody works on.
+    First(FileId, Uin),
     Claim(FileId),
     Progress(FileId),
     Seal(FileId, ContentId),
@@ -31,6 +33,7 @@ pub(crate) enum Task {
     Ruined(FileId, Code),
     Write(FileId, u64, usize),
     Sync(FileId, u64),
+    Cut(FileId),
     Hash(FileId),
     Keep(FileId, ContentId),
     Read(ExchangeId, usize),
@@ -92,6 +95,7 @@ impl Web {
             Err(error) => Err(error),
         };
         match task {
+            Task::First(file, uin) => self.first_claimed(now, file, uin, result),
             Task::Claim(file) => self.claimed(now, file, result),
             Task::Progress(file) => self.progressed(now, file, result),
             Task::Seal(file, content) => self.sealed(now, file, content, result),
@@ -123,8 +127,12 @@ impl Web {
     pub(crate) fn file_done(&mut self, now: Now, op: OpId, result: Result<FileOutcome, FileError>) {
         let Some(task) = self.tasks.remove(&op) else { return };
         match task {
-            Task::Write(file, offset, bytes) => self.wrote(now, file, (offset, bytes), result.map(drop)),
+            Task::Write(file, offset, bytes) => {
+                self.in_writes -= bytes;
+                self.wrote(now, file, (offset, bytes), result.map(drop));
+            }
             Task::Sync(file, upto) => self.synced(now, file, upto, result.map(drop)),
+            Task::Cut(file) => self.cut(now, file, result.map(drop)),
             Task::Hash(file) => self.hashed(now, file, result),
             Task::Keep(file, content) => self.kept(now, file, content, result),
             Task::Read(id, length) => self.read(now, id, length, result),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, header};
-use ntproto_core::ids::FileId;
+use ntproto_core::ids::{FileId, Uin};
 use ntproto_core::rng::Rng;
 use ntproto_core::session::bearer::Bearer;
 use ntproto_core::time::{Instant, Now, earliest};
@@ -16,7 +16,7 @@ use ntproto_hub::{Networks, Who};
 
 use crate::answer::Answer;
 use crate::api::{CarrierId, ExchangeId, Input, Output, WebEvent};
-use crate::config::{DRAIN_BYTES, DRAIN_TIME, WINDOW, WebConfig};
+use crate::config::{DRAIN_BYTES, DRAIN_TIME, TASKS_PER_EXCHANGE, WINDOW, WebConfig};
 use crate::cors::{self, Origins};
 use crate::dialect::{self, Dialect};
 use crate::exchange::{Exchange, State};
@@ -27,7 +27,7 @@ use crate::problem::{Code, Problem};
 use crate::routes::{Route, method_name};
 use crate::sweep::Sweep;
 use crate::tasks::Task;
-use crate::upload::{After, Fate, Upload};
+use crate::upload::{After, Fate, First, Upload};
 
 /// The status noted of an exchange whose client was gone before the answer.
 const CLIENT_GONE: u16 = 499;
@@ -45,7 +45,12 @@ pub struct Web {
     guesses: Networks,
     pub(crate) exchanges: BTreeMap<ExchangeId, Exchange>,
     timers: BTreeSet<(Instant, ExchangeId)>,
+    /// Whose each is, the store has said.
     pub(crate) uploads: BTreeMap<FileId, Upload>,
+    /// Those that somebody claims.
+    pub(crate) firsts: BTreeMap<(FileId, Uin), First>,
+    /// Bytes on their way to the disk.
+    pub(crate) in_writes: usize,
     pub(crate) tasks: BTreeMap<OpId, Task>,
     pub(crate) last_op: u64,
     pub(crate) sweep: Sweep,
@@ -68,6 +73,8 @@ impl Web {
             exchanges: BTreeMap::new(),
             timers: BTreeSet::new(),
             uploads: BTreeMap::new(),
+            firsts: BTreeMap::new(),
+            in_writes: 0,
             tasks: BTreeMap::new(),
             last_op: 0,
             sweep: Sweep::default(),
@@ -131,6 +138,28 @@ impl Web {
         self.exchanges.values().map(|exchange| exchange.owed).sum()
     }
 
+    /// Bytes on their way to the disk, those of clients that left with them.
+    #[must_use]
+    pub const fn writing_bytes(&self) -> usize {
+        self.in_writes
+    }
+
+    /// What it waits for, and what waits in it, in all: bounded by [`WebConfig::max_exchanges`], whatever clients do.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        let at_uploads = self.uploads.values().map(|upload| 1 + upload.waiting.len() + upload.after.len());
+        let firsts = self.firsts.values().map(|first| 1 + first.later.len());
+        self.tasks.len() + at_uploads.chain(firsts).sum::<usize>()
+    }
+
+    /// There is no room for another exchange. What left clients leave behind counts, until it is done.
+    fn is_crowded(&self) -> bool {
+        let most = self.config.max_exchanges;
+        self.exchanges.len() >= most
+            || self.tasks.len() >= most.saturating_mul(TASKS_PER_EXCHANGE)
+            || self.in_writes >= most.saturating_mul(WINDOW)
+    }
+
     /// Exchanges there are.
     #[must_use]
     pub fn exchanges(&self) -> usize {
@@ -149,7 +178,7 @@ impl Web {
         if self.exchanges.contains_key(&id) {
             return;
         }
-        let crowded = self.exchanges.len() >= self.config.max_exchanges;
+        let crowded = self.is_crowded();
         let route = Route::of(request);
         let known = route.unwrap_or(Route::None);
         let mut exchange = Exchange::new(now, carrier, remote.ip(), known, request, end);
@@ -233,7 +262,6 @@ impl Web {
     /// The hub has said whom a request acts for.
     pub(crate) fn authorized(&mut self, now: Now, id: ExchangeId, who: Option<Who>, plan: Plan) {
         let Some(exchange) = self.exchanges.get(&id) else { return };
-        let carrier = exchange.carrier;
         //= spec: files-1
         let Some(who) = who else {
             // Counted apart from other strangers, since who is in must get by those. Some that were asked for at once may go beyond.
@@ -242,7 +270,17 @@ impl Web {
             let code = if self.ready { Code::Unauthorized } else { Code::Unavailable };
             return self.fail(now, id, code.into());
         };
-        let own = |web: &Self, file| web.uploads.get(&file).is_some_and(|upload| upload.who.uin == who.uin);
+        self.act(now, id, who, plan);
+    }
+
+    /// Does what a request wants, for whoever asked.
+    pub(crate) fn act(&mut self, now: Now, id: ExchangeId, who: Who, plan: Plan) {
+        let Some(exchange) = self.exchanges.get(&id) else { return };
+        let carrier = exchange.carrier;
+        let own = |web: &Self, file| {
+            let first = web.firsts.contains_key(&(file, who.uin));
+            first || web.uploads.get(&file).is_some_and(|upload| upload.who.uin == who.uin)
+        };
         match plan {
             Plan::Create(create) => self.create(now, id, who, *create),
             Plan::Append(append) => self.arrive(now, id, who, append),

@@ -71,6 +71,8 @@ pub enum FileWork {
         offset: u64,
         /// The length, if it was not known.
         length: Option<u64>,
+        /// Without a length: bytes up to here are charged to the account, though they do not count; 0: none beyond the offset.
+        reserve: u64,
         /// When the upload ends now, if nothing more comes.
         expires: UnixMillis,
         /// Bytes its account may have.
@@ -150,6 +152,8 @@ pub struct UploadState {
     pub length: Option<u64>,
     /// Bytes up to here are durable.
     pub offset: u64,
+    /// Bytes up to here may be on the disk.
+    pub reserved: u64,
     /// Its newest writer.
     pub epoch: u64,
     /// When it ends.

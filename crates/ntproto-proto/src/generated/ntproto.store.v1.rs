@@ -302,6 +302,9 @@ pub struct Upload {
     /// SHA-256 of the whole, once it was computed: its content is being kept.
     #[prost(bytes = "bytes", tag = "10")]
     pub content: ::prost::bytes::Bytes,
+    /// Without a length: bytes up to here may be on the disk, and are charged, though they do not count yet.
+    #[prost(uint64, tag = "11")]
+    pub reserved: u64,
 }
 /// A file: an upload that became whole.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -333,7 +336,7 @@ pub struct StoredContent {
 /// What an account's files take.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FileUsage {
-    /// Sizes of files; of uploads, their lengths, or what is there of those without one.
+    /// Sizes of files; of uploads, their lengths, or what is there of those without one, counted or not.
     #[prost(uint64, tag = "1")]
     pub bytes: u64,
     #[prost(uint32, tag = "2")]

@@ -3,6 +3,7 @@
 //! ```text
 //! parts/0123456789abcdef0123456789abcdef      a partial file, by the number of its upload
 //! content/ab/cdef…                            a content, by its SHA-256
+//! copies/0123456789abcdef0123456789abcdef     a content that is being copied, where the disk has no second names
 //! ```
 //!
 //! A partial file is written in place, at the offset. When it is whole it gets a second name, its content's: no byte is copied,
@@ -24,7 +25,7 @@ use super::{FileStore, FilesError, Kept, SyncPolicy, unhex};
 
 /// Partial files that are held open: an error that the disk tells late is told to whoever has the file open. Uploads that are
 /// written at one time are fewer; a process may open a thousand files, and most are connections.
-const MAX_OPEN: usize = 128;
+pub const MAX_OPEN: usize = 128;
 /// Bytes read at a time for a hash.
 const BLOCK: usize = 128 * 1024;
 
@@ -50,8 +51,11 @@ const BLOCK: usize = 128 * 1024;
 pub struct LocalFiles {
     parts: PathBuf,
     contents: PathBuf,
+    copies: PathBuf,
     policy: SyncPolicy,
     open: Mutex<Open>,
+    /// Gives a file a second name, where the disk can.
+    link: fn(&Path, &Path) -> io::Result<()>,
 }
 
 #[derive(Debug, Default)]
@@ -78,13 +82,38 @@ impl LocalFiles {
     /// # Errors
     /// It can't be made or used.
     pub fn open(folder: &Path, policy: SyncPolicy) -> Result<Self, FilesError> {
-        let (parts, contents) = (folder.join("parts"), folder.join("content"));
-        for path in [folder, &parts, &contents] {
+        let [parts, contents, copies] = ["parts", "content", "copies"].map(|name| folder.join(name));
+        // Folders above it that there are not yet: their names have to be durable too.
+        let known = folder.ancestors().position(|path| path.is_dir()).unwrap_or(0);
+        for path in [folder, &parts, &contents, &copies] {
             make_folder(path).map_err(|error| FilesError::Folder(path.to_owned(), error))?;
         }
-        let files = Self { parts, contents, policy, open: Mutex::default() };
-        files.sync_folder(folder).map_err(|error| FilesError::Folder(folder.to_owned(), error))?;
+        let link = |from: &Path, to: &Path| fs::hard_link(from, to);
+        let files = Self { parts, contents, copies, policy, open: Mutex::default(), link };
+        // Its own name as well: whoever made it may have been cut off before that was durable.
+        for path in folder.ancestors().take(known.max(1) + 1) {
+            let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+            match files.sync_folder(path) {
+                // One above it that we may not read was not made by us.
+                Err(error) if error.kind() == ErrorKind::PermissionDenied && known == 0 && path != folder => {
+                }
+                synced => synced.map_err(|error| FilesError::Folder(path.to_owned(), error))?,
+            }
+        }
+        files.clear_copies().map_err(|error| FilesError::Folder(files.copies.clone(), error))?;
         Ok(files)
+    }
+
+    /// Removes copies that a crash left unfinished.
+    fn clear_copies(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.copies)? {
+            let entry = entry?;
+            // What is not ours is left alone.
+            if entry.file_name().to_str().and_then(unhex::<16>).is_some() {
+                remove(&entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
@@ -132,17 +161,18 @@ impl LocalFiles {
         let path = self.part(id);
         let mut options = OpenOptions::new();
         options.read(true).write(true);
-        let (file, is_new) = match options.open(&path) {
-            Ok(file) => (file, false),
+        let file = match options.open(&path) {
+            Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound && create => {
                 options.create_new(true);
                 #[cfg(unix)]
                 std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-                (options.open(&path)?, true)
+                options.open(&path)?
             }
             Err(error) => return Err(error),
         };
-        let partial = Partial { file: Arc::new(file), used, is_new, failed: false };
+        // One that is there may be of a process that ended before its first sync: whether its name is durable nobody knows.
+        let partial = Partial { file: Arc::new(file), used, is_new: true, failed: false };
         if open.files.len() >= MAX_OPEN {
             self.close_oldest(&mut open);
         }
@@ -151,9 +181,10 @@ impl LocalFiles {
     }
 
     /// Makes room for another file. One that is closed is durable: afterwards nobody would hear of its errors. One that can't be
-    /// made so stays.
+    /// made so stays, and so does one that somebody is at.
     fn close_oldest(&self, open: &mut Open) {
-        let oldest = open.files.iter().filter(|(_, partial)| !partial.failed).min_by_key(|(_, p)| p.used);
+        let idle = |partial: &Partial| !partial.failed && Arc::strong_count(&partial.file) == 1;
+        let oldest = open.files.iter().filter(|(_, partial)| idle(partial)).min_by_key(|(_, p)| p.used);
         let Some((&id, partial)) = oldest else { return };
         let synced = self.sync_file(&partial.file);
         let synced =
@@ -168,7 +199,11 @@ impl LocalFiles {
     }
 
     fn write(&self, id: FileId, mut offset: u64, data: &[Bytes]) -> io::Result<()> {
-        let partial = self.partial(id, true)?;
+        // Only its first byte makes a file, and none is written behind its end: what is missing would be read as zeros.
+        let partial = self.partial(id, offset == 0)?;
+        if offset > 0 && partial.file.metadata()?.len() < offset {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
         for piece in data {
             write_all_at(&partial.file, piece, offset)?;
             offset += piece.len() as u64;
@@ -194,6 +229,15 @@ impl LocalFiles {
             }
         }
         Ok(())
+    }
+
+    fn cut(&self, id: FileId, length: u64) -> io::Result<()> {
+        let partial = match self.partial(id, false) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            partial => partial?,
+        };
+        // Whether that is durable does not matter: what comes back after a power cut does not count either.
+        if partial.file.metadata()?.len() > length { partial.file.set_len(length) } else { Ok(()) }
     }
 
     fn hash(&self, id: FileId, length: u64) -> io::Result<[u8; 32]> {
@@ -244,23 +288,31 @@ impl LocalFiles {
             make_folder(&folder)?;
         }
         self.sync_folder(&self.contents)?;
-        self.name(&self.part(id), &path)?;
+        self.name(id, &path)?;
         self.sync_folder(&folder)
     }
 
     /// Gives a file its second name; a copy does where the disk has no second names.
-    fn name(&self, part: &Path, path: &Path) -> io::Result<()> {
-        match fs::hard_link(part, path) {
+    fn name(&self, id: FileId, path: &Path) -> io::Result<()> {
+        let part = self.part(id);
+        match (self.link)(&part, path) {
             // Two uploads of the same bytes: the other was first.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
             Err(error) if is_full(&error) || error.kind() == ErrorKind::NotFound => Err(error),
             Err(_) => {
-                let copy = path.with_extension("new");
-                fs::copy(part, &copy)?;
-                if self.policy == SyncPolicy::Always {
-                    File::open(&copy)?.sync_all()?;
+                // By the number of the upload: another with the same bytes may be copied beside it.
+                let copy = self.copies.join(id.to_string());
+                let copied = fs::copy(&part, &copy).and_then(|_| {
+                    if self.policy == SyncPolicy::Always {
+                        File::open(&copy)?.sync_all()?;
+                    }
+                    fs::rename(&copy, path)
+                });
+                if copied.is_err() {
+                    // The disk may be full: not longer than need be.
+                    let _ = remove(&copy);
                 }
-                fs::rename(&copy, path)
+                copied
             }
             Ok(()) => Ok(()),
         }
@@ -290,6 +342,7 @@ impl FileStore for LocalFiles {
             FileOp::Read { content, offset, length } => {
                 self.read(*content, *offset, *length).map(FileOutcome::Data)
             }
+            FileOp::Cut { file, length } => self.cut(*file, *length).map(done),
             FileOp::Discard { file } => {
                 self.lock().files.remove(file);
                 remove(&self.part(*file)).map(done)
@@ -332,9 +385,6 @@ impl FileStore for LocalFiles {
                         if !each(Kept::Content(ContentId(id), entry.metadata()?.len())) {
                             return Ok(());
                         }
-                    } else if tail.to_str().is_some_and(|tail| tail.ends_with(".new")) {
-                        // A copy that was not finished.
-                        remove(&entry.path())?;
                     }
                 }
             }
@@ -375,4 +425,112 @@ fn write_all_at(mut file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     // For one file there are never two works at once.
     file.seek(SeekFrom::Start(offset))?;
     file.write_all(bytes)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    fn write(files: &LocalFiles, file: FileId, offset: u64, bytes: &[u8]) -> Result<FileOutcome, FileError> {
+        files.perform(FileOp::Write { file, offset, data: vec![bytes.to_vec().into()] })
+    }
+
+    /// A disk that has no second names.
+    fn unlinked(path: &Path) -> LocalFiles {
+        let link = |_: &Path, _: &Path| Err(ErrorKind::Unsupported.into());
+        LocalFiles { link, ..LocalFiles::open(path, SyncPolicy::Always).unwrap() }
+    }
+
+    #[test]
+    fn two_copies_of_one_content_write_over_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = unlinked(folder.path());
+        let bytes = vec![7; 3_000_000];
+        let (content, length) = (ContentId(Sha256::digest(&bytes).into()), bytes.len() as u64);
+        let ids: Vec<FileId> = (0..8).map(|n| FileId([n; 16])).collect();
+        for id in &ids {
+            assert_eq!(write(&files, *id, 0, &bytes), Ok(FileOutcome::Done));
+        }
+        // Whoever says that it is kept, the content is whole from then on.
+        let kept = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for id in &ids {
+                scope.spawn(|| {
+                    let keep = files.keep(*id, content, length);
+                    keep.unwrap();
+                    kept.fetch_add(1, Ordering::SeqCst);
+                    for _ in 0..20 {
+                        let read = files.read(content, 0, bytes.len()).unwrap();
+                        assert!(read == bytes);
+                    }
+                });
+            }
+        });
+        assert_eq!(kept.into_inner(), ids.len());
+        assert_eq!(fs::read_dir(&files.copies).unwrap().count(), 0);
+    }
+
+    /// A listing in the middle of a copy takes nothing away; the next start does.
+    #[test]
+    fn copies_are_removed_at_the_start_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = unlinked(folder.path());
+        let half = files.copies.join(FileId([3; 16]).to_string());
+        fs::write(&half, "half").unwrap();
+        fs::write(files.copies.join("notes.txt"), "mine").unwrap();
+        files.list(&mut |_| true).unwrap();
+        assert!(half.exists());
+        let files = unlinked(folder.path());
+        assert!(!half.exists() && files.copies.join("notes.txt").exists());
+    }
+
+    /// What is missing is missing, and no zeros.
+    #[test]
+    fn nothing_is_written_behind_a_gap() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = LocalFiles::open(folder.path(), SyncPolicy::Always).unwrap();
+        let file = FileId([1; 16]);
+        assert_eq!(write(&files, file, 5, b"behind"), Err(FileError::NotFound));
+        assert!(!files.part(file).exists());
+        assert_eq!(write(&files, file, 0, b"hello"), Ok(FileOutcome::Done));
+        assert_eq!(write(&files, file, 6, b"behind"), Err(FileError::NotFound));
+        assert_eq!(write(&files, file, 5, b", you"), Ok(FileOutcome::Done));
+        let cut = |length| files.perform(FileOp::Cut { file, length });
+        assert_eq!(
+            (cut(7), fs::read(files.part(file)).unwrap()),
+            (Ok(FileOutcome::Done), b"hello, ".to_vec())
+        );
+        assert_eq!((cut(70), fs::read(files.part(file)).unwrap().len()), (Ok(FileOutcome::Done), 7));
+        assert_eq!(files.perform(FileOp::Cut { file: FileId([2; 16]), length: 0 }), Ok(FileOutcome::Done));
+    }
+
+    /// One that an earlier process made, and did not live to sync.
+    #[test]
+    fn a_name_that_was_found_is_made_durable_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = FileId([1; 16]);
+        let is_new = |files: &LocalFiles| files.lock().files[&file].is_new;
+        let files = LocalFiles::open(folder.path(), SyncPolicy::Always).unwrap();
+        write(&files, file, 0, b"hello").unwrap();
+        drop(files);
+        let files = LocalFiles::open(folder.path(), SyncPolicy::Always).unwrap();
+        write(&files, file, 5, b"hello").unwrap();
+        assert!(is_new(&files));
+        files.perform(FileOp::Sync { file }).unwrap();
+        assert!(!is_new(&files));
+    }
+
+    /// Folders above the one that is opened are made with it, and one that is opened is opened again.
+    #[test]
+    fn a_folder_is_made_with_those_above_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b/files");
+        for _ in 0..2 {
+            LocalFiles::open(&path, SyncPolicy::Always).unwrap();
+            assert!(path.join("copies").is_dir());
+        }
+    }
 }

@@ -37,6 +37,15 @@ impl Part {
         self.listed = true;
     }
 
+    /// What lies behind is no more. Its sectors may be there again after a power cut.
+    fn cut_behind(&mut self, length: usize) {
+        self.bytes.truncate(length);
+        self.dirty.retain_mut(|(from, to)| {
+            *to = (*to).min(length);
+            from < to
+        });
+    }
+
     /// The power fails: sectors of what was not synced are there or not, each by itself.
     fn cut(&mut self, rng: &mut Rng) {
         for (from, to) in self.dirty.drain(..) {
@@ -123,6 +132,12 @@ impl FileDisk {
                     return Err(FileError::NotFound);
                 };
                 Ok(FileOutcome::Data(bytes.slice(from..to)))
+            }
+            FileOp::Cut { file, length } => {
+                if let Some(part) = self.parts.get_mut(&file) {
+                    part.cut_behind(length as usize);
+                }
+                Ok(FileOutcome::Done)
             }
             FileOp::Discard { file } => {
                 self.parts.remove(&file);

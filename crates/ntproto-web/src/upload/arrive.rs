@@ -1,19 +1,19 @@
 //! Requests about uploads: who writes next, who waits, who is told.
 
 use http::{StatusCode, header};
-use ntproto_core::ids::FileId;
+use ntproto_core::ids::{FileId, Uin};
 use ntproto_core::time::Now;
 use ntproto_hub::Who;
 use ntproto_hub::store::StoreError;
 use ntproto_hub::store::file::{FileAnswer, FileAsk, FileState, NewUpload};
 
-use super::{After, Fate, Step, Upload, Writer};
+use super::{After, Fate, First, Step, Upload, Writer};
 use crate::api::{ExchangeId, Output};
 use crate::config::{MAX_WAITING, WAIT_TIME};
 use crate::dialect::{Standing, location};
 use crate::download::{Part, etag, not_modified};
 use crate::exchange::State;
-use crate::plan::{Append, Create};
+use crate::plan::{Append, Create, Plan};
 use crate::problem::{Code, Problem};
 use crate::tasks::Task;
 use crate::web::Web;
@@ -76,7 +76,7 @@ impl Web {
             return self.arrive(now, id, who, append);
         }
         let Some(state) = state else { return };
-        if self.uploads.contains_key(&file) || state.length == Some(state.offset) {
+        if self.is_worked_on(file, who) || state.length == Some(state.offset) {
             // Nobody tells an offset that moves, and what is whole becomes a file first.
             return self.after(now, file, who, carrier, After::Status(id), Some(&state));
         }
@@ -90,10 +90,16 @@ impl Web {
         let Some(exchange) = self.exchanges.get_mut(&id) else { return };
         let (carrier, file) = (exchange.carrier, append.file);
         exchange.state = State::Waiting(file);
+        if let Some(first) = self.firsts.get_mut(&(file, who.uin)) {
+            return first.later.push((id, who, Plan::Append(append)));
+        }
+        // Those that wait for bytes of their connection, whichever upload's.
+        let on_carrier = self.uploads.values().filter(|upload| upload.carrier == carrier);
+        let waiting = on_carrier.map(|upload| upload.waiting.len()).sum::<usize>();
         let Some(upload) = self.uploads.get_mut(&file) else {
-            let step = Step::Claiming(id, append);
-            self.uploads.insert(file, Upload::new(file, who, carrier, step));
-            return self.ask_store(now, who, FileAsk::Claim { file }, Task::Claim(file));
+            let first = First { exchange: id, append, who, carrier, later: Vec::new() };
+            self.firsts.insert((file, who.uin), first);
+            return self.ask_store(now, who, FileAsk::Claim { file }, Task::First(file, who.uin));
         };
         if upload.who.uin != who.uin {
             return self.fail(now, id, Code::NotFound.into());
@@ -101,9 +107,9 @@ impl Web {
         //= spec: files-8
         let behind = upload.chain_end().is_some_and(|end| append.start >= end);
         if append.chains && behind && upload.carrier == carrier && upload.after.is_empty() {
-            if upload.waiting.len() >= MAX_WAITING {
+            if waiting >= MAX_WAITING {
                 let problem =
-                    upload.problem(Code::Unavailable).detail("too many requests wait for this upload");
+                    upload.problem(Code::Unavailable).detail("too many requests wait on this connection");
                 return self.fail(now, id, problem);
             }
             upload.waiting.push((id, append));
@@ -122,10 +128,19 @@ impl Web {
         after: After,
         state: Option<&ntproto_hub::store::file::UploadState>,
     ) {
-        if let Some(exchange) = match &after {
-            After::Status(id) | After::Delete(id) | After::Write(id, _) => self.exchanges.get_mut(id),
-        } {
+        if let Some(exchange) = self.exchanges.get_mut(&after.exchange()) {
             exchange.state = State::Waiting(file);
+        }
+        if let Some(first) = self.firsts.get_mut(&(file, who.uin)) {
+            let later = match after {
+                After::Status(id) => {
+                    let wanted = self.exchanges.get_mut(&id).and_then(|exchange| exchange.wanted.take());
+                    (id, who, Plan::Status(file, wanted.unwrap_or_default()))
+                }
+                After::Delete(id) => (id, who, Plan::Delete(file)),
+                After::Write(id, append) => (id, who, Plan::Append(append)),
+            };
+            return first.later.push(later);
         }
         let upload = self.uploads.entry(file).or_insert_with(|| {
             let mut upload = Upload::new(file, who, carrier, Step::Open);
@@ -156,6 +171,39 @@ impl Web {
             self.fail(now, id, problem.clone());
         }
         self.pump(now, file);
+    }
+
+    /// Whether requests of the account are at the upload, or about to be.
+    pub(crate) fn is_worked_on(&self, file: FileId, who: Who) -> bool {
+        self.uploads.contains_key(&file) || self.firsts.contains_key(&(file, who.uin))
+    }
+
+    /// The store has said whether an upload is the account's.
+    pub(crate) fn first_claimed(
+        &mut self,
+        now: Now,
+        file: FileId,
+        uin: Uin,
+        result: Result<FileAnswer, StoreError>,
+    ) {
+        let Some(First { exchange, append, who, carrier, later }) = self.firsts.remove(&(file, uin)) else {
+            return;
+        };
+        match result {
+            Ok(_) => {
+                let step = Step::Claiming(exchange, append);
+                self.uploads.insert(file, Upload::new(file, who, carrier, step));
+                self.claimed(now, file, result);
+            }
+            Err(error) => {
+                self.store_failed(error);
+                self.fail(now, exchange, refused(error).into());
+            }
+        }
+        // What was refused may have been so for a reason that has passed: each is asked for itself.
+        for (id, who, plan) in later {
+            self.act(now, id, who, plan);
+        }
     }
 
     /// The store knows of the writer.
@@ -288,9 +336,7 @@ impl Web {
     /// The upload can't be used: everybody is told why, and it is forgotten.
     pub(crate) fn abandon(&mut self, now: Now, file: FileId, code: Code) {
         let Some(upload) = self.uploads.remove(&file) else { return };
-        let after = upload.after.iter().map(|after| match after {
-            After::Status(id) | After::Delete(id) | After::Write(id, _) => *id,
-        });
+        let after = upload.after.iter().map(After::exchange);
         let waiting = upload.waiting.iter().map(|(id, _)| *id);
         let problem = match code {
             Code::NotFound | Code::Forbidden | Code::Gone => Problem::new(code),
@@ -303,8 +349,12 @@ impl Web {
 
     /// A request that waits has waited too long, or its client is gone.
     pub(crate) fn give_up(&mut self, now: Now, id: ExchangeId, file: FileId, tell: bool) {
+        for (_, first) in self.firsts.range_mut((file, Uin(0))..=(file, Uin(u64::MAX))) {
+            first.later.retain(|(other, ..)| *other != id);
+        }
         let Some(upload) = self.uploads.get_mut(&file) else { return };
         upload.waiting.retain(|(other, _)| *other != id);
+        upload.after.retain(|after| after.exchange() != id);
         if tell {
             let problem = upload.problem(Code::OffsetAhead).detail("what comes before it did not come");
             self.fail(now, id, problem);

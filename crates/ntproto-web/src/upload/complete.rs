@@ -5,6 +5,7 @@ use ntproto_core::time::Now;
 use ntproto_hub::store::StoreError;
 use ntproto_hub::store::file::{FileAnswer, FileAsk, FileWork};
 
+use super::write::no_room;
 use super::{Step, refused};
 use crate::api::{ContentId, ExchangeId, FileError, FileOp, FileOutcome, Output, WebEvent};
 use crate::problem::Code;
@@ -32,6 +33,7 @@ impl Web {
         let hash = match result {
             Ok(FileOutcome::Hashed(hash)) => hash,
             Ok(_) => return self.completion_failed(now, file, Code::Internal),
+            Err(FileError::NotFound) => return self.ruin(now, file, Code::Gone),
             Err(error) => {
                 self.files_failed(error);
                 return self.completion_failed(now, file, Code::Internal);
@@ -39,13 +41,7 @@ impl Web {
         };
         if [upload.digest, upload.whole].into_iter().flatten().any(|expected| expected != hash) {
             // No byte of it can be told from the others: it begins anew.
-            let who = upload.who;
-            return self.ask_store(
-                now,
-                who,
-                FileAsk::Delete { file },
-                Task::Ruined(file, Code::DigestMismatch),
-            );
+            return self.ruin(now, file, Code::DigestMismatch);
         }
         let epoch = upload.epoch;
         self.work_store(FileWork::Seal { file, epoch, content: hash }, Task::Seal(file, ContentId(hash)));
@@ -54,12 +50,21 @@ impl Web {
     /// A client brought more than it had said, and its dialect wants no more of such an upload.
     pub(crate) fn spoil(&mut self, now: Now, file: FileId, exchange: ExchangeId) {
         let Some(upload) = self.uploads.get_mut(&file) else { return };
-        let who = upload.who;
         upload.step = Step::Completing { exchange: Some(exchange), sealed: None, kept: false };
-        self.ask_store(now, who, FileAsk::Delete { file }, Task::Ruined(file, Code::BeyondLength));
+        self.ruin(now, file, Code::BeyondLength);
     }
 
-    /// An upload whose bytes are other ones than it said is no more.
+    /// Ends an upload whose bytes are other ones than it said, or are lost: no client could go on with it.
+    pub(super) fn ruin(&mut self, now: Now, file: FileId, code: Code) {
+        let Some(upload) = self.uploads.get_mut(&file) else { return };
+        let who = upload.who;
+        if matches!(upload.step, Step::Open) {
+            upload.step = Step::Deleting;
+        }
+        self.ask_store(now, who, FileAsk::Delete { file }, Task::Ruined(file, code));
+    }
+
+    /// It is no more.
     pub(crate) fn ruined(
         &mut self,
         now: Now,
@@ -131,8 +136,7 @@ impl Web {
             Err(error) => {
                 self.sweep.end_keeping(content);
                 self.files_failed(error);
-                let code = if error == FileError::Full { Code::DiskFull } else { Code::Internal };
-                self.completion_failed(now, file, code);
+                self.completion_failed(now, file, no_room(error).unwrap_or(Code::Internal));
             }
         }
     }

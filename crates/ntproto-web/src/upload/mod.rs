@@ -1,6 +1,8 @@
 //! An upload while requests work on it: one writer, those that wait behind it, and what is under way for it.
 //!
 //! ```text
+//! First
+//!    ▼
 //! Claiming ─▶ Open: body ─▶ queue ─▶ Write ─▶ written ─▶ Sync ─▶ Progress ─▶ confirmed
 //!    ▲          │ the writer is done, or something ended it
 //!    │          ▼
@@ -25,7 +27,7 @@ use ntproto_hub::store::file::{FileState, UploadState};
 use crate::api::{CarrierId, ContentId, ExchangeId};
 use crate::dialect::Standing;
 use crate::digest::Check;
-use crate::plan::Append;
+use crate::plan::{Append, Plan};
 use crate::problem::{Code, Problem};
 
 mod arrive;
@@ -46,11 +48,30 @@ pub(crate) enum Step {
     Deleting,
 }
 
+/// An upload that nobody works on is claimed by somebody, who may be anybody: whose it is the store will say. Until then it is kept
+/// for each account apart, so that nobody stands in another's way.
+pub(crate) struct First {
+    pub(crate) exchange: ExchangeId,
+    pub(crate) append: Box<Append>,
+    pub(crate) who: Who,
+    pub(crate) carrier: CarrierId,
+    /// What the account asked meanwhile.
+    pub(crate) later: Vec<(ExchangeId, Who, Plan)>,
+}
+
 /// What is done once nobody writes.
 pub(crate) enum After {
     Status(ExchangeId),
     Delete(ExchangeId),
     Write(ExchangeId, Box<Append>),
+}
+
+impl After {
+    pub(crate) const fn exchange(&self) -> ExchangeId {
+        match self {
+            Self::Status(id) | Self::Delete(id) | Self::Write(id, _) => *id,
+        }
+    }
 }
 
 /// Who writes.
@@ -106,6 +127,10 @@ pub(crate) struct Upload {
     pub(crate) confirmed: u64,
     /// Bytes up to here are written.
     pub(crate) written: u64,
+    /// Bytes up to here may be on the disk, whether they count or not.
+    pub(crate) reached: u64,
+    /// Bytes up to here are charged to the account, where the length is not known.
+    pub(crate) reserved: u64,
     pub(crate) writer: Option<Writer>,
     /// What the writer's digest of the whole, or that of one before it, must be.
     pub(crate) whole: Option<[u8; 32]>,
@@ -136,6 +161,8 @@ impl Upload {
             expires: UnixMillis(0),
             confirmed: 0,
             written: 0,
+            reached: 0,
+            reserved: 0,
             writer: None,
             whole: None,
             completes: false,
@@ -156,6 +183,9 @@ impl Upload {
         self.sealed = state.content;
         self.expires = state.expires;
         self.confirmed = state.offset;
+        self.reserved = state.reserved;
+        // What was reserved was written, maybe, before the server ended.
+        self.reached = self.reached.max(state.offset).max(state.reserved);
     }
 
     pub(crate) fn is_whole(&self) -> bool {

@@ -6,9 +6,9 @@ use ntproto_core::time::Now;
 use ntproto_hub::store::StoreError;
 use ntproto_hub::store::file::{FileAnswer, FileWork};
 
-use super::{Fate, Step, refused};
+use super::{Fate, Step, Upload, refused};
 use crate::api::{ExchangeId, FileError, FileOp, Output};
-use crate::config::{BODY_LEAST, SYNC_BYTES, WRITE_BYTES};
+use crate::config::{BODY_LEAST, RESERVE_BYTES, SYNC_BYTES, UNSYNCED_BYTES, WRITE_BYTES};
 use crate::exchange::State;
 use crate::pieces::join;
 use crate::problem::Code;
@@ -68,11 +68,23 @@ impl Web {
                 self.consumed(exchange, dropped);
             }
             let Some(upload) = self.uploads.get_mut(&file) else { return };
+            if let Some(reserve) = upload.wants(self.config.max_file) {
+                if upload.is_quiet() {
+                    upload.syncing = true;
+                    let upto = upload.confirmed;
+                    return self.progress(now, file, upto, reserve);
+                }
+                return;
+            }
             let Some(writer) = &mut upload.writer else { return };
-            if !upload.writing && !writer.queue.is_empty() {
+            let ahead = upload.written - upload.confirmed;
+            let room = writer.check.is_some() || ahead < UNSYNCED_BYTES;
+            if !upload.writing && !writer.queue.is_empty() && room {
                 let (data, offset) = (take(&mut writer.queue), upload.written);
                 let bytes = data.iter().map(Bytes::len).sum();
                 upload.writing = true;
+                upload.reached = upload.reached.max(offset + bytes as u64);
+                self.in_writes += bytes;
                 self.file_op(FileOp::Write { file, offset, data }, Task::Write(file, offset, bytes));
                 continue;
             }
@@ -96,10 +108,16 @@ impl Web {
             if !settles {
                 return;
             }
-            if upload.length != upload.stored_length {
+            if upload.reached > upload.confirmed {
+                // What does not count lies on the disk, and nobody would be charged for it.
+                upload.writing = true;
+                let length = upload.confirmed;
+                return self.file_op(FileOp::Cut { file, length }, Task::Cut(file));
+            }
+            if upload.length != upload.stored_length || upload.reserved > 0 {
                 upload.syncing = true;
                 let upto = upload.confirmed;
-                return self.progress(now, file, upto);
+                return self.progress(now, file, upto, 0);
             }
             self.conclude(now, file);
         }
@@ -146,18 +164,23 @@ impl Web {
             // If a sync failed meanwhile, it is no use without what was before it.
             Ok(()) if upload.written == offset => upload.written += bytes as u64,
             Ok(()) => {}
+            // What was confirmed is not there: the disk lost it.
+            Err(FileError::NotFound) => {
+                self.files_failed(FileError::NotFound);
+                self.ruin(now, file, Code::Gone);
+            }
             Err(error) => self.writing_failed(file, error),
         }
         self.consumed(exchange, bytes);
         self.pump(now, file);
     }
 
-    /// The disk said no. When it is full, what is written is good; otherwise only what is durable is.
+    /// The disk said no. When it has no room, what is written is good; otherwise only what is durable is.
     fn writing_failed(&mut self, file: FileId, error: FileError) {
         self.files_failed(error);
         let Some(upload) = self.uploads.get_mut(&file) else { return };
-        let code = if error == FileError::Full { Code::DiskFull } else { Code::Internal };
-        if error != FileError::Full {
+        let code = no_room(error).unwrap_or(Code::Internal);
+        if no_room(error).is_none() {
             upload.written = upload.confirmed;
         }
         if let Some(writer) = &mut upload.writer
@@ -171,7 +194,11 @@ impl Web {
     pub(crate) fn synced(&mut self, now: Now, file: FileId, upto: u64, result: Result<(), FileError>) {
         match result {
             //= spec: files-6
-            Ok(()) => self.progress(now, file, upto),
+            Ok(()) => {
+                let Some(upload) = self.uploads.get(&file) else { return };
+                let reserve = if upload.reached > upto { upload.reserved } else { 0 };
+                self.progress(now, file, upto, reserve);
+            }
             Err(error) => {
                 self.writing_failed(file, error);
                 if let Some(upload) = self.uploads.get_mut(&file) {
@@ -184,13 +211,29 @@ impl Web {
         }
     }
 
-    fn progress(&mut self, now: Now, file: FileId, offset: u64) {
+    /// What lies behind the confirmed bytes is no more.
+    pub(crate) fn cut(&mut self, now: Now, file: FileId, result: Result<(), FileError>) {
+        if let Err(error) = result {
+            self.files_failed(error);
+        }
+        let Some(upload) = self.uploads.get_mut(&file) else { return };
+        upload.writing = false;
+        upload.reached = upload.confirmed;
+        if result.is_err() {
+            // The account stays charged, until the next writer or the upload's end.
+            upload.reserved = 0;
+        }
+        self.pump(now, file);
+    }
+
+    fn progress(&mut self, now: Now, file: FileId, offset: u64, reserve: u64) {
         let Some(upload) = self.uploads.get(&file) else { return };
         let work = FileWork::Progress {
             file,
             epoch: upload.epoch,
             offset,
             length: upload.length,
+            reserve,
             expires: now.unix + self.config.upload_lifetime,
             quota: self.config.quota,
         };
@@ -210,6 +253,7 @@ impl Web {
             Err(error) => {
                 upload.length = upload.stored_length;
                 upload.written = upload.confirmed;
+                upload.reserved = 0;
                 if let Some(writer) = &mut upload.writer {
                     writer.fate = Some(Fate::Dropped(refused(error)));
                 }
@@ -268,6 +312,31 @@ impl Web {
             known.owed = known.owed.saturating_sub(bytes);
             self.out.push_back(Output::Consumed { exchange, bytes });
         }
+    }
+}
+
+/// What is told where nothing but room is missing.
+pub(super) const fn no_room(error: FileError) -> Option<Code> {
+    match error {
+        FileError::Full => Some(Code::DiskFull),
+        FileError::Busy => Some(Code::Unavailable),
+        FileError::NotFound | FileError::Io => None,
+    }
+}
+
+impl Upload {
+    /// Up to where the account is to be charged before more is written: as long as a body may turn out wrong it does not count, and
+    /// where no length was declared nothing else is charged for it.
+    //= spec: files-13
+    fn wants(&self, max_file: u64) -> Option<u64> {
+        let writer =
+            self.writer.as_ref().filter(|writer| writer.check.is_some() && self.stored_length.is_none())?;
+        let next = writer.queue.front()?.len().max(WRITE_BYTES) as u64;
+        let (least, most) = match writer.append.end {
+            Some(end) => (end, end),
+            None => (self.written + next, self.written + next.max(RESERVE_BYTES)),
+        };
+        (self.reserved < least.min(max_file)).then_some(most.min(max_file))
     }
 }
 

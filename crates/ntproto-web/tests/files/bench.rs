@@ -45,12 +45,17 @@ pub struct Disk {
 }
 
 impl Disk {
-    fn used(&self) -> usize {
+    pub fn used(&self) -> usize {
         self.partials.values().map(|partial| partial.data.len()).sum()
     }
 
     pub fn partials(&self) -> usize {
         self.partials.len()
+    }
+
+    /// What was confirmed is lost all the same.
+    pub fn lose(&mut self) {
+        self.partials.clear();
     }
 
     pub fn ids(&self) -> Vec<FileId> {
@@ -64,6 +69,9 @@ impl Disk {
                 let bytes: usize = data.iter().map(Bytes::len).sum();
                 let offset = usize::try_from(offset).unwrap();
                 let before = self.partials.get(&file).map_or(0, |partial| partial.data.len());
+                if offset > before {
+                    return Err(FileError::NotFound);
+                }
                 let grows = (offset + bytes).saturating_sub(before);
                 if self.capacity.is_some_and(|capacity| self.used() + grows > capacity) {
                     return Err(FileError::Full);
@@ -108,6 +116,13 @@ impl Disk {
                 let data = self.contents.get(&content).ok_or(FileError::NotFound)?;
                 let offset = usize::try_from(offset).unwrap();
                 return Ok(FileOutcome::Data(Bytes::copy_from_slice(&data[offset..offset + length])));
+            }
+            FileOp::Cut { file, length } => {
+                let length = usize::try_from(length).unwrap();
+                if let Some(partial) = self.partials.get_mut(&file) {
+                    partial.data.truncate(length);
+                    partial.synced.truncate(length);
+                }
             }
             FileOp::Discard { file } if self.stuck.is_some_and(|stuck| file <= stuck) => {
                 return Err(FileError::Io);
@@ -175,6 +190,9 @@ pub struct Bench {
     /// While set, work on files waits here.
     pub hold: bool,
     pub held: VecDeque<(OpId, FileOp)>,
+    /// While set, transactions wait here.
+    pub hold_store: bool,
+    pub held_store: VecDeque<(OpId, Txn)>,
     /// Work that is done, and was not told yet.
     late: Vec<(OpId, Result<FileOutcome, FileError>)>,
     /// While set, nobody reads bodies of answers.
@@ -236,6 +254,8 @@ impl Bench {
             got: BTreeMap::new(),
             hold: false,
             held: VecDeque::new(),
+            hold_store: false,
+            held_store: VecDeque::new(),
             late: Vec::new(),
             deaf: false,
             events: Vec::new(),
@@ -251,6 +271,8 @@ impl Bench {
     pub fn crash(&mut self) {
         self.disk.crash();
         self.held.clear();
+        self.hold_store = false;
+        self.held_store.clear();
         self.late.clear();
         self.starts += 1;
         self.web = Web::new(self.config, [self.starts; 32]);
@@ -322,6 +344,7 @@ impl Bench {
                 assert!(got.consumed <= got.given, "more was given back than was given");
             }
             Output::Reset { exchange } => self.got.entry(exchange).or_default().reset = true,
+            Output::Store { op, txn } if self.hold_store => self.held_store.push_back((op, txn)),
             Output::Store { op, txn } => {
                 let result = self.store.commit(&[txn]).pop().expect("one answer");
                 self.web.handle(now, Input::StoreDone { op, result });
@@ -354,6 +377,16 @@ impl Bench {
             self.run();
         }
         self.tell_late();
+    }
+
+    /// Does the transactions that were held.
+    pub fn release_store(&mut self) {
+        self.hold_store = false;
+        while let Some((op, txn)) = self.held_store.pop_front() {
+            let result = self.store.commit(&[txn]).pop().expect("one answer");
+            self.web.handle(self.now, Input::StoreDone { op, result });
+            self.run();
+        }
     }
 
     fn tell_late(&mut self) {

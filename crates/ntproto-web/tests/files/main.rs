@@ -1,6 +1,7 @@
 //! Uploads and downloads: every dialect, whatever breaks.
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
+mod accounting;
 mod bench;
 mod dialects;
 mod downloads;

@@ -326,3 +326,36 @@ fn what_cannot_be_removed_is_passed_over() {
     assert_eq!(bench.disk.partials(), 0);
     bench.check();
 }
+
+/// A disk that loses what it promised to keep: nobody could go on, so the client begins anew.
+#[test]
+fn an_upload_that_the_disk_lost_ends() {
+    for whole in [false, true] {
+        let mut bench = Bench::new();
+        let data = bytes(300, 30);
+        let at = bench.upload(data.len());
+        let first = bench.ask(0, "PATCH", &at, &[("content-range", "bytes 0-99/*")], &data[..100]);
+        assert_eq!(first.offset(), 100);
+        if whole {
+            // Between the last byte and its hash.
+            bench.hold = true;
+            let exchange = bench.head(0, 1, "PATCH", &at, &[("content-range", "bytes 100-299/*")], false);
+            bench.data(exchange, &data[100..]);
+            bench.end(exchange);
+            while !matches!(bench.held.front(), Some((_, FileOp::Hash { .. }))) {
+                assert!(bench.release_one());
+            }
+            bench.disk.lose();
+            bench.release();
+            assert_eq!((bench.got[&exchange].status(), bench.got[&exchange].code()), (410, "gone".into()));
+        } else {
+            bench.disk.lose();
+            let got = bench.ask(0, "PATCH", &at, &[("content-range", "bytes 100-299/*")], &data[100..]);
+            assert_eq!((got.status(), got.code()), (410, "gone".into()));
+        }
+        assert_eq!(bench.ask(0, "HEAD", &at, &[], b"").status(), 404);
+        let at = bench.file(&data);
+        assert_eq!(bench.ask(1, "GET", &at, &[], b"").body, data);
+        bench.check();
+    }
+}

@@ -57,7 +57,11 @@ fn file(bench: &mut Bench, txn: Txn) -> FileState {
 }
 
 fn reached(file: FileId, epoch: u64, offset: u64) -> Txn {
-    let work = FileWork::Progress { file, epoch, offset, length: None, expires: ENDS, quota: QUOTA };
+    reserved(file, epoch, offset, 0)
+}
+
+fn reserved(file: FileId, epoch: u64, offset: u64, reserve: u64) -> Txn {
+    let work = FileWork::Progress { file, epoch, offset, length: None, reserve, expires: ENDS, quota: QUOTA };
     Txn::FileWork(work)
 }
 
@@ -189,7 +193,8 @@ pub(super) fn sweep(bench: &mut Bench) {
     let id = FileId([2; 16]);
     let epoch = upload(bench, asks(&a, FileAsk::Claim { file: id })).epoch;
     let expires = UnixMillis(ENDS.0 + 5);
-    let work = FileWork::Progress { file: id, epoch, offset: 3, length: None, expires, quota: QUOTA };
+    let work =
+        FileWork::Progress { file: id, epoch, offset: 3, length: None, reserve: 0, expires, quota: QUOTA };
     assert_eq!(upload(bench, Txn::FileWork(work)).expires, expires);
     upload(bench, Txn::FileWork(FileWork::Seal { file: id, epoch, content: [0xc1; 32] }));
     let (doomed, more) = swept(bench, ENDS, 1);
@@ -224,4 +229,20 @@ pub(super) fn quota(bench: &mut Bench) {
     bench.ok(asks(&a, FileAsk::Delete { file: FileId([1; 16]) }));
     upload(bench, reached(id, epoch, 11));
     upload(bench, asks(&a, FileAsk::Create(new(5, direct, Some(QUOTA - 11)))));
+    // What does not count yet is charged too, until it is cut; a newer writer changes nothing of it.
+    bench.ok(asks(&a, FileAsk::Delete { file: FileId([5; 16]) }));
+    bench.refused(reserved(id, epoch, 11, QUOTA + 1), StoreError::Quota);
+    assert_eq!(upload(bench, reserved(id, epoch, 11, QUOTA)).reserved, QUOTA);
+    bench.refused(asks(&a, FileAsk::Create(new(6, direct, Some(1)))), StoreError::Quota);
+    bench.reopen();
+    let claimed = upload(bench, asks(&a, FileAsk::Claim { file: id }));
+    assert_eq!((claimed.offset, claimed.reserved), (11, QUOTA));
+    bench.refused(asks(&a, FileAsk::Create(new(6, direct, Some(1)))), StoreError::Quota);
+    upload(bench, reserved(id, claimed.epoch, 20, 0));
+    upload(bench, asks(&a, FileAsk::Create(new(6, direct, Some(QUOTA - 20)))));
+    // One that ends gives back what it reserved.
+    bench.ok(asks(&a, FileAsk::Delete { file: FileId([6; 16]) }));
+    upload(bench, reserved(id, claimed.epoch, 20, QUOTA));
+    bench.ok(asks(&a, FileAsk::Delete { file: id }));
+    upload(bench, asks(&a, FileAsk::Create(new(7, direct, Some(QUOTA)))));
 }

@@ -27,9 +27,10 @@ pub(super) fn ask(kv: &mut dyn Kv, by: &Actor, ask: &FileAsk) -> Result<FileAnsw
 
 pub(super) fn work(kv: &mut dyn Kv, work: &FileWork) -> Result<FileAnswer, StoreError> {
     match work {
-        FileWork::Progress { file, epoch, offset, length, expires, quota } => {
+        FileWork::Progress { file, epoch, offset, length, reserve, expires, quota } => {
             let upload = writer(kv, *file, *epoch)?;
-            let now = record::Upload { length: upload.length.or(*length), ..upload.clone() };
+            let length = upload.length.or(*length);
+            let now = record::Upload { length, reserved: *reserve, ..upload.clone() };
             progress(kv, *file, (&upload, now), *offset, *expires, *quota)
         }
         FileWork::Seal { file, epoch, content } => seal(kv, *file, *epoch, content),
@@ -127,7 +128,7 @@ fn writer(kv: &dyn Kv, file: FileId, epoch: u64) -> Result<record::Upload, Store
 
 /// What an upload takes of its account's quota.
 pub(in super::super) fn charge(upload: &record::Upload) -> u64 {
-    upload.length.unwrap_or(upload.offset)
+    upload.length.unwrap_or(upload.offset.max(upload.reserved))
 }
 
 fn progress(
@@ -352,6 +353,7 @@ fn upload_state(file: FileId, upload: &record::Upload) -> Result<UploadState, St
         conversation: ConversationId(fixed(&upload.conversation)?),
         length: upload.length,
         offset: upload.offset,
+        reserved: upload.reserved,
         epoch: upload.epoch,
         expires: UnixMillis(upload.expires_ms),
         digest: hash(&upload.digest)?,
