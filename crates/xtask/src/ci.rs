@@ -58,8 +58,8 @@ const STEPS: [Step; 21] = [
         run: |root| {
             cargo(root, ["test", "--workspace", "--locked"]).done()?;
             // What only a feature brings: files in a bucket, of a server in Python.
-            let s3 = ["test", "-p", "ntproto-server", "--features", "s3", "--test", "files", "--locked"];
-            cargo(root, s3).done()
+            let tests = ["--test", "files", "--test", "https", "--locked"];
+            cargo(root, ["test", "-p", "ntproto-server", "--features", "s3"].iter().chain(&tests)).done()
         },
         hint: "cargo test -p CRATE NAME runs one; `cargo xtask vectors` writes vectors that changed",
     },

@@ -9,11 +9,17 @@
 //! until it is to be made durable; then it is an object of its own, named by its offset. Nothing else is known of it, so a restart
 //! needs no memory of it: what was not made durable is not there. When the file is whole, its parts are put together by a multipart upload, which
 //! appears at once when it is complete.
+//!
+//! | module | is |
+//! | --- | --- |
+//! | this one | the bucket |
+//! | [`waiting`] | what waits in memory, and how much may |
 
-use std::collections::BTreeMap;
+pub mod waiting;
+
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use bytes::{Bytes, BytesMut};
 use ntproto_web::{ContentId, FileError, FileId, FileOp, FileOutcome};
@@ -21,39 +27,53 @@ use object_store::aws::AmazonS3Builder;
 use object_store::path::Path;
 use object_store::{Error, MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload};
 use sha2::{Digest, Sha256};
+use tokio::runtime::Runtime;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout_at};
 
 use super::{FileStore, FilesError, Kept, unhex};
+use waiting::{ROOM_TIME, Took, Waiting};
 
 /// Bytes of a part of a multipart upload: S3 takes no less than 5 MiB but for the last, and no more than 10,000 parts, which is 80 GiB.
-const PART: usize = 8 << 20;
-/// Bytes of one file that may wait to be made durable; the machine above has it done after each MiB. What comes beyond is made
-/// durable unasked.
-const MAX_WAITING: usize = 4 << 20;
+pub const PART: usize = 8 << 20;
 /// Bytes read at a time when parts are put together or hashed.
-const BLOCK: u64 = 8 << 20;
+pub const BLOCK: u64 = 8 << 20;
+/// Files that are put together or hashed at one time: each holds a block and up to two parts.
+pub const MAX_ASSEMBLING: usize = 4;
 /// Threads of the store's own runtime: they wait for the network.
-const THREADS: usize = 2;
+pub const THREADS: usize = 2;
+/// Names of a listing that are on their way to whoever listens.
+const LISTED: usize = 256;
 
 /// A bucket, or a part of one.
+///
+/// Its network runs on threads of its own, and its calls wait for them as for a disk: they may be made on any thread of any runtime,
+/// and it may be dropped there.
 pub struct S3Files {
-    store: Arc<dyn ObjectStore>,
-    prefix: Path,
-    /// Where its network runs: a store of files blocks, whichever runtime its host has.
-    runtime: tokio::runtime::Runtime,
-    waiting: Mutex<BTreeMap<FileId, Waiting>>,
+    bucket: Arc<Bucket>,
+    /// There until the drop.
+    runtime: Option<Runtime>,
 }
 
-/// What was written of a file and is not durable, one behind the other.
-#[derive(Default)]
-struct Waiting {
-    offset: u64,
-    data: Vec<Bytes>,
-    bytes: usize,
+struct Bucket {
+    store: Arc<dyn ObjectStore>,
+    prefix: Path,
+    waiting: Waiting,
+    assembling: Semaphore,
 }
 
 impl fmt::Debug for S3Files {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("S3Files").field("prefix", &self.prefix).finish_non_exhaustive()
+        f.debug_struct("S3Files").field("prefix", &self.bucket.prefix).finish_non_exhaustive()
+    }
+}
+
+impl Drop for S3Files {
+    fn drop(&mut self) {
+        // Nothing is under way: calls wait for what they began. Waiting for the threads here would panic on a thread of a runtime.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
@@ -64,11 +84,39 @@ enum Failed {
     Store(Error),
     /// What is there is shorter than what was asked for.
     Short,
+    /// Something that was taken could not be made durable.
+    Lost,
+    /// There is no room in memory.
+    NoRoom,
+    /// The work panicked.
+    Panicked,
 }
 
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
         Self::Store(error)
+    }
+}
+
+impl Failed {
+    fn told(self, what: &str) -> FileError {
+        match self {
+            Self::Short | Self::Store(Error::NotFound { .. }) => FileError::NotFound,
+            Self::Store(error) => {
+                tracing::error!(%error, op = what, "the store of files failed");
+                FileError::Io
+            }
+            // What failed was told then.
+            Self::Lost => FileError::Io,
+            Self::NoRoom => {
+                tracing::warn!(op = what, "the store of files is slower than what comes");
+                FileError::Busy
+            }
+            Self::Panicked => {
+                tracing::error!(op = what, "the store of files panicked");
+                FileError::Io
+            }
+        }
     }
 }
 
@@ -117,18 +165,50 @@ impl S3Files {
             .enable_all()
             .build()
             .map_err(|error| FilesError::Refused(format!("no threads: {error}")))?;
-        let files = Self { store, prefix: Path::from(prefix), runtime, waiting: Mutex::default() };
+        let bucket = Bucket {
+            store,
+            prefix: Path::from(prefix),
+            waiting: Waiting::default(),
+            assembling: Semaphore::new(MAX_ASSEMBLING),
+        };
+        let files = Self { bucket: Arc::new(bucket), runtime: Some(runtime) };
         // Whoever may not list it learns so now.
-        let probe = files.store.list_with_delimiter(Some(&files.prefix));
-        files.runtime.block_on(probe).map_err(|error| FilesError::Refused(error.to_string()))?;
-        Ok(files)
+        let probe = files.run(|bucket| async move {
+            bucket.store.list_with_delimiter(Some(&bucket.prefix)).await.map(drop).map_err(Failed::from)
+        });
+        match probe {
+            Ok(()) => Ok(files),
+            Err(Failed::Store(error)) => Err(FilesError::Refused(error.to_string())),
+            Err(_) => Err(FilesError::Refused("it can't be listed".to_owned())),
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<FileId, Waiting>> {
-        // The map is whole between statements.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Does work on the store's threads and waits for it, wherever this is called: a runtime lets nobody wait for another on its threads.
+    fn run<T: Send + 'static, F: Future<Output = Result<T>> + Send + 'static>(
+        &self,
+        work: impl FnOnce(Arc<Bucket>) -> F,
+    ) -> Result<T> {
+        self.begin(work).recv().unwrap_or(Err(Failed::Panicked))
     }
 
+    /// Begins it; what comes of it is told there.
+    fn begin<T: Send + 'static, F: Future<Output = Result<T>> + Send + 'static>(
+        &self,
+        work: impl FnOnce(Arc<Bucket>) -> F,
+    ) -> mpsc::Receiver<Result<T>> {
+        let (tell, told) = mpsc::sync_channel(1);
+        if let Some(runtime) = &self.runtime {
+            let work = work(Arc::clone(&self.bucket));
+            runtime.spawn(async move {
+                // Nobody stops waiting.
+                let _ = tell.send(work.await);
+            });
+        }
+        told
+    }
+}
+
+impl Bucket {
     fn parts(&self, file: FileId) -> Path {
         self.prefix.clone().join("parts").join(file.to_string())
     }
@@ -138,53 +218,62 @@ impl S3Files {
         self.prefix.clone().join("content").join(&name[..2]).join(&name[2..])
     }
 
-    fn run<T>(&self, work: impl Future<Output = T>) -> T {
-        self.runtime.block_on(work)
+    async fn write(&self, file: FileId, offset: u64, data: Vec<Bytes>) -> Result<()> {
+        let until = Instant::now() + ROOM_TIME;
+        loop {
+            let room = self.waiting.room.notified();
+            match self.waiting.take(file, offset, &data) {
+                Took::Yes => return Ok(()),
+                Took::Lost => return Err(Failed::Lost),
+                Took::Flush => self.flush(file).await?,
+                Took::Cut => self.go_back(file, offset).await?,
+                _ if Instant::now() >= until => return Err(Failed::NoRoom),
+                Took::NoRoom(Some(other)) => drop(self.flush(other).await),
+                Took::NoRoom(None) => drop(timeout_at(until, room).await),
+            }
+        }
     }
 
-    async fn write(&self, file: FileId, offset: u64, data: Vec<Bytes>) -> Result<()> {
-        let bytes: usize = data.iter().map(Bytes::len).sum();
-        let fits = self.lock().get(&file).map(|waiting| {
-            let behind = waiting.offset + waiting.bytes as u64 == offset;
-            behind && waiting.bytes + bytes <= MAX_WAITING
-        });
-        match fits {
-            Some(true) => {}
-            // Elsewhere, or too much.
-            Some(false) => self.flush(file).await?,
-            // The first since a start: whatever lies from here on was never confirmed.
-            None => self.cut(file, offset).await?,
+    /// Drops what lies at the offset or behind it, in memory and in the bucket.
+    async fn go_back(&self, file: FileId, offset: u64) -> Result<()> {
+        // Nothing becomes a part meanwhile: it might begin behind the cut.
+        let turn = self.waiting.turn(file);
+        let _turn = match &turn {
+            Some(turn) => Some(turn.lock().await),
+            None => None,
+        };
+        self.cut(file, offset).await?;
+        while !self.waiting.begin(file, offset) {
+            let other = self.waiting.largest().ok_or(Failed::NoRoom)?;
+            // Its own sync tells of its errors.
+            let _ = self.flush(other).await;
         }
-        let mut all = self.lock();
-        let waiting = all.entry(file).or_default();
-        if waiting.bytes == 0 {
-            waiting.offset = offset;
-        }
-        waiting.data.extend(data);
-        waiting.bytes += bytes;
         Ok(())
     }
 
     /// Makes durable what waits.
     async fn flush(&self, file: FileId) -> Result<()> {
-        let (offset, payload) = {
-            let mut all = self.lock();
-            let Some(waiting) = all.get_mut(&file) else { return Ok(()) };
-            if waiting.bytes == 0 {
-                return Ok(());
-            }
-            let offset = waiting.offset;
-            waiting.offset += waiting.bytes as u64;
-            waiting.bytes = 0;
-            (offset, PutPayload::from_iter(std::mem::take(&mut waiting.data)))
-        };
-        let name = self.parts(file).join(format!("{offset:016x}"));
-        if let Err(error) = self.store.put(&name, payload).await {
-            // It is gone: the next write begins where that one did.
-            self.lock().remove(&file);
+        let Some(turn) = self.waiting.turn(file) else { return Ok(()) };
+        // Whoever comes second has to wait for the first: what it flushes is on its way.
+        let _turn = turn.lock().await;
+        let Some(part) = self.waiting.part(file) else { return Ok(()) };
+        let name = self.parts(file).join(format!("{:016x}", part.offset));
+        if let Err(error) = self.store.put(&name, part.data.clone().into()).await {
+            self.waiting.lose(file, part.offset);
             return Err(error.into());
         }
         Ok(())
+    }
+
+    /// Makes durable what was written. What could not be, whoever tried, is an error until it is written again.
+    async fn sync(&self, file: FileId) -> Result<()> {
+        self.flush(file).await?;
+        if self.waiting.has_lost(file) { Err(Failed::Lost) } else { Ok(()) }
+    }
+
+    async fn assembling(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.assembling.acquire().await.ok()
     }
 
     /// Removes parts that begin at an offset or behind it.
@@ -245,6 +334,8 @@ impl S3Files {
     }
 
     async fn hash(&self, file: FileId, length: u64) -> Result<[u8; 32]> {
+        self.flush(file).await?;
+        let _one = self.assembling().await;
         let mut hash = Sha256::new();
         self.each(file, length, |block| {
             hash.update(&block);
@@ -256,6 +347,7 @@ impl S3Files {
 
     async fn keep(&self, file: FileId, content: ContentId, length: u64) -> Result<()> {
         self.flush(file).await?;
+        let _one = self.assembling().await;
         let name = self.content(content);
         match self.store.head(&name).await {
             Ok(there) if there.size == length => return Ok(()),
@@ -330,7 +422,7 @@ impl S3Files {
     }
 
     async fn discard(&self, file: FileId) -> Result<()> {
-        self.lock().remove(&file);
+        self.waiting.forget(file);
         self.cut(file, 0).await
     }
 
@@ -342,12 +434,12 @@ impl S3Files {
         }
     }
 
-    async fn list_all(&self, each: &mut dyn FnMut(Kept) -> bool) -> Result<()> {
-        for folder in
-            self.store.list_with_delimiter(Some(&self.prefix.clone().join("parts"))).await?.common_prefixes
-        {
+    /// Names what is there, until nobody listens.
+    async fn list(&self, names: async_channel::Sender<Kept>) -> Result<()> {
+        let parts = self.store.list_with_delimiter(Some(&self.prefix.clone().join("parts"))).await?;
+        for folder in parts.common_prefixes {
             if let Some(id) = folder.filename().and_then(unhex)
-                && !each(Kept::Partial(FileId(id)))
+                && names.send(Kept::Partial(FileId(id))).await.is_err()
             {
                 return Ok(());
             }
@@ -358,7 +450,7 @@ impl S3Files {
                 let name = folder.filename().zip(object.location.filename());
                 let name = name.map(|(head, tail)| format!("{head}{tail}"));
                 if let Some(id) = name.as_deref().and_then(unhex)
-                    && !each(Kept::Content(ContentId(id), object.size))
+                    && names.send(Kept::Content(ContentId(id), object.size)).await.is_err()
                 {
                     return Ok(());
                 }
@@ -366,42 +458,42 @@ impl S3Files {
         }
         Ok(())
     }
+
+    async fn perform(&self, op: FileOp) -> Result<FileOutcome> {
+        let done = |()| FileOutcome::Done;
+        match op {
+            FileOp::Write { file, offset, data } => self.write(file, offset, data).await.map(done),
+            FileOp::Sync { file } => self.sync(file).await.map(done),
+            FileOp::Hash { file, length } => self.hash(file, length).await.map(FileOutcome::Hashed),
+            FileOp::Keep { file, content, length } => self.keep(file, content, length).await.map(done),
+            FileOp::Read { content, offset, length } => {
+                self.read(content, offset, length).await.map(FileOutcome::Data)
+            }
+            FileOp::Cut { file, length } => self.go_back(file, length).await.map(done),
+            FileOp::Discard { file } => self.discard(file).await.map(done),
+            FileOp::Delete { content } => self.remove(&self.content(content)).await.map(done),
+        }
+    }
 }
 
 impl FileStore for S3Files {
     fn perform(&self, op: FileOp) -> std::result::Result<FileOutcome, FileError> {
         let words = format!("{op:?}");
-        let done = |()| FileOutcome::Done;
-        let result = self.run(async {
-            match op {
-                FileOp::Write { file, offset, data } => self.write(file, offset, data).await.map(done),
-                FileOp::Sync { file } => self.flush(file).await.map(done),
-                FileOp::Hash { file, length } => {
-                    self.flush(file).await?;
-                    self.hash(file, length).await.map(FileOutcome::Hashed)
-                }
-                FileOp::Keep { file, content, length } => self.keep(file, content, length).await.map(done),
-                FileOp::Read { content, offset, length } => {
-                    self.read(content, offset, length).await.map(FileOutcome::Data)
-                }
-                FileOp::Discard { file } => self.discard(file).await.map(done),
-                FileOp::Delete { content } => self.remove(&self.content(content)).await.map(done),
-            }
-        });
-        result.map_err(|failed| match failed {
-            Failed::Short | Failed::Store(Error::NotFound { .. }) => FileError::NotFound,
-            Failed::Store(error) => {
-                tracing::error!(%error, op = words, "the store of files failed");
-                FileError::Io
-            }
-        })
+        self.run(|bucket| async move { bucket.perform(op).await }).map_err(|failed| failed.told(&words))
     }
 
     fn list(&self, each: &mut dyn FnMut(Kept) -> bool) -> std::result::Result<(), FileError> {
-        self.run(self.list_all(each)).map_err(|failed| {
-            if let Failed::Store(error) = failed {
-                tracing::error!(%error, "the store of files can't be listed");
+        let (names, heard) = async_channel::bounded(LISTED);
+        let told = self.begin(|bucket| async move { bucket.list(names).await });
+        while let Ok(kept) = heard.recv_blocking() {
+            if !each(kept) {
+                break;
             }
+        }
+        // Whoever still lists hears that nobody listens.
+        drop(heard);
+        told.recv().unwrap_or(Err(Failed::Panicked)).map_err(|failed| {
+            failed.told("list");
             FileError::Io
         })
     }

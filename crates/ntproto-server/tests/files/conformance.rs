@@ -106,6 +106,28 @@ pub(crate) fn conforms(open: &mut dyn FnMut() -> Box<dyn FileStore>) {
     done(&*files, FileOp::Keep { file: again, content, length });
     assert!(list(&*files).contains(&Kept::Content(content, length)));
 
+    // Back behind what was made durable, in other pieces and shorter: no byte of before is mixed in.
+    let back = FileId([12; 16]);
+    for (at, len) in [(0, 100_000), (100_000, 20_000), (120_000, 30_000), (150_000, 50_000)] {
+        write(&*files, back, at, &vec![0xee; len]);
+        done(&*files, FileOp::Sync { file: back });
+    }
+    write(&*files, back, 200_000, &[0xdd; 5_000]);
+    write(&*files, back, 100_000, &bytes[..60_000]);
+    write(&*files, back, 160_000, &bytes[60_000..70_000]);
+    done(&*files, FileOp::Sync { file: back });
+    let expected = [&[0xee; 100_000][..], &bytes[..70_000]].concat();
+    let hash = files.perform(FileOp::Hash { file: back, length: 170_000 });
+    assert_eq!(hash, Ok(FileOutcome::Hashed(sha256(&expected))));
+    // And back into what waits.
+    write(&*files, back, 170_000, &[0xcc; 9_000]);
+    write(&*files, back, 173_000, &bytes[..1_000]);
+    done(&*files, FileOp::Sync { file: back });
+    let expected = [&expected[..], &[0xcc; 3_000], &bytes[..1_000]].concat();
+    let hash = files.perform(FileOp::Hash { file: back, length: 174_000 });
+    assert_eq!(hash, Ok(FileOutcome::Hashed(sha256(&expected))));
+    done(&*files, FileOp::Discard { file: back });
+
     // What nobody knows is swept away, and nothing else; what is missing is told.
     let mut records = Records::default();
     records.uploads.extend([(again, 5), (FileId([11; 16]), 0)]);

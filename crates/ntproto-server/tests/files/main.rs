@@ -3,6 +3,8 @@
 
 mod conformance;
 #[cfg(feature = "s3")]
+mod moto;
+#[cfg(feature = "s3")]
 mod s3;
 
 use conformance::{conforms, done, list, sha256, write};
@@ -31,9 +33,7 @@ fn a_folder_is_its_owners_and_leaves_alone_what_is_not_its_own() {
     std::fs::write(path.join("parts/notes.txt"), "mine").unwrap();
     std::fs::create_dir(path.join("content/lost+found")).unwrap();
     std::fs::write(path.join("content/lost+found/x"), "mine").unwrap();
-    std::fs::write(path.join("content/02").join(format!("{}.new", "02".repeat(31))), "half").unwrap();
     assert_eq!(list(&files).len(), 2);
-    assert!(!path.join("content/02").join(format!("{}.new", "02".repeat(31))).exists());
     assert_eq!(sweep(&files, &Records::default()).unwrap().partials, 1);
     assert!(path.join("parts/notes.txt").exists() && path.join("content/lost+found/x").exists());
     #[cfg(unix)]

@@ -30,7 +30,7 @@ struct World {
     server: Running,
 }
 
-fn config(dir: &Path, listen: &str) -> ServerConfig {
+pub(crate) fn config(dir: &Path, listen: &str) -> ServerConfig {
     ServerConfig {
         listen: listen.parse().unwrap(),
         data_dir: dir.join("data"),
@@ -41,7 +41,7 @@ fn config(dir: &Path, listen: &str) -> ServerConfig {
 }
 
 /// An answer, with its body.
-type Got = (Response<()>, Bytes);
+pub(crate) type Got = (Response<()>, Bytes);
 
 impl World {
     async fn start() -> Self {
@@ -104,7 +104,7 @@ impl World {
 }
 
 /// What shows whose request it is; a session is a moment old before it has it.
-async fn token(client: &Client) -> String {
+pub(crate) async fn token(client: &Client) -> String {
     within(async {
         loop {
             within(client.online()).await.unwrap();
@@ -117,14 +117,14 @@ async fn token(client: &Client) -> String {
     .await
 }
 
-fn base64url(bytes: &[u8; 16]) -> String {
+pub(crate) fn base64url(bytes: &[u8; 16]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let n = u128::from_be_bytes(*bytes);
     // 132 bits: four more than there are.
     (0..22).map(|i| char::from(LETTERS[((n << 4 >> (126 - 6 * i)) & 63) as usize])).collect::<String>()
 }
 
-async fn ask(
+pub(crate) async fn ask(
     peer: &mut Peer,
     method: Method,
     path: &str,
@@ -149,11 +149,11 @@ async fn ask(
     (Response::from_parts(head, ()), collect(body).await.unwrap())
 }
 
-fn header<'a>(got: &'a Got, name: &str) -> &'a str {
+pub(crate) fn header<'a>(got: &'a Got, name: &str) -> &'a str {
     got.0.headers().get(name).unwrap_or_else(|| panic!("{name} of {got:?}")).to_str().unwrap()
 }
 
-fn bytes(len: usize) -> Bytes {
+pub(crate) fn bytes(len: usize) -> Bytes {
     (0..len).map(|n| (n % 251) as u8).collect::<Vec<_>>().into()
 }
 
