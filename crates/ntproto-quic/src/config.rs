@@ -38,9 +38,12 @@ pub const H3_BIDI_STREAMS: u32 = 100;
 /// Streams of one direction there: HTTP/3's own three, and as many again that mean nothing (RFC 9114, section 6.2.3)
 /// or belong to a session, with some to spare.
 pub const H3_UNI_STREAMS: u32 = 16;
-/// Bytes unread there, all streams together: four uploads at once, each at the 5 MB/s that a stream's window allows,
-/// and the most memory such a connection costs.
-pub const H3_CONNECTION_WINDOW: u32 = 4 * STREAM_WINDOW;
+/// Requests of an upload that may wait, unread, for the one before them.
+pub const H3_WAITING: u32 = 8;
+/// Bytes unread there, all streams together: the windows of all requests that wait, and two more, so that the request they wait for
+/// always gets on: quinn gives credit back in eighths of this window, and what it still keeps must not be all that is left. It bounds
+/// what such a connection costs in QUIC; what HTTP/3 has read and nobody has consumed comes on top.
+pub const H3_CONNECTION_WINDOW: u32 = (H3_WAITING + 2) * STREAM_WINDOW;
 /// Bytes held there for sending until acknowledged: a download of 5 MB/s over 200 ms.
 pub const H3_SEND_WINDOW: u64 = 1024 * 1024;
 /// Datagrams received and not read; older ones are dropped first. About 50 ms of video.

@@ -7,6 +7,11 @@ pub const MAX_PARTS: usize = 4;
 /// A part of a request that is shorter is copied: it would hold a buffer of hyper's that is much larger.
 pub(super) const SMALL_PART: usize = 4 * 1024;
 
+/// Requests of an upload that may wait for the one before them.
+const WAITING: u32 = 8;
+/// Bytes that a stream of HTTP/2 may hold unread: 40 Mbit/s over 100 ms.
+const STREAM_WINDOW: u32 = 512 * 1024;
+
 /// Limits of a server's connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -31,7 +36,8 @@ pub struct Limits {
     pub resets: usize,
     /// Bytes a peer may send on one stream of HTTP/2 before they are read.
     pub stream_window: u32,
-    /// And on a connection: 80 Mbit/s over 100 ms.
+    /// And on a connection: the windows of eight requests that wait, unread, for the one before them, and one more, so that this
+    /// one always gets on.
     pub window: u32,
     /// Bytes of a body that may be told and not consumed, and up to one read of hyper's (16 KiB) beyond: two writes to
     /// a file, so that one may be on its way while the other is written.
@@ -68,8 +74,8 @@ impl Default for Limits {
             fields: 100,
             streams: 32,
             resets: 32,
-            stream_window: 512 * 1024,
-            window: 1024 * 1024,
+            stream_window: STREAM_WINDOW,
+            window: (WAITING + 1) * STREAM_WINDOW,
             credit: 480 * 1024,
             parts: 1024,
             send_buffer: 128 * 1024,

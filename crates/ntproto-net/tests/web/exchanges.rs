@@ -82,6 +82,41 @@ fn an_upload_that_is_not_read_stops_and_goes_on() {
     assert!(w.at_client.iter().any(|e| matches!(e, H3::Stopped { code: Code::NO_ERROR, .. })));
 }
 
+/// Eight chunks of an upload wait, unread, for the one before them, which has to get on.
+#[test]
+fn requests_that_wait_leave_room_for_the_one_before_them() {
+    let mut w = World::connected(WebConfig::default());
+    let (first, writer, _) = w.ask("PATCH", "/v2/files/1", false);
+    let waiting: Vec<_> = (0..8).map(|_| w.ask("PATCH", "/v2/files/1", false).0).collect();
+    let body = pattern(2 << 20);
+    for stream in waiting {
+        assert!(!w.send(stream, body.clone(), true), "nobody reads it");
+    }
+    let (mut left, mut got, mut ended) = (body.clone(), 0, false);
+    for _ in 0..1_000 {
+        if !left.is_empty() {
+            let taken = w.client.machine().send(first, left.clone(), true).unwrap();
+            drop(left.split_to(taken));
+        }
+        w.run(10);
+        while let Some(event) = w.at_server.pop_front() {
+            match event {
+                Event::Http(from, HttpEvent::Data(data)) if from == writer => {
+                    got += data.len();
+                    w.answer(writer, HttpAnswer::Consumed(data.len()));
+                }
+                Event::Http(from, HttpEvent::End) => ended |= from == writer,
+                Event::Http(_, HttpEvent::Data(_)) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        if ended {
+            break;
+        }
+    }
+    assert_eq!((got, ended), (body.len(), true));
+}
+
 #[test]
 fn a_whole_upload_arrives_as_it_is_consumed() {
     let mut w = World::connected(WebConfig::default());

@@ -3,7 +3,12 @@
 
 mod common;
 mod h3;
+#[cfg(feature = "s3")]
+#[path = "../files/moto.rs"]
+mod moto;
 mod raw;
+#[cfg(feature = "s3")]
+mod s3;
 mod web;
 
 use std::time::Duration;
@@ -12,6 +17,8 @@ use bytes::Bytes;
 use common::{Host, Peer, Sent, collect, within};
 use http::{Method, Request, Response, StatusCode};
 use ntproto_http::server::{Answer, Came, H2, HTTP1, Limits};
+use ntproto_quic::config::{H3_CONNECTION_WINDOW, H3_WAITING, STREAM_WINDOW};
+use ntproto_web::config::MAX_WAITING;
 use raw::apart;
 
 fn get(path: &str) -> Request<Sent> {
@@ -60,6 +67,65 @@ async fn a_request_is_told_and_its_answer_comes_back_whole() {
         assert_eq!(collect(answer.into_body()).await.unwrap(), "");
         host.finish().await;
     }
+}
+
+/// Eight chunks of an upload wait, unread, for the one before them, which has to get on.
+#[tokio::test]
+async fn requests_that_wait_leave_room_for_the_one_before_them() {
+    let limits = Limits::default();
+    let host = Host::start(limits).await;
+    let mut peer = Peer::connect(&host, H2).await;
+    let body = Bytes::from(vec![7; 4 << 20]);
+    let mut asked = Vec::new();
+    let mut begin = async |asked: &mut Vec<_>| {
+        let (sender, body) = Sent::channel();
+        let request = Request::builder().method(Method::PATCH).uri("https://localhost/v2/files/x").body(body);
+        let answer = peer.ask(request.unwrap());
+        let Came::Head { exchange, line, .. } = host.came().await else { panic!("no head") };
+        asked.push((sender, answer, line));
+        exchange
+    };
+    let writer = begin(&mut asked).await;
+    let mut told = std::collections::BTreeMap::new();
+    for _ in 0..MAX_WAITING {
+        told.insert(begin(&mut asked).await, 0);
+    }
+    for (sender, ..) in &asked[1..] {
+        sender.send(body.clone()).await.unwrap();
+    }
+    // As much as is told of each; what comes beyond that waits in the windows.
+    while told.values().any(|bytes| *bytes < limits.credit) {
+        let Came::Data { exchange, data } = host.came().await else { panic!("no data") };
+        *told.get_mut(&exchange).unwrap() += data.len();
+    }
+    asked[0].0.send(body.clone()).await.unwrap();
+    asked[0].0.close();
+    let mut got = 0;
+    loop {
+        match host.came().await {
+            Came::Data { exchange, data } => {
+                assert_eq!(exchange, writer);
+                got += data.len();
+                asked[0].2.send(Answer::Consumed(data.len())).unwrap();
+            }
+            Came::End { exchange } => break assert_eq!(exchange, writer),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(got, body.len());
+    drop(asked);
+    host.finish().await;
+}
+
+/// Both ways to the server: those that wait take less than the window of all.
+#[test]
+fn the_windows_of_connections_hold_those_of_all_that_wait() {
+    let limits = Limits::default();
+    assert!(u64::from(limits.window) >= (MAX_WAITING as u64 + 1) * u64::from(limits.stream_window));
+    assert_eq!(H3_WAITING as usize, MAX_WAITING);
+    // There credit comes back in eighths.
+    let left = H3_CONNECTION_WINDOW - H3_CONNECTION_WINDOW / 8;
+    assert!(u64::from(left) > MAX_WAITING as u64 * u64::from(STREAM_WINDOW));
 }
 
 #[tokio::test]
