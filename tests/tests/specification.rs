@@ -199,7 +199,67 @@ fn limits() {
         ),
         ("entries of the audit log", execute::MAX_AUDIT.to_string()),
     ]);
-    compare("limits", code);
+    compare("limits", code.into_iter().chain(over_http()).collect());
+}
+
+/// What a server takes of requests and files.
+fn over_http() -> BTreeMap<&'static str, String> {
+    use ntproto_server::files;
+    use ntproto_web::{WebConfig, config as web, digest};
+    let tcp = ntproto_http::server::Limits::default();
+    let config = WebConfig::default();
+    let strangers = web::STRANGERS;
+    let strangers =
+        format!("{}, then {:.0} a second", strangers.burst(), 1.0 / strangers.every().as_secs_f64());
+    BTreeMap::from([
+        ("path and query", bytes(web::MAX_TARGET)),
+        ("head of a request, over TCP", bytes(tcp.head_bytes)),
+        ("fields of a head, over TCP", tcp.fields.to_string()),
+        ("time for a head, over TCP", seconds(tcp.head)),
+        ("time for a TLS handshake on TCP", seconds(tcp.handshake)),
+        ("connections over TCP", tcp.connections.to_string()),
+        ("silence of a connection over TCP", seconds(tcp.idle)),
+        ("requests at a time, over HTTP/2", tcp.streams.to_string()),
+        ("requests reset before they are looked at, over HTTP/2", tcp.resets.to_string()),
+        ("unread bytes of a stream, over HTTP/2", bytes(tcp.stream_window as usize)),
+        ("unread bytes of a connection, over HTTP/2", bytes(tcp.window as usize)),
+        ("bytes of a body that were read and not consumed, over TCP", bytes(tcp.credit)),
+        ("parts of a body that were read and not consumed, over TCP", tcp.parts.to_string()),
+        ("parts of an answer under way", ntproto_http::server::MAX_PARTS.to_string()),
+        ("unsent bytes of an answer, over HTTP/2", bytes(tcp.send_buffer)),
+        ("time in which a peer takes nothing of an answer", seconds(tcp.stall)),
+        ("what waits to be looked at, over TCP", tcp.waiting.to_string()),
+        ("unsent bytes of an answer, over HTTP/3", bytes(ntproto_net::http::MAX_ANSWER)),
+        ("requests at a time, of all clients", config.max_exchanges.to_string()),
+        ("things waited for, for each of these", web::TASKS_PER_EXCHANGE.to_string()),
+        ("requests of strangers of an address", strangers),
+        ("bytes of a body given to the server and not consumed", bytes(web::WINDOW)),
+        ("bytes written to a file at once", bytes(web::WRITE_BYTES)),
+        ("bytes read of a file at once", bytes(web::READ_BYTES)),
+        ("bytes written between two syncs", bytes(web::SYNC_BYTES as usize)),
+        ("bytes written and not durable", bytes(web::UNSYNCED_BYTES as usize)),
+        ("bytes charged before a body with a digest is written", bytes(web::RESERVE_BYTES as usize)),
+        ("bytes of a body that is refused, read before the answer", bytes(web::DRAIN_BYTES as usize)),
+        ("time for reading them", seconds(web::DRAIN_TIME)),
+        ("requests that wait for the one before them", web::MAX_WAITING.to_string()),
+        ("time of such a wait", seconds(web::WAIT_TIME)),
+        (
+            "least of a body that comes",
+            format!("{} in {}", bytes(web::BODY_LEAST as usize), seconds(web::BODY_TIME)),
+        ),
+        ("time in which a client takes nothing of a file", seconds(web::READ_TIME)),
+        ("Upload-Metadata", bytes(web::MAX_METADATA)),
+        ("upload_id", format!("{} letters", web::MAX_UPLOAD_ID)),
+        ("digests of a head", bytes(digest::MAX_DIGESTS)),
+        ("file", bytes(config.max_file as usize)),
+        ("files and uploads of an account", bytes(config.quota as usize)),
+        ("unfinished uploads of an account", config.max_uploads.to_string()),
+        ("life of an upload that nothing comes for", seconds(config.upload_lifetime)),
+        ("what one sweep removes", web::SWEEP_BATCH.to_string()),
+        ("time between two sweeps", seconds(web::SWEEP_TIME)),
+        ("files held open", files::local::MAX_OPEN.to_string()),
+        ("works on files at once", files::MAX_WORKING.to_string()),
+    ])
 }
 
 #[test]
@@ -272,8 +332,9 @@ fn seconds(d: Duration) -> String {
 
 /// A page's table of limits is what the code says.
 fn compare(page: &str, code: BTreeMap<&str, String>) {
-    let page: BTreeMap<_, _> =
-        rows(page).into_iter().skip(2).map(|row| (row[0].clone(), row[1].clone())).collect();
+    let heads = |row: &Vec<String>| row[1] == "value" || row[1] == "---";
+    let rows = rows(page).into_iter().filter(|row| !heads(row));
+    let page: BTreeMap<_, _> = rows.map(|row| (row[0].clone(), row[1].clone())).collect();
     let code: BTreeMap<_, _> = code.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     assert_eq!(page, code);
 }

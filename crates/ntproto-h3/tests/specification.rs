@@ -35,6 +35,7 @@ fn limits() {
         ("first bytes of a stream, before it is known what it is", bytes(config::FIRST_BYTES)),
         ("early datagrams together", bytes(config::MAX_EARLY_BYTES)),
         ("time to hold what came early", seconds(config::EARLY_TIME)),
+        ("datagrams that wait to be sent", config::MAX_DATAGRAMS.to_string()),
         ("DATAGRAM capsule", bytes(config::MAX_DATAGRAM_CAPSULE)),
         ("words of a close", bytes(config::MAX_CLOSE_REASON)),
         ("unread bytes of a stream", bytes(config::RECEIVE_WINDOW)),

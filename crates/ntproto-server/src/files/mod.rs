@@ -19,8 +19,11 @@ use std::path::PathBuf;
 
 use ntproto_web::{ContentId, FileError, FileId, FileOp, FileOutcome};
 
-/// A store of files. Its calls block, and may come from several threads at once; for one partial file there are never
-/// two at once.
+/// Works on files at once: disks gain little by more, and threads cost memory. Those of the runtime are for others too.
+pub const MAX_WORKING: usize = 16;
+
+/// A store of files. Its calls block, and may come from several threads at once; for one partial file there is never
+/// more than one at once, but for a [`Write`](FileOp::Write) beside a [`Sync`](FileOp::Sync) of what was written before.
 pub trait FileStore: Send + Sync + 'static {
     /// Does one work.
     ///

@@ -9,12 +9,10 @@ use ntproto_hub::store::OpId;
 use ntproto_web::{FileError, FileOp};
 
 use super::{Post, Posts};
-use crate::files::FileStore;
+use crate::files::{FileStore, MAX_WORKING};
 
-/// Works at once: disks gain little by more, and threads cost memory. Those of the runtime are for others too.
-const MAX_WORKING: usize = 16;
-
-/// Those under way, and those in line: as many as the machine has exchanges.
+/// Those under way, and those in line. The machine bounds them: it admits no exchange while too many are waited for
+/// ([`TASKS_PER_EXCHANGE`](ntproto_web::config::TASKS_PER_EXCHANGE)).
 pub(super) struct Files<R> {
     runtime: R,
     store: Arc<dyn FileStore>,
