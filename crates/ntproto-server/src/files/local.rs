@@ -381,10 +381,10 @@ impl FileStore for LocalFiles {
                     let entry = entry?;
                     let (head, tail) = (folder.file_name(), entry.file_name());
                     let name = head.to_str().zip(tail.to_str()).map(|(head, tail)| format!("{head}{tail}"));
-                    if let Some(id) = name.as_deref().and_then(unhex) {
-                        if !each(Kept::Content(ContentId(id), entry.metadata()?.len())) {
-                            return Ok(());
-                        }
+                    if let Some(id) = name.as_deref().and_then(unhex)
+                        && !each(Kept::Content(ContentId(id), entry.metadata()?.len()))
+                    {
+                        return Ok(());
                     }
                 }
             }

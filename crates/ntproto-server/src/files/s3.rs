@@ -25,7 +25,7 @@ use bytes::{Bytes, BytesMut};
 use ntproto_web::{ContentId, FileError, FileId, FileOp, FileOutcome};
 use object_store::aws::AmazonS3Builder;
 use object_store::path::Path;
-use object_store::{Error, MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload};
+use object_store::{Error, MultipartUpload, ObjectStore, ObjectStoreExt as _};
 use sha2::{Digest, Sha256};
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, SemaphorePermit};
