@@ -222,7 +222,7 @@ pub enum FileOp {
         /// So many bytes.
         length: usize,
     },
-    /// Removes what lies behind the first `length` bytes of a partial file, if there is any of it. [`FileOutcome::Done`].
+    /// Removes what lies behind the first `length` bytes of a partial file, if there is any of it, durably. [`FileOutcome::Done`].
     Cut {
         /// The partial file.
         file: FileId,

@@ -236,8 +236,12 @@ impl LocalFiles {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             partial => partial?,
         };
-        // Whether that is durable does not matter: what comes back after a power cut does not count either.
-        if partial.file.metadata()?.len() > length { partial.file.set_len(length) } else { Ok(()) }
+        if partial.file.metadata()?.len() > length {
+            partial.file.set_len(length)?;
+            // Nobody is charged for it any more: it must not come back.
+            self.sync_file(&partial.file)?;
+        }
+        Ok(())
     }
 
     fn hash(&self, id: FileId, length: u64) -> io::Result<[u8; 32]> {
