@@ -71,7 +71,6 @@ with case("a line that is cut in a chunk; what had come is kept, and a new uploa
         except (TusUploadFailed, TusCommunicationError):
             pass
         kept = offset(broken.url)
-        # The reset takes with it what the server had not read yet.
         if not 0 < kept <= CUT:
             raise AssertionError(f"{kept} bytes are kept")
         again = uploader(line.url, url=broken.url)

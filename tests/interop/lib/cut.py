@@ -4,8 +4,23 @@ import contextlib
 import socket
 import struct
 import threading
+import time
+from pathlib import Path
 
 from interop import HOST, PORT
+
+READING = 10
+"""Seconds that the server may take to read what went through before the cut."""
+
+
+def unread(near):
+    """Bytes that the server has not read of the connection from this port."""
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        ports = [int(end.rsplit(":", 1)[1], 16) for end in fields[1:3]]
+        if ports == [PORT, near]:
+            return int(fields[4].split(":")[1], 16)
+    return 0
 
 
 class Cut:
@@ -45,6 +60,8 @@ class Cut:
                         self._limits[way] = None
                         self.cuts += 1
                 if cut:
+                    if way == "up":
+                        self._settle(sink)
                     for end in (source, sink):
                         # Not an orderly end: a reset, as from a network that is gone.
                         end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -53,6 +70,13 @@ class Cut:
                     return
                 sink.sendall(data)
             sink.shutdown(socket.SHUT_WR)
+
+    @staticmethod
+    def _settle(sink):
+        """A reset takes with it what the server has not read yet: how much that is would depend on how busy the machine is."""
+        near, end = sink.getsockname()[1], time.monotonic() + READING
+        while unread(near) > 0 and time.monotonic() < end:
+            time.sleep(0.01)
 
 
 @contextlib.contextmanager
