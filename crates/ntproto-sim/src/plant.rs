@@ -105,18 +105,21 @@ plants! {
     FileReadShifted = "file-read-shifted";
     /// It keeps what is to be removed.
     FileNeverDiscarded = "file-never-discarded";
+    /// Nobody is charged for bytes that do not count yet.
+    FileNotCharged = "file-not-charged";
     /// Whoever shows a token acts for the first account.
     StrangerReads = "stranger-reads";
 }
 
 impl Plant {
     /// Those of the plan `files`, which the others do not have.
-    pub const OF_FILES: [Self; 6] = [
+    pub const OF_FILES: [Self; 7] = [
         Self::FileSyncLies,
         Self::FileSyncErrorIgnored,
         Self::FileWriteMisplaced,
         Self::FileReadShifted,
         Self::FileNeverDiscarded,
+        Self::FileNotCharged,
         Self::StrangerReads,
     ];
 }

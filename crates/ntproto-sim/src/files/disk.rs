@@ -37,9 +37,10 @@ impl Part {
         self.listed = true;
     }
 
-    /// What lies behind is no more. Its sectors may be there again after a power cut.
+    /// What lies behind is no more, durably.
     fn cut_behind(&mut self, length: usize) {
         self.bytes.truncate(length);
+        self.durable.truncate(length);
         self.dirty.retain_mut(|(from, to)| {
             *to = (*to).min(length);
             from < to
@@ -195,6 +196,11 @@ impl FileDisk {
         } else {
             Err(format!("{file}: {offset} bytes were confirmed and are not on the disk"))
         }
+    }
+
+    /// Bytes of a partial file.
+    pub(super) fn len(&self, file: FileId) -> u64 {
+        self.parts.get(&file).map_or(0, |part| part.bytes.len().max(part.durable.len()) as u64)
     }
 
     /// What there is: of partial files, of contents.

@@ -3,15 +3,20 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use ntproto_core::crypto::secret::Secret;
-use ntproto_core::ids::{DeviceId, Uin};
+use ntproto_core::ids::{DeviceId, FileId, Uin};
 use ntproto_core::rng::Rng;
 use ntproto_core::session::bearer::Bearer;
 use ntproto_core::time::UnixMillis;
+#[cfg(feature = "planted")]
+use ntproto_hub::store::file::{FileAnswer, FileWork, UploadState};
+use ntproto_hub::store::kv::{Kv as _, Table};
 use ntproto_hub::store::memory::MemoryStore;
 use ntproto_hub::store::txn::{EnrolVia, NewDevice};
 use ntproto_hub::store::{OpId, Outcome, Store as _, StoreError, Txn};
 use ntproto_hub::{ConnId, Who};
+use ntproto_proto::store as record;
 use ntproto_web::{FileError, FileOutcome, Web, WebConfig};
+use prost::Message as _;
 
 use super::disk::FileDisk;
 use crate::ledger::Check;
@@ -125,6 +130,50 @@ impl Server {
     /// All sessions end.
     pub(super) fn log_out(&mut self) {
         self.sessions.clear();
+    }
+
+    /// Of uploads without a length all that lies on the disk is charged to somebody: their clients tell the digests of all chunks, and
+    /// none of those counts before it is right.
+    pub(super) fn is_charged(&self, file: FileId) -> Check {
+        let record = self.store.tables().get(Table::Uploads, &file.0).map_err(|error| error.to_string())?;
+        let Some(record) = record else { return Ok(()) };
+        let upload = record::Upload::decode(&*record).map_err(|error| error.to_string())?;
+        let (lies, charged) = (self.files.len(file), upload.offset.max(upload.reserved));
+        match upload.length {
+            None if lies > charged => {
+                Err(format!("{file}: {lies} bytes lie on the disk, and {charged} are charged"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What the store does instead.
+    #[cfg(feature = "planted")]
+    pub(super) fn planted(&self, txn: &Txn) -> Txn {
+        match txn.clone() {
+            Txn::FileWork(FileWork::Progress { file, epoch, offset, length, expires, quota, .. })
+                if self.files.plant == Some(crate::plant::Plant::FileNotCharged) =>
+            {
+                let work = FileWork::Progress { file, epoch, offset, length, reserve: 0, expires, quota };
+                Txn::FileWork(work)
+            }
+            txn => txn,
+        }
+    }
+
+    /// What it says it has done.
+    #[cfg(feature = "planted")]
+    pub(super) fn pretended(txn: &Txn, result: Result<Outcome, StoreError>) -> Result<Outcome, StoreError> {
+        match (txn, result) {
+            (
+                Txn::FileWork(FileWork::Progress { reserve, .. }),
+                Ok(Outcome::File(FileAnswer::Upload(state))),
+            ) => {
+                let state = UploadState { reserved: *reserve, ..state };
+                Ok(Outcome::File(FileAnswer::Upload(state)))
+            }
+            (_, result) => result,
+        }
     }
 
     /// Whose session it is.

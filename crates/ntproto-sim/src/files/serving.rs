@@ -113,7 +113,14 @@ impl World {
         if process.written.is_empty() {
             let jobs: Vec<_> = process.jobs.drain(..).collect();
             let txns: Vec<_> = jobs.iter().map(|(_, txn)| txn.clone()).collect();
+            #[cfg(feature = "planted")]
+            let (asked, txns) =
+                (txns.clone(), txns.iter().map(|txn| self.server.planted(txn)).collect::<Vec<_>>());
             let results = self.server.store.write(&txns);
+            #[cfg(feature = "planted")]
+            let results =
+                asked.iter().zip(results).map(|(txn, result)| super::server::Server::pretended(txn, result));
+            let Some(process) = self.server.process.as_mut() else { return Ok(()) };
             process.written = jobs.into_iter().map(|(op, _)| op).zip(results).collect();
             let at = self.after(500, 8_000);
             self.schedule.at(at, Ev::Disk { boot });
