@@ -20,7 +20,7 @@ fn path(file: FileId) -> String {
 
 /// One upload in three says its length with its last bytes only, and of each chunk its digest. Two devices do it alike.
 fn is_open(plan: &upload::Plan) -> bool {
-    plan.size > 0 && plan.upload_id.0[0] % 3 == 0
+    plan.size > 0 && plan.upload_id.0[0].is_multiple_of(3)
 }
 
 /// What a client that has this plan says of a chunk, instead of its range alone: `wrong`, another digest than that of its bytes.
