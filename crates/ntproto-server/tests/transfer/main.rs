@@ -129,6 +129,8 @@ async fn breaks_cost_a_chunk_and_a_new_session_needs_a_new_token() {
     assert!(kept.events.iter().any(|event| matches!(event, Event::Resumed { offset } if *offset > 0)));
     let again = model.received() - plan.size;
     assert!(again <= troubles.len() as u64 * MAX_CHUNK, "{again}");
+    // The session is told to look at itself, and then asked for its new token.
+    assert_eq!(model.refusals(), 1);
     assert_eq!(model.connections(), 1 + troubles.iter().filter(|(_, t)| *t != Trouble::NewSession).count());
 
     model.trouble(&[(1_000_000, Trouble::Cut), (5_000_000, Trouble::NewSession)]);

@@ -48,6 +48,8 @@ struct State {
     served: u64,
     moved: u64,
     connections: usize,
+    /// How often the host was told that its token is no good.
+    refusals: usize,
     most: usize,
 }
 
@@ -101,6 +103,11 @@ impl Host for Reach {
     fn token(&self) -> Pending<'_, Option<Zeroizing<String>>> {
         let session = self.state.lock().unwrap().session;
         Box::pin(async move { Some(Zeroizing::new(format!("token-{session}"))) })
+    }
+
+    fn refused(&self) -> Pending<'_, ()> {
+        self.state.lock().unwrap().refusals += 1;
+        Box::pin(async {})
     }
 }
 
@@ -178,6 +185,10 @@ impl Model {
 
     pub(crate) fn connections(&self) -> usize {
         self.lock().connections
+    }
+
+    pub(crate) fn refusals(&self) -> usize {
+        self.lock().refusals
     }
 
     pub(crate) fn most_under_way(&self) -> usize {
