@@ -151,7 +151,11 @@ fn challenge(real: bool) -> (Challenge, Vec<u8>) {
 fn answer(real: bool, challenge: &[u8]) -> Option<Answered> {
     let mut rng = Rng::new([5; 32]);
     let device = DeviceKeys::generate(&mut rng, provider(real));
-    let answerer = Answerer { operator: *operator(real).signing_public(), now: UnixMillis(100 * HOUR_MS) };
+    let answerer = Answerer {
+        operator: *operator(real).signing_public(),
+        since: UnixMillis(0),
+        now: UnixMillis(100 * HOUR_MS),
+    };
     answerer.answer(provider(real), &mut rng, &device, challenge, request()).ok()
 }
 

@@ -183,6 +183,7 @@ impl World {
             tls: tls().client.with_sessions(Arc::new(ClientSessions::default())).expect("a client"),
             pins: Vec::new(),
             static_key: SERVER,
+            since: UnixMillis(0),
             operator_key: [9; 32],
             transports,
             speaks_first: input.speaks_first,

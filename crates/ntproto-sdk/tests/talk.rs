@@ -398,10 +398,11 @@ fn nobody_writes_where_he_does_not_belong() {
 
 /// What a bootstrap would tell of the server now.
 fn learned(connect: ConnectString) -> Learned {
-    let server_static = connect.verify(&RUSTCRYPTO, UnixMillis(common::UNIX)).unwrap();
+    let certificate = connect.certificate(&RUSTCRYPTO, UnixMillis(common::UNIX)).unwrap();
+    let (server_static, since) = (certificate.static_key, certificate.not_before);
     let ticket = BootstrapTicket { sealed: Bytes::new(), expires: UnixMillis(0) };
     Learned {
-        bootstrap: Bootstrap { server_static, ticket, clock_offset_ms: Some(0) },
+        bootstrap: Bootstrap { server_static, since, ticket, clock_offset_ms: Some(0) },
         endpoints: Endpoints::default(),
         version: "2.4.1".into(),
         connect,

@@ -39,6 +39,8 @@ impl Trust<'_> {
 pub struct Bootstrap {
     /// The server's static key, which the operator vouches for.
     pub server_static: [u8; 32],
+    /// When the certificate that says so begins.
+    pub since: UnixMillis,
     /// The bootstrap ticket.
     pub ticket: BootstrapTicket,
     /// Server clock minus ours, in milliseconds; `None`: who told it could not be made sure of.
@@ -105,8 +107,12 @@ impl Answer {
             tls_pin,
             certificate: self.certificate,
         };
-        let bootstrap =
-            Bootstrap { server_static: certificate.static_key, ticket: self.ticket, clock_offset_ms };
+        let bootstrap = Bootstrap {
+            server_static: certificate.static_key,
+            since: certificate.not_before,
+            ticket: self.ticket,
+            clock_offset_ms,
+        };
         Ok(Learned { connect, bootstrap, endpoints: self.endpoints, version: self.version })
     }
 

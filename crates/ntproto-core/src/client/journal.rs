@@ -199,6 +199,7 @@ impl Machine for Client {
             Input::Bootstrapped(fresh) => {
                 to.u8(9);
                 to.blob(&fresh.server_static);
+                to.u64(fresh.since.0);
                 to.blob(&fresh.ticket.sealed);
                 to.u64(fresh.ticket.expires.0);
                 to.u8(u8::from(fresh.clock_offset_ms.is_some()));
@@ -230,6 +231,7 @@ impl Machine for Client {
             8 => Input::Moved(from.binding()?),
             9 => Input::Bootstrapped(Bootstrap {
                 server_static: from.sized()?,
+                since: UnixMillis(from.u64()?),
                 ticket: BootstrapTicket {
                     sealed: Bytes::copy_from_slice(from.blob()?),
                     expires: UnixMillis(from.u64()?),

@@ -39,6 +39,8 @@ pub struct ClientConfig {
     pub provider: &'static dyn CryptoProvider,
     /// The server's static key, out of a verified certificate.
     pub server_static: [u8; 32],
+    /// When that certificate begins: one from before it is not believed any more. 0: nobody knows.
+    pub since: UnixMillis,
     /// The operator's key. With it, a client that the server does not understand over TCP lets the server speak
     /// first the next time, and learns a static key that was changed.
     pub operator: Option<[u8; 32]>,
@@ -75,6 +77,7 @@ impl ClientConfig {
         Self {
             provider,
             server_static,
+            since: UnixMillis(0),
             operator: None,
             server_speaks_first: false,
             device,
@@ -160,9 +163,13 @@ impl Session {
         session
     }
 
-    /// A bootstrap told all this, and the host believes it.
+    /// A bootstrap told all this, and the host believes it. The server itself may have shown a newer certificate meanwhile.
     pub(super) fn bootstrapped(&mut self, fresh: Bootstrap) {
-        self.config.server_static = fresh.server_static;
+        //= spec: bootstrap-14
+        if fresh.since < self.config.since {
+            return;
+        }
+        (self.config.server_static, self.config.since) = (fresh.server_static, fresh.since);
         self.offset_ms = fresh.clock_offset_ms.unwrap_or(self.offset_ms);
         self.pass = Some(fresh.ticket);
         self.key_doubted = false;
@@ -220,7 +227,7 @@ impl Session {
             Some(operator)
                 if transport == TransportId::Tcp && (self.config.server_speaks_first || self.key_doubted) =>
             {
-                ServerIdentity::Certified(operator)
+                ServerIdentity::Certified { operator, since: self.config.since }
             }
             _ => ServerIdentity::Known(self.config.server_static),
         }
@@ -239,9 +246,9 @@ impl Session {
         self.key_doubted = misunderstood && !self.key_doubted;
     }
 
-    /// The server showed a certificate of this key.
-    pub(super) const fn certified(&mut self, server_static: [u8; 32]) {
-        self.config.server_static = server_static;
+    /// The server showed a certificate of this key, from this instant on.
+    pub(super) const fn certified(&mut self, server_static: [u8; 32], since: UnixMillis) {
+        (self.config.server_static, self.config.since) = (server_static, since);
     }
 
     /// It is in.

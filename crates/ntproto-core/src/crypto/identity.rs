@@ -331,6 +331,8 @@ pub enum CertificateError {
     NotYetValid,
     /// Its validity is over, or the clock is ahead.
     Expired,
+    /// It is from before the one that is known: its key may have been stolen since.
+    Older,
 }
 
 impl fmt::Display for CertificateError {
@@ -340,6 +342,7 @@ impl fmt::Display for CertificateError {
             Self::Malformed => "the server certificate can't be read",
             Self::NotYetValid => "the server certificate is not valid yet; check the clock",
             Self::Expired => "the server certificate has expired; check the clock",
+            Self::Older => "the server certificate is older than the one that is known",
         })
     }
 }

@@ -21,7 +21,7 @@ use crate::crypto::secret::Secret;
 use crate::liveness::{Heartbeat, LONGEST_INTERVAL, SHORTEST_INTERVAL};
 use crate::rng::Rng;
 use crate::session::handshake::{Answer, Answered, Answerer, Carriage, HandshakeError, Initiator};
-use crate::time::{Instant, Now};
+use crate::time::{Instant, Now, UnixMillis};
 use crate::tx::TxBuf;
 use crate::wire::channel::Channel;
 use crate::wire::frame::FrameType;
@@ -47,9 +47,13 @@ pub enum Command {
 /// What happened.
 #[derive(Debug)]
 pub enum Event {
-    /// The server showed a certificate of this static key, which it holds. [`Event::Granted`] or
-    /// [`Event::Refused`] follows.
-    Certified([u8; 32]),
+    /// The server showed a certificate of a static key that it holds. [`Event::Granted`] or [`Event::Refused`] follows.
+    Certified {
+        /// The key.
+        server_static: [u8; 32],
+        /// When the certificate begins.
+        since: UnixMillis,
+    },
     /// Authenticated; packets may be sent.
     Granted(v2::Grant),
     /// The server refused, authenticated. [`Event::Closed`] follows.
@@ -91,7 +95,12 @@ pub enum ServerIdentity {
     /// By its static key, out of a verified certificate: handshake A.
     Known([u8; 32]),
     /// By the operator's key: the server speaks first and shows its certificate. Handshake B, on TCP only.
-    Certified([u8; 32]),
+    Certified {
+        /// The operator's key.
+        operator: [u8; 32],
+        /// When the certificate that is known already begins: one from before it is not believed. 0 if none is.
+        since: UnixMillis,
+    },
 }
 
 /// What a connection needs to know beside the device.
@@ -125,7 +134,7 @@ enum Step {
     /// The challenge is awaited.
     Hello(Box<Hello>),
     /// It is answered.
-    Answered { server_static: [u8; 32], offered: Vec<String> },
+    Answered { server_static: [u8; 32], since: UnixMillis, offered: Vec<String> },
     /// Nothing more is awaited of it.
     Over,
 }
@@ -163,9 +172,9 @@ impl ClientEndpoint {
                     .map(|(initiator, message)| (Step::Asked(Box::new(initiator)), message))
                     .map_err(|_| Misuse::TooLarge)?
             }
-            ServerIdentity::Certified(_) if carriage == Carriage::Frames => return Err(Misuse::State),
-            ServerIdentity::Certified(operator) => {
-                let answerer = Answerer { operator, now: now.unix };
+            ServerIdentity::Certified { .. } if carriage == Carriage::Frames => return Err(Misuse::State),
+            ServerIdentity::Certified { operator, since } => {
+                let answerer = Answerer { operator, since, now: now.unix };
                 let hello = Hello { answerer, device: device.duplicate(), request, rng: rng.fork() };
                 (Step::Hello(Box::new(hello)), Vec::new())
             }
@@ -229,14 +238,14 @@ impl ClientEndpoint {
                 self.base.push_handshake(FrameType::AuthReq, &answered.message);
                 self.seal(now, &answered.split);
                 self.base.await_grant();
-                let Answered { server_static, offered, .. } = answered;
-                self.step = Step::Answered { server_static, offered };
+                let Answered { server_static, since, offered, .. } = answered;
+                self.step = Step::Answered { server_static, since, offered };
             }),
-            Step::Answered { server_static, offered } => v2::AuthResponse::decode(message)
+            Step::Answered { server_static, since, offered } => v2::AuthResponse::decode(message)
                 .map_err(|_| HandshakeError::Malformed("not an AuthResponse"))
                 .and_then(|response| Answer::read(response, &offered))
                 .map(|answer| {
-                    self.base.events.push_back(Event::Certified(server_static));
+                    self.base.events.push_back(Event::Certified { server_static, since });
                     self.judge(now, answer);
                 }),
             Step::Over => Err(HandshakeError::Malformed("one answer too many")),

@@ -60,8 +60,20 @@ impl ConnectString {
         provider: &dyn CryptoProvider,
         now: UnixMillis,
     ) -> Result<[u8; 32], CertificateError> {
+        self.certificate(provider, now).map(|certificate| certificate.static_key)
+    }
+
+    /// All that the operator vouches for at the time `now`.
+    ///
+    /// # Errors
+    /// See [`CertificateError`].
+    pub fn certificate(
+        &self,
+        provider: &dyn CryptoProvider,
+        now: UnixMillis,
+    ) -> Result<Certificate, CertificateError> {
         //= spec: handshake-1
-        Certificate::verify(provider, &self.operator_key, &self.certificate, now).map(|c| c.static_key)
+        Certificate::verify(provider, &self.operator_key, &self.certificate, now)
     }
 
     /// The pins of the keys the server may show in TLS: those the operator signed; where his certificate names none, the

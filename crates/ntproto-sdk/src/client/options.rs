@@ -158,6 +158,7 @@ pub fn assemble(
         appear_online,
         bootstrap,
         can_bootstrap: bootstrap_source.is_some(),
+        since: server.since,
         operator: Some(server.operator_key),
         server_speaks_first: server.speaks_first,
         transports: server.transports.offered(),

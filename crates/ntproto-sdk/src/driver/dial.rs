@@ -248,6 +248,7 @@ mod tests {
             tls,
             pins: Vec::new(),
             static_key: [0; 32],
+            since: UnixMillis(0),
             operator_key: [0; 32],
             transports: Transports::Any,
             speaks_first: false,

@@ -79,6 +79,8 @@ pub struct Server {
     pub pins: Vec<[u8; 32]>,
     /// The server's static key, out of a verified certificate.
     pub static_key: [u8; 32],
+    /// When that certificate begins: one from before it is not believed any more. 0: nobody knows.
+    pub since: UnixMillis,
     /// The operator's key. Over TCP a client learns a static key that was changed by it.
     pub operator_key: [u8; 32],
     /// Which transports may be used.
@@ -116,7 +118,7 @@ impl Server {
             self.addresses.clear();
         }
         self.tcp = elsewhere(connect, &learned.endpoints);
-        self.static_key = learned.bootstrap.server_static;
+        (self.static_key, self.since) = (learned.bootstrap.server_static, learned.bootstrap.since);
         //= spec: bootstrap-13
         let pins = connect.tls_pins(&RUSTCRYPTO);
         if !self.pins.is_empty()
@@ -158,7 +160,7 @@ impl Server {
         connect: &ConnectString,
         now: UnixMillis,
     ) -> Result<Self, ServerError> {
-        let static_key = connect.verify(provider, now).map_err(ServerError::Certificate)?;
+        let certificate = connect.certificate(provider, now).map_err(ServerError::Certificate)?;
         Ok(Self {
             host: connect.host.clone(),
             port: connect.port,
@@ -166,7 +168,8 @@ impl Server {
             addresses: Vec::new(),
             tls,
             pins: Vec::new(),
-            static_key,
+            static_key: certificate.static_key,
+            since: certificate.not_before,
             operator_key: connect.operator_key,
             transports: Transports::Any,
             speaks_first: false,

@@ -294,6 +294,7 @@ impl World {
             tls: self.peers[no].tls.clone(),
             pins: Vec::new(),
             static_key: *self.server_key().public(),
+            since: UnixMillis(0),
             operator_key: [0; 32],
             transports: Transports::RequireQuic,
             speaks_first: false,

@@ -55,6 +55,7 @@ impl DriverHost {
             },
             tls: link.tls.of_device(),
             static_key: config.server_static,
+            since: config.since,
             operator_key,
             transports: habit.transports,
             speaks_first: habit.speaks_first,

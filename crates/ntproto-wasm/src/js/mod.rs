@@ -74,7 +74,7 @@ impl JsClient {
     ) -> Result<Self, JsError> {
         let now = now(mono, unix);
         let connect: ConnectString = connect.parse()?;
-        let server_static = connect.verify(&RUSTCRYPTO, now.unix)?;
+        let certificate = connect.certificate(&RUSTCRYPTO, now.unix)?;
         let enrol = match (options.code(), options.open()) {
             (Some(code), _) => Some(Credential::from(code.parse::<EnrolCode>()?)),
             (None, Some(true)) => Some(Credential::Open),
@@ -84,8 +84,9 @@ impl JsClient {
             Some(saved) => State::read(&saved)?,
             None => State::default(),
         };
-        let defaults = ClientConfig::new(&RUSTCRYPTO, server_static, device(options.device())?);
+        let defaults = ClientConfig::new(&RUSTCRYPTO, certificate.static_key, device(options.device())?);
         let config = ClientConfig {
+            since: certificate.not_before,
             operator: Some(connect.operator_key),
             server_speaks_first: options.server_speaks_first().unwrap_or(false),
             enrol,

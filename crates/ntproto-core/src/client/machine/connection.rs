@@ -74,7 +74,7 @@ impl Client {
 
     pub(super) fn endpoint_event(&mut self, now: Now, event: conn::Event) {
         match event {
-            conn::Event::Certified(server_static) => self.session.certified(server_static),
+            conn::Event::Certified { server_static, since } => self.session.certified(server_static, since),
             conn::Event::Granted(grant) => self.granted(now, grant),
             conn::Event::Refused(refusal) => self.refused(now, &refusal),
             conn::Event::Ticket(ticket) => self.keep_ticket(now, ticket),

@@ -9,7 +9,7 @@ const LATER: u64 = T0 + 600_000;
 
 fn fresh(server_static: [u8; 32], n: u8) -> Bootstrap {
     let ticket = BootstrapTicket { sealed: Bytes::copy_from_slice(&[n; 100]), expires: UnixMillis(LATER) };
-    Bootstrap { server_static, ticket, clock_offset_ms: Some(0) }
+    Bootstrap { server_static, since: UnixMillis(0), ticket, clock_offset_ms: Some(0) }
 }
 
 /// A client that has bootstrapped, and can do so again.

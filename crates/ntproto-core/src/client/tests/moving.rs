@@ -1,6 +1,7 @@
 //! From one transport to another, and a server whose key has changed.
 
 use super::*;
+use crate::bootstrap::BootstrapTicket;
 use crate::crypto::identity::Certificate;
 
 //= proof: liveness-3, liveness-4
@@ -69,24 +70,83 @@ fn who_is_leaving_moves_no_more() {
     assert!(!w.client.machine().can_move(), "nothing to move");
 }
 
-/// The operator changed the server's key, and this client holds the old certificate.
-#[test]
-fn over_tcp_a_client_learns_a_key_that_was_changed() {
-    let operator = DeviceKeys::generate(&mut Rng::new([50; 32]), &RUSTCRYPTO);
-    let key = ServerKey::generate(&mut Rng::new([51; 32]), &RUSTCRYPTO, 2);
+fn operator() -> DeviceKeys {
+    DeviceKeys::generate(&mut Rng::new([50; 32]), &RUSTCRYPTO)
+}
+
+/// A key that the operator vouches for from this instant on.
+fn certified(seed: u8, not_before: UnixMillis) -> Arc<ServerKeys> {
+    let key = ServerKey::generate(&mut Rng::new([seed; 32]), &RUSTCRYPTO, 2);
     let certificate = Certificate {
         static_key: *key.public(),
         key_id: 2,
-        not_before: UnixMillis(0),
+        not_before,
         not_after: UnixMillis(u64::MAX),
         tls_pins: alloc::vec::Vec::new(),
     };
-    let certificate = certificate.sign(&RUSTCRYPTO, operator.signing_secret());
-    let mut config = config();
-    config.operator = Some(*operator.signing_public());
-    config.transports = Vec::from([TransportId::Quic, TransportId::Tcp]);
-    let mut w = World::of(config, Saved::default());
-    w.keys = Arc::new(ServerKeys::new(key, None).with_certificate(certificate));
+    let certificate = certificate.sign(&RUSTCRYPTO, operator().signing_secret());
+    Arc::new(ServerKeys::new(key, None).with_certificate(certificate))
+}
+
+/// A client that can ask for the key over TCP, and knows a certificate from this instant on.
+fn asking(since: UnixMillis) -> ClientConfig {
+    ClientConfig {
+        since,
+        operator: Some(*operator().signing_public()),
+        transports: Vec::from([TransportId::Quic, TransportId::Tcp]),
+        ..config()
+    }
+}
+
+/// Somebody on the path has a key that was replaced, with its certificate: he says that he did not understand, and is asked.
+//= proof: tcp-14
+#[test]
+fn a_key_of_former_days_is_not_learnt() {
+    let tries = |w: &mut World| {
+        let mut asked = false;
+        for _ in 0..20 {
+            w.later(5_000);
+            asked |= w.only == Some(TransportId::Tcp);
+        }
+        assert!(asked);
+        assert!(!w.client.machine().is_online());
+    };
+    // By what the client was started with.
+    let mut w = World::of(asking(UnixMillis(1_000)), Saved::default());
+    (w.keys, w.binding) = (certified(51, UnixMillis(999)), Binding::TCP);
+    w.call(Command::Start).unwrap();
+    tries(&mut w);
+    w.keys = certified(51, UnixMillis(1_000));
+    w.later(60_000);
+    w.later(60_000);
+    assert!(w.client.machine().is_online());
+    // By what a challenge told since.
+    w.keys = certified(52, UnixMillis(999));
+    w.cut();
+    tries(&mut w);
+    // Or a bootstrap, which is not believed itself when it is older.
+    let bootstrap = |seed, since| Bootstrap {
+        server_static: *certified(seed, since).current().public(),
+        since,
+        ticket: BootstrapTicket { sealed: Bytes::new(), expires: UnixMillis(0) },
+        clock_offset_ms: None,
+    };
+    let now = w.now();
+    w.client.handle(now, Input::Bootstrapped(bootstrap(53, UnixMillis(2_000))));
+    w.client.handle(now, Input::Bootstrapped(bootstrap(52, UnixMillis(999))));
+    w.keys = certified(54, UnixMillis(1_999));
+    tries(&mut w);
+    w.keys = certified(53, UnixMillis(2_000));
+    w.later(60_000);
+    w.later(60_000);
+    assert!(w.client.machine().is_online());
+}
+
+/// The operator changed the server's key, and this client holds the old certificate.
+#[test]
+fn over_tcp_a_client_learns_a_key_that_was_changed() {
+    let mut w = World::of(asking(UnixMillis(0)), Saved::default());
+    w.keys = certified(51, UnixMillis(0));
 
     w.call(Command::Start).unwrap();
     assert_eq!(w.only, None);

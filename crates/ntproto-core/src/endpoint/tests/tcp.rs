@@ -31,9 +31,14 @@ fn known() -> Pair {
     Pair::over(Binding::TCP, ServerIdentity::Known(*keys().current().public()), keys())
 }
 
+/// By the operator's key, and a certificate from this instant on.
+fn by_operator(since: u64) -> ServerIdentity {
+    ServerIdentity::Certified { operator: *operator().signing_public(), since: UnixMillis(since) }
+}
+
 /// The client knows the operator's.
 fn certified() -> Pair {
-    Pair::over(Binding::TCP, ServerIdentity::Certified(*operator().signing_public()), keys())
+    Pair::over(Binding::TCP, by_operator(0), keys())
 }
 
 /// A server, and what it sends when these bytes come.
@@ -71,7 +76,9 @@ fn a_client_that_was_shown_a_certificate_tells_its_key() {
     pair.run();
     pair.server.call(pair.now, &mut pair.rng, server::Command::Grant(grant())).unwrap();
     pair.run();
-    let [client::Event::Certified(key), client::Event::Granted(_)] = &pair.client_events[..] else {
+    let [client::Event::Certified { server_static: key, .. }, client::Event::Granted(_)] =
+        &pair.client_events[..]
+    else {
         panic!()
     };
     assert_eq!(key, keys().current().public());
@@ -216,7 +223,7 @@ fn a_recorded_server_gets_no_session() {
     let device = DeviceKeys::generate(&mut second.rng, &RUSTCRYPTO);
     let config = client::Config {
         provider: &RUSTCRYPTO,
-        server: ServerIdentity::Certified(*operator().signing_public()),
+        server: by_operator(0),
         binding: Binding::TCP,
         heartbeat: INTERVAL,
     };
@@ -288,7 +295,7 @@ fn a_second_hello_and_frames_of_quics_handshake_are_refused() {
 fn a_certificate_must_be_the_operators_and_in_force() {
     let stranger = DeviceKeys::generate(&mut Rng::new([78; 32]), &RUSTCRYPTO);
     for keys in [certified_by(&stranger, u64::MAX), certified_by(&operator(), at(0).unix.0)] {
-        let server = ServerIdentity::Certified(*operator().signing_public());
+        let server = by_operator(0);
         let mut pair = Pair::over(Binding::TCP, server, keys);
         pair.run();
         assert_eq!(pair.client_closed(), [Closed::PeerError(PeerError::Handshake)]);
@@ -298,14 +305,25 @@ fn a_certificate_must_be_the_operators_and_in_force() {
     let other = ServerKey::generate(&mut Rng::new([5; 32]), &RUSTCRYPTO, 1);
     let certificate = keys().certificate().unwrap().clone();
     let keys = Arc::new(ServerKeys::new(other, None).with_certificate(certificate));
-    let mut pair = Pair::over(Binding::TCP, ServerIdentity::Certified(*operator().signing_public()), keys);
+    let mut pair = Pair::over(Binding::TCP, by_operator(0), keys);
     pair.run();
     assert_eq!(pair.client_closed(), [Closed::PeerError(PeerError::Handshake)]);
 }
 
+/// Somebody on the path who has an old key of the server's, and the certificate that it had then.
+//= proof: tcp-14
+#[test]
+fn a_certificate_from_before_the_one_that_is_known_is_not_believed() {
+    // What the server shows begins at 0.
+    let mut pair = Pair::over(Binding::TCP, by_operator(1), keys());
+    pair.run();
+    assert_eq!(pair.client_closed(), [Closed::PeerError(PeerError::Handshake)]);
+    assert_eq!(pair.server_closed(), [Closed::Peer(Some(ErrorCode::Handshake))]);
+}
+
 #[test]
 fn a_server_without_a_certificate_says_so() {
-    let server = ServerIdentity::Certified(*operator().signing_public());
+    let server = by_operator(0);
     let mut pair = Pair::over(Binding::TCP, server, server_keys());
     pair.run();
     assert_eq!(pair.client_closed(), [Closed::Peer(Some(ErrorCode::Handshake))]);

@@ -11,7 +11,7 @@ use ntproto_proto::v2::AuthRequest;
 use super::claims::check;
 use super::{AuthClaims, Carriage, HandshakeError, MAX_AUTH_PAYLOAD, VERSIONS, choose_version, fresh};
 use crate::binding::TransportId;
-use crate::crypto::identity::{Certificate, DeviceKeys, ServerKeys};
+use crate::crypto::identity::{Certificate, CertificateError, DeviceKeys, ServerKeys};
 use crate::crypto::noise::ix::{ANSWER_OVERHEAD, Initiator, ResponderStart};
 use crate::crypto::schedule::NoiseSplit;
 use crate::crypto::{AgreementKey, CryptoProvider};
@@ -105,6 +105,8 @@ impl Challenge {
 pub struct Answerer {
     /// The operator's key, which signs server certificates.
     pub operator: [u8; 32],
+    /// When the certificate that is known already begins: one from before it is not believed. 0 if none is.
+    pub since: UnixMillis,
     /// The client's clock, by which the certificate is judged.
     pub now: UnixMillis,
 }
@@ -117,6 +119,8 @@ pub struct Answered {
     pub split: NoiseSplit,
     /// The server's static key. That it holds the key is proven by its first sealed frame.
     pub server_static: [u8; 32],
+    /// When its certificate begins.
+    pub since: UnixMillis,
     /// The versions offered, of which the grant names one.
     pub offered: Vec<String>,
 }
@@ -143,12 +147,16 @@ impl Answerer {
         //= spec: tcp-8
         let certificate = Certificate::verify(provider, &self.operator, &offer.certificate, self.now)
             .map_err(HandshakeError::Certificate)?;
+        //= spec: tcp-14
+        if certificate.not_before < self.since {
+            return Err(HandshakeError::Certificate(CertificateError::Older));
+        }
         //= spec: tcp-8
         if certificate.static_key != *noise.initiator() {
             return Err(HandshakeError::Malformed("the certificate is another key's"));
         }
         choose_version(&offer.versions).ok_or(HandshakeError::Version)?;
-        let server_static = certificate.static_key;
+        let (server_static, since) = (certificate.static_key, certificate.not_before);
         let ephemeral = provider.x25519(&fresh(rng));
         let noise = noise.write(&device.static_key(), device.static_public(), ephemeral)?;
         let signature = provider.ed25519_sign(device.signing_secret(), &auth_message(noise.hash()));
@@ -160,6 +168,6 @@ impl Answerer {
             return Err(HandshakeError::TooLarge);
         }
         let (message, split) = noise.finish(&payload);
-        Ok(Answered { message, split, server_static, offered: request.versions })
+        Ok(Answered { message, split, server_static, since, offered: request.versions })
     }
 }
