@@ -13,21 +13,30 @@ async function device() {
   return made;
 }
 
+/** The account of that device, once it has one. */
+function account() {
+  const kept = localStorage.getItem("uin");
+  return kept === null ? undefined : BigInt(kept);
+}
+
 /**
  * @param {string} connect the connect string that the server printed
  * @param {Uint8Array[]} certificateHashes of a server that made its own certificate
  * @param {(line: string) => void} show
  */
 export async function chat(connect, certificateHashes, show) {
-  const store = await DatabaseStore.open("chat");
   const options = { device: await device(), open: true, deviceName: "a page" };
+  const store = await DatabaseStore.open("chat");
   const host = await Host.open(connect, options, { store, certificateHashes });
-  let me;
+  // Messages that were not confirmed are told again before it is online.
+  let me = account();
   host.addEventListener("online", ({ detail }) => {
     me = detail.uin;
+    localStorage.setItem("uin", me);
     show(`online as ${me}`);
   });
   host.addEventListener("offline", ({ detail }) => show(`offline: ${detail.why}`));
+  host.addEventListener("error", ({ detail }) => console.error(detail));
   host.addEventListener("sent", ({ detail }) => show(`number ${detail.convSeq} is on the server's disk`));
   host.addEventListener("message", ({ detail: message }) => {
     if (message.sender !== me) show(`${message.sender}: ${read(message.body)}`);

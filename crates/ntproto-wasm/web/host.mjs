@@ -27,7 +27,7 @@ const LONGEST_WAIT = 2 ** 31 - 1;
  * @property {(snapshot: Uint8Array) => Promise<void>} begin puts one in the place of all
  * @property {(record: Uint8Array) => Promise<void>} append
  * @property {boolean} isLarge whether it is time to begin anew
- * @property {() => void} close
+ * @property {() => void} close for good: others may have it
  */
 
 /**
@@ -41,7 +41,8 @@ const LONGEST_WAIT = 2 ** 31 - 1;
 
 /**
  * Tells the client's events by their type ("online", "message", …), each also as "event": a CustomEvent whose `detail` is the
- * client's. "error" when the store fails.
+ * client's. "error", with an Error as its `detail`, when the store fails, and when no session could be opened: that one's `cause`
+ * says why.
  */
 export class Host extends EventTarget {
   #client;
@@ -51,21 +52,34 @@ export class Host extends EventTarget {
   #timer = null;
   #turning = false;
   #over = false;
+  #closing = false;
   /** What is kept is kept in order. */
   #keeping = Promise.resolve();
+  /** The latest position that waits to be confirmed. */
+  #confirmed;
+  #finish;
+  /** Kept when the client has stopped, everything is written down and the store is closed. */
+  #finished = new Promise((resolve) => {
+    this.#finish = resolve;
+  });
 
   /**
-   * A client that goes on where the store was left.
+   * A client that goes on where the store was left. It closes the store at its end, or now if it can't begin.
    * @param {string} connectString what the server printed
    * @param {import("./pkg/ntproto.js").ClientOptions} options the keys of the device among them, which the page keeps
    * @param {Place} place
    */
   static async open(connectString, options, place) {
-    await load();
-    const saved = await place.store.load();
-    const client = new Client(connectString, { ...options, saved, web: true }, random(), ...now());
-    await place.store.begin(client.snapshot());
-    return new Host(client, place);
+    try {
+      await load();
+      const saved = await place.store.load();
+      const client = new Client(connectString, { ...options, saved, web: true }, random(), ...now());
+      await place.store.begin(client.snapshot());
+      return new Host(client, place);
+    } catch (error) {
+      place.store.close();
+      throw error;
+    }
   }
 
   /** Use {@link Host.open}. */
@@ -73,7 +87,8 @@ export class Host extends EventTarget {
     super();
     this.#client = client;
     this.#place = place;
-    this.#url = place.url ?? `https://${client.host}:${client.port}/v2/session`;
+    const { host, port } = client;
+    this.#url = place.url ?? `https://${host.includes(":") ? `[${host}]` : host}:${port}/v2/session`;
     globalThis.addEventListener("online", this.#wake);
   }
 
@@ -107,18 +122,33 @@ export class Host extends EventTarget {
     return this.#do((client) => client.markRead(...now(), conversation, seq));
   }
 
-  /** The application is done with every message up to this position. */
+  /** The application is done with every message up to this position. One is written down at a time, and then the latest. */
   confirm(position) {
-    return this.#do((client) => client.confirm(...now(), position));
+    const waits = this.#confirmed !== undefined;
+    if (!waits || position > this.#confirmed) this.#confirmed = position;
+    if (!waits) this.#keeping.then(() => this.#confirmLatest());
   }
 
   /** Ends it for good: "stopped" comes last. Kept when everything is written down and the store is closed. */
-  async close() {
-    if (this.#over) return;
-    const stopped = new Promise((resolve) => this.addEventListener("stopped", resolve, { once: true }));
-    this.#do((client) => client.close(...now()));
-    await stopped;
-    await this.#keeping;
+  close() {
+    if (!this.#over && !this.#closing) {
+      this.#closing = true;
+      this.#confirmLatest();
+      this.#do((client) => client.close(...now()));
+    }
+    return this.#finished;
+  }
+
+  #confirmLatest() {
+    const position = this.#confirmed;
+    this.#confirmed = undefined;
+    if (position === undefined || this.#over) return;
+    try {
+      this.#do((client) => client.confirm(...now(), position));
+    } catch (error) {
+      // The messages are told again.
+      this.#dispatch("error", error);
+    }
   }
 
   #do(command) {
@@ -182,8 +212,9 @@ export class Host extends EventTarget {
       opened: () => this.#input((client) => client.connected(...now())),
       received: (channel, bytes) => this.#input((client) => client.receiveOn(...now(), channel, bytes)),
       drained: () => this.#turn(),
-      ended: () => {
+      ended: (cause) => {
         this.#line = null;
+        if (cause !== undefined) this.#dispatch("error", new Error(`no session at ${this.#url}`, { cause }));
         this.#input((client) => client.disconnected(...now()));
       },
     });
@@ -224,6 +255,7 @@ export class Host extends EventTarget {
       this.#line?.close();
       globalThis.removeEventListener("online", this.#wake);
       this.#keeping = this.#keeping.then(() => this.#place.store.close());
+      this.#finish(this.#keeping);
     }
     this.#dispatch(event.type, event);
     this.#dispatch("event", event);

@@ -14,7 +14,7 @@ const LINGER_MS = 1_000;
  * @property {() => void} opened it takes bytes
  * @property {(channel: number, bytes: Uint8Array) => void} received
  * @property {() => void} drained it takes bytes again
- * @property {() => void} ended it is over, or never was; comes once, and nothing after it
+ * @property {(error?: unknown) => void} ended it is over, or never was, and then why; comes once, and nothing after it
  */
 
 export class Line {
@@ -30,7 +30,7 @@ export class Line {
    */
   constructor(url, hashes, ear) {
     this.#ear = ear;
-    this.#open(url, hashes).catch(() => this.#end());
+    this.#open(url, hashes).catch((error) => this.#end(error));
   }
 
   /** Whether it takes bytes. */
@@ -70,7 +70,7 @@ export class Line {
   }
 
   async #open(url, hashes) {
-    const late = setTimeout(() => this.#end(), OPENING_MS);
+    const late = setTimeout(() => this.#end(new Error("it took too long")), OPENING_MS);
     try {
       const taken = await hashes();
       if (this.#ear === undefined) return;
@@ -78,8 +78,10 @@ export class Line {
       const session = new WebTransport(url, taken.length > 0 ? { serverCertificateHashes } : {});
       this.#session = session;
       const over = () => this.#end();
-      session.closed.then(over, over);
+      // One that never is ready says why there.
+      session.closed.catch(() => {});
       await session.ready;
+      session.closed.then(over, over);
       const streams = await Promise.all(CHANNELS.map(() => session.createBidirectionalStream()));
       if (this.#ear === undefined) return;
       this.#writers = streams.map(({ writable }) => writable.getWriter());
@@ -100,9 +102,9 @@ export class Line {
     }
   }
 
-  #end() {
+  #end(error) {
     const ear = this.#ear;
     this.close();
-    ear?.ended();
+    ear?.ended(error);
   }
 }

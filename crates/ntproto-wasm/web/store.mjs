@@ -18,10 +18,11 @@ const answer = (request) =>
 /** Waits until this page alone has the name; returns what lets go of it. */
 function hold(name) {
   return new Promise((resolve, reject) => {
-    const options = { signal: AbortSignal.timeout(PATIENCE_MS) };
+    const signal = AbortSignal.timeout(PATIENCE_MS);
     const held = () => new Promise((release) => resolve(release));
-    navigator.locks.request(`ntproto ${name}`, options, held).catch(() => {
-      reject(new Error(`another page has ${name}: one at a time speaks for a device`));
+    navigator.locks.request(`ntproto ${name}`, { signal }, held).catch((error) => {
+      const late = `another page has ${name}: one at a time speaks for a device`;
+      reject(signal.aborted ? new Error(late, { cause: error }) : error);
     });
   });
 }
@@ -70,13 +71,16 @@ export class DatabaseStore {
     this.#first = this.#size = snapshot.length;
   }
 
-  /** What follows a record that is missing says nothing, so after an error there is nothing but errors. */
+  /**
+   * A record that finds no room leaves nothing behind, and costs one message: what comes after it may find some. After any other
+   * error there is nothing but errors, as for a client that stops for it.
+   */
   async append(record) {
     if (this.#failed !== undefined) throw this.#failed;
     try {
       await this.#write((records) => records.add(record));
     } catch (error) {
-      this.#failed = error;
+      if (error?.name !== "QuotaExceededError") this.#failed = error;
       throw error;
     }
     this.#size += record.length;
@@ -96,7 +100,13 @@ export class DatabaseStore {
       const transaction = this.#database.transaction(RECORDS, "readwrite", { durability: "strict" });
       transaction.oncomplete = () => resolve();
       transaction.onabort = () => reject(transaction.error);
-      change(transaction.objectStore(RECORDS));
+      try {
+        change(transaction.objectStore(RECORDS));
+      } catch (error) {
+        // Else the half of it that was asked for would be done.
+        transaction.abort();
+        throw error;
+      }
     });
   }
 }

@@ -154,8 +154,17 @@ await testCase('a page that is loaded again is the same device, and hears what i
   equal((await shows(`${bob}: `))[0], 'while you were away', 'what was heard');
 });
 
-await testCase('it closes', async () => {
-  await tab.evaluate(() => globalThis.page.close());
+await testCase('it closes, twice, and lets go of what it kept', async () => {
+  const after = await tab.evaluate(async () => {
+    const { DatabaseStore } = await import('/store.mjs');
+    await Promise.all([globalThis.page.close(), globalThis.page.close()]);
+    await globalThis.page.close();
+    const store = await DatabaseStore.open('chat');
+    const kept = await store.load();
+    store.close();
+    return kept.length > 0;
+  });
+  equal(after, true, 'whether another may have it');
   await open();
   equal((await shows('online as '))[0], me, 'the account');
 });
@@ -178,6 +187,127 @@ await testCase('a server whose certificate is another one is not talked to', asy
     return heard;
   }, server.connect);
   equal(heard, 'offline', 'what was heard first');
+});
+
+await testCase('a page hears why no session could be opened', async () => {
+  const why = await tab.evaluate(async (connect) => {
+    const { Host, newDevice, random } = await import('/host.mjs');
+    const nothing = async () => {};
+    const store = { load: nothing, begin: nothing, append: nothing, isLarge: false, close() {} };
+    const certificateHashes = () => Promise.reject(new Error('nobody tells hashes'));
+    const host = await Host.open(connect, { device: newDevice(random()), open: true }, { store, certificateHashes });
+    const error = new Promise((resolve) => host.addEventListener('error', resolve, { once: true }));
+    host.start();
+    const { detail } = await error;
+    await host.close();
+    return detail.cause.message;
+  }, server.connect);
+  equal(why, 'nobody tells hashes', 'the cause');
+});
+
+await testCase('a store is closed when no client can begin', async () => {
+  const heard = await tab.evaluate(async () => {
+    const { Host, newDevice, random } = await import('/host.mjs');
+    const { DatabaseStore } = await import('/store.mjs');
+    const device = newDevice(random());
+    const refused = await Host.open('nonsense', { device }, { store: await DatabaseStore.open('other') }).catch(() => 'refused');
+    (await DatabaseStore.open('other')).close();
+    return refused;
+  });
+  equal(heard, 'refused', 'a client without a server');
+});
+
+await testCase('a host and its client: addresses, confirmations', async () => {
+  const [urls, confirmed] = await tab.evaluate(async () => {
+    const { Host } = await import('/host.mjs');
+    const outputs = [];
+    const client = (host) => ({
+      host,
+      port: 7424,
+      poll: () => outputs.shift() ?? { type: 'wait', at: null },
+      start: () => outputs.push({ type: 'connect' }),
+      confirm: (_mono, _unix, position) => outputs.push({ type: 'store', op: position, record: position }),
+      stored() {},
+      disconnected() {},
+      close: () => outputs.push({ type: 'event', event: { type: 'stopped' } }),
+    });
+    const urls = [];
+    const { WebTransport } = globalThis;
+    globalThis.WebTransport = class {
+      constructor(url) {
+        urls.push(url);
+        throw new Error('there is no network');
+      }
+    };
+    for (const name of ['2001:db8::1', 'ntp.example']) {
+      const host = new Host(client(name), { store: { close() {} } });
+      const error = new Promise((resolve) => host.addEventListener('error', resolve, { once: true }));
+      host.start();
+      await error;
+      await host.close();
+    }
+    globalThis.WebTransport = WebTransport;
+
+    const [confirmed, durable] = [[], []];
+    const append = (record) => {
+      confirmed.push(Number(record));
+      return new Promise((resolve) => durable.push(resolve));
+    };
+    const soon = () => new Promise((resolve) => setTimeout(resolve));
+    const host = new Host(client('ntp.example'), { store: { append, close() {} } });
+    host.confirm(1n);
+    await soon();
+    for (const position of [2n, 3n, 5n, 4n]) host.confirm(position);
+    await soon();
+    durable.shift()();
+    await soon();
+    host.confirm(6n);
+    host.confirm(7n);
+    const closed = host.close();
+    while (confirmed.length < 3) {
+      await soon();
+      durable.shift()?.();
+    }
+    durable.forEach((resolve) => resolve());
+    await closed;
+    return [urls, confirmed];
+  });
+  const wanted = ['https://[2001:db8::1]:7424/v2/session', 'https://ntp.example:7424/v2/session'];
+  equal(JSON.stringify(urls), JSON.stringify(wanted), 'where sessions are opened');
+  equal(JSON.stringify(confirmed), '[1,5,7]', 'what was written down');
+});
+
+await testCase('a store that fails loses nothing that it has', async () => {
+  const [heard, kept] = await tab.evaluate(async () => {
+    const { DatabaseStore } = await import('/store.mjs');
+    const store = await DatabaseStore.open('small');
+    const { add } = IDBObjectStore.prototype;
+    const heard = [];
+    const attempt = async (broken, step) => {
+      IDBObjectStore.prototype.add = broken ?? add;
+      heard.push(await step().then(() => 'kept', (error) => error.name));
+    };
+    // A record that can't even be asked for, and one that the disk has no room for.
+    const impossible = () => {
+      throw new RangeError();
+    };
+    const full = function () {
+      Object.defineProperty(this.transaction, 'error', { value: new DOMException('', 'QuotaExceededError') });
+      this.transaction.abort();
+    };
+    await attempt(undefined, () => store.begin(Uint8Array.of(1)));
+    await attempt(impossible, () => store.begin(Uint8Array.of(2)));
+    await attempt(full, () => store.append(Uint8Array.of(3)));
+    await attempt(undefined, () => store.append(Uint8Array.of(4)));
+    await attempt(impossible, () => store.append(Uint8Array.of(5)));
+    await attempt(undefined, () => store.append(Uint8Array.of(6)));
+    const kept = [...(await store.load())];
+    store.close();
+    return [heard, kept];
+  });
+  const wanted = ['kept', 'RangeError', 'QuotaExceededError', 'kept', 'RangeError', 'RangeError'];
+  equal(JSON.stringify(heard), JSON.stringify(wanted), 'what was heard');
+  equal(JSON.stringify(kept), '[1,4]', 'what is kept');
 });
 
 await browser.close();
