@@ -547,3 +547,24 @@ fn a_session_that_was_closed_here_keeps_nothing_busy() {
     }
     assert!(server.is_idle());
 }
+
+#[test]
+fn a_session_whose_client_closed_it_without_an_end_keeps_nothing_busy() {
+    let mut world = World::new(31, Config::default(), Config::default());
+    let session = world.session();
+    let server = &mut world.sides[SERVER].conn;
+    // CLOSE_WEBTRANSPORT_SESSION in a frame of DATA.
+    let data = Bytes::from_static(&[0x00, 7, 0x68, 0x43, 4, 0, 0, 0, 0]);
+    server.handle(START, Input::Stream { stream: session.0, data, fin: false });
+    assert!(!server.is_idle(), "the end has yet to leave");
+    loop {
+        match server.poll_output(START) {
+            Output::Write { stream, data, .. } => {
+                server.handle(START, Input::Written { stream, len: data.len() });
+            }
+            Output::Wait { .. } => break,
+            _ => {}
+        }
+    }
+    assert!(server.is_idle());
+}

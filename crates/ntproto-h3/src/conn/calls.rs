@@ -165,6 +165,12 @@ impl Connection {
         open.map_or(0, |send| self.config.limits.send_queue.saturating_sub(send.queued()))
     }
 
+    /// Bytes that wait for QUIC, on all streams.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.streams.values().map(|state| state.send.queued()).sum()
+    }
+
     /// The application is done with so many bytes of [`Event::Data`](crate::Event::Data): as many may come again.
     pub fn consume(&mut self, stream: StreamId, bytes: usize) {
         let window = self.config.limits.receive_window;

@@ -201,11 +201,12 @@ impl Connection {
     }
 
     /// Whether there is no request and no session: after [`goaway`](Self::goaway), the host may close the connection, once
-    /// QUIC's peer has what was written. A session that was closed here is none, even if its client never says its part.
+    /// QUIC's peer has what was written. A session that was closed is none, by whichever side, even if its client
+    /// never ends its stream.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         let under_way = |stream: &Stream| match &stream.kind {
-            Kind::Exchange(exchange) => !(exchange.closed_here && stream.send.is_done()),
+            Kind::Exchange(exchange) => !(exchange.is_session() && stream.send.is_done()),
             _ => false,
         };
         self.sessions.is_empty() && !self.streams.values().any(under_way)
