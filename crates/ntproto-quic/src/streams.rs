@@ -269,6 +269,27 @@ impl Conn<'_> {
         self.all_arrived(stream) && ended
     }
 
+    /// How many bytes that were written the peer has not acknowledged, on all streams. Those that QUIC still holds count as long as
+    /// it holds them: it lets go of what was written at once as one.
+    ///
+    /// Asked on `stream`, which must take bytes. While the peer lets nothing more be sent at all, it is as much as
+    /// may be.
+    pub fn unacknowledged(&mut self, stream: StreamNo) -> u64 {
+        // QUIC does not tell it, but whether it is less than its window.
+        let (mut least, mut most) = (0, H3_SEND_WINDOW);
+        while least < most {
+            let middle = least.midpoint(most);
+            self.quic.set_send_window(middle + 1);
+            match self.quic.send_stream(stream.quic()).write(&[]) {
+                Err(WriteError::Blocked) => least = middle + 1,
+                _ => most = middle,
+            }
+        }
+        self.rest();
+        self.touched = true;
+        least
+    }
+
     /// Says that nothing more comes on a stream. One that can't be finished is over already.
     pub fn finish_stream(&mut self, stream: StreamNo) {
         if let Some(streams) = self.streams.as_deref_mut() {

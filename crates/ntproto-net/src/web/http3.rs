@@ -24,6 +24,9 @@ use crate::{ConnId, ExchangeId, HttpAnswer, HttpEvent};
 /// How long a connection may be without a request or a session: as long as over HTTP/2. Its peer could keep it for ever
 /// at the price of a ping now and then.
 pub const IDLE_TIME: Duration = Duration::from_secs(120);
+/// How long a connection that is to end may take nothing of what it was sent: as QUIC frees what was acknowledged in pieces
+/// of up to 32 KiB, that is 3 KiB a second.
+pub const STALL_TIME: Duration = Duration::from_secs(10);
 /// Our control stream: the first of one direction that a server opens.
 const CONTROL: StreamNo = StreamNo(3);
 
@@ -55,8 +58,10 @@ pub(crate) struct Http3 {
     idle: Option<Instant>,
     /// GOAWAY was sent.
     leaving: bool,
-    /// When it ends at the latest.
+    /// When it ends, unless its peer takes something until then.
     last: Option<Instant>,
+    /// What its peer had not acknowledged when it was looked at last, since it has nothing to do.
+    owed: Option<u64>,
     pub(crate) armed: Option<Instant>,
 }
 
@@ -76,13 +81,14 @@ impl Http3 {
             idle: None,
             leaving: false,
             last: None,
+            owed: None,
             armed: None,
         }
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let closing = self.sessions.values().filter_map(|session| session.closed.as_ref()?.until).min();
-        [closing, self.idle, self.last].into_iter().fold(self.carrier.deadline(), earliest)
+        [closing, self.last.or(self.idle)].into_iter().fold(self.carrier.deadline(), earliest)
     }
 
     /// Nobody new is let in: what is there is finished, then it ends.
@@ -143,26 +149,53 @@ impl Http3 {
             (self.idle, self.last) = (None, None);
             return false;
         }
-        let last = now.mono + CLOSE_TIME;
-        if *self.idle.get_or_insert(now.mono + IDLE_TIME) <= now.mono {
-            // Whatever HTTP/3 still holds, its peer had long enough to take it.
-            self.last.get_or_insert(last);
-            if !self.leaving {
-                self.leave();
-                return true;
+        if self.idle.is_none() {
+            (self.idle, self.owed) = (Some(now.mono + (IDLE_TIME - STALL_TIME)), None);
+        }
+        if self.last.is_none() && self.idle.is_some_and(|idle| idle <= now.mono) {
+            if self.owed.is_none() | self.takes(conn) {
+                self.idle = Some(now.mono + STALL_TIME);
+            } else {
+                // Whatever HTTP/3 still holds, its peer had long enough to take it.
+                self.last = Some(now.mono + STALL_TIME);
+                if !self.leaving {
+                    self.leave();
+                    return true;
+                }
             }
         }
         if !self.leaving {
             return false;
         }
         let done = self.carrier.machine().is_idle();
-        if done {
-            self.last.get_or_insert(last);
+        if done && self.last.is_none() {
+            self.last = Some(now.mono + STALL_TIME);
+            self.owed = Some(self.left(conn));
         }
-        if self.last.is_some_and(|last| last <= now.mono) || done && conn.all_delivered(CONTROL) {
+        if self.last.is_some_and(|last| last <= now.mono) {
+            if self.takes(conn) {
+                self.last = Some(now.mono + STALL_TIME);
+            } else {
+                conn.close(Code::NO_ERROR.0 as u32, b"");
+                return false;
+            }
+        }
+        // Asked last: what it waits for is told by the window that it leaves behind.
+        if done && conn.all_delivered(CONTROL) {
             conn.close(Code::NO_ERROR.0 as u32, b"");
         }
         false
+    }
+
+    /// Bytes that the peer was to be sent and has not acknowledged.
+    fn left(&mut self, conn: &mut Conn<'_>) -> u64 {
+        self.carrier.machine().queued() as u64 + conn.unacknowledged(CONTROL)
+    }
+
+    /// Whether the peer took something since it was looked at before.
+    fn takes(&mut self, conn: &mut Conn<'_>) -> bool {
+        let left = self.left(conn);
+        self.owed.replace(left).is_some_and(|before| left < before)
     }
 
     /// Tells the end of sessions that the host has just closed.

@@ -30,7 +30,7 @@ use ntproto_core::time::{Instant, Now};
 use ntproto_h3::{Code, SessionId, StreamId};
 
 pub use carrier::Carrier;
-pub use http3::IDLE_TIME;
+pub use http3::{IDLE_TIME, STALL_TIME};
 pub use ntproto_h3::origin::Origins;
 pub use session::{CLOSE_TIME, WebSession};
 

@@ -5,9 +5,9 @@ use http::StatusCode;
 use ntproto_core::code::ErrorCode;
 use ntproto_core::wire::channel::Channel;
 use ntproto_h3::{Event as H3, SessionEnd};
-use ntproto_net::web::{CLOSE_TIME, IDLE_TIME};
+use ntproto_net::web::{CLOSE_TIME, IDLE_TIME, STALL_TIME};
 use ntproto_net::{Event, HttpAnswer, HttpEvent, WebConfig};
-use ntproto_quic::Closed;
+use ntproto_quic::{Closed, StreamNo};
 
 use crate::sessions::up;
 use crate::world::{World, pattern};
@@ -99,7 +99,7 @@ fn a_client_that_is_gone_does_not_hold_the_server_up() {
     goaway(&mut w);
     let now = w.now();
     w.server.with(now, conn, |c| c.close(ErrorCode::GoingAway as u32, b""));
-    w.run(2 * CLOSE_TIME.as_millis() as u64 + 100);
+    w.run((CLOSE_TIME + STALL_TIME).as_millis() as u64 + 100);
     assert!(w.server.is_web_over());
 }
 
@@ -141,6 +141,57 @@ fn a_connection_whose_only_session_has_ended_is_let_go() {
     }
 }
 
+/// QUIC takes all of an answer at once, and its peer has it much later.
+#[test]
+fn an_answer_that_arrives_slowly_is_not_cut() {
+    let mut w = World::connected(WebConfig::default());
+    let (stream, exchange, _) = w.ask("GET", "/", true);
+    // About 20 kB a second.
+    w.pace = 60_000;
+    w.respond(exchange, StatusCode::OK, false);
+    w.answer(exchange, HttpAnswer::Data { data: pattern(900_000), end: true });
+    goaway(&mut w);
+    let (mut came, mut ended) = (Vec::new(), false);
+    for _ in 0..80 {
+        w.run(1000);
+        for (_, (data, end)) in w.bodies().into_iter().filter(|(of, _)| *of == stream) {
+            came.extend(data);
+            ended |= end;
+        }
+    }
+    assert_eq!((came.len(), ended), (900_000, true));
+    assert!(let_go(&w) && w.server.is_web_over());
+}
+
+/// What was due in the past would wake the host again and again.
+#[test]
+fn a_connection_that_was_told_to_go_wakes_nobody_before_its_end() {
+    let mut w = World::connected(WebConfig::default());
+    w.stay(IDLE - 2);
+    // Nothing that comes or goes: only time.
+    w.cut = true;
+    for _ in 0..400 {
+        w.run(10);
+        assert!(w.due().is_none_or(|at| at > w.now().mono), "{:?} at {:?}", w.due(), w.now().mono);
+    }
+}
+
+#[test]
+fn a_session_whose_client_says_no_end_of_its_stream_holds_nothing_up() {
+    let mut w = World::connected(WebConfig::default());
+    let (_, id, _) = up(&mut w);
+    // CLOSE_WEBTRANSPORT_SESSION in a frame of DATA, and no end of the stream.
+    w.deaf = true;
+    let capsule = Bytes::from_static(&[0x00, 7, 0x68, 0x43, 4, 0, 0, 0, 0]);
+    let (now, conn) = (w.now(), w.conn);
+    w.quic.with(now, conn, |c| c.write_stream(StreamNo(id.0.0), &mut capsule.clone()).unwrap());
+    w.run(100);
+    assert!(matches!(w.at_server.back(), Some(Event::Closed { .. })), "{:?}", w.at_server);
+    goaway(&mut w);
+    w.run(100);
+    assert!(let_go(&w) && w.server.is_web_over());
+}
+
 /// HTTP/3 holds the end of an answer, its exchange is over, and the peer never takes it.
 #[test]
 fn an_answer_that_is_never_taken_does_not_keep_its_connection() {
@@ -172,6 +223,6 @@ fn an_answer_that_is_never_taken_does_not_keep_its_connection() {
     }
     w.stay(IDLE - 5);
     assert!(w.lost.is_none());
-    w.stay(10);
+    w.stay(10 + STALL_TIME.as_secs());
     assert!(let_go(&w));
 }

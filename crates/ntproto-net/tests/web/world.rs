@@ -63,6 +63,9 @@ pub(crate) struct World {
     pub(crate) deaf: bool,
     /// Nothing arrives any more.
     pub(crate) cut: bool,
+    /// How long the wire to the client takes for a packet, in microseconds, and until when it is busy.
+    pub(crate) pace: u64,
+    busy: u64,
 }
 
 fn server_addr() -> SocketAddr {
@@ -96,6 +99,8 @@ impl World {
             wakes: [None, None],
             deaf: false,
             cut: false,
+            pace: 0,
+            busy: 0,
         }
     }
 
@@ -136,19 +141,26 @@ impl World {
         }
     }
 
+    /// When the server wants to be woken.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.wakes[0]
+    }
+
     pub(crate) fn now(&self) -> Now {
         time(self.at)
     }
 
     fn drain(&mut self) {
         let now = self.now();
+        let mut sent = Vec::new();
         loop {
             let tx = &mut self.tx;
             match self.server.poll_output(now, Some(tx)) {
                 Output::Transmit(t) => {
                     let bytes = tx.as_slice();
                     for one in bytes.chunks(t.segment_size.unwrap_or(t.len)) {
-                        self.wire.push_back((self.at + DELAY, false, one.to_vec()));
+                        self.busy = self.busy.max(self.at) + self.pace;
+                        sent.push((self.busy + DELAY, one.to_vec()));
                     }
                 }
                 Output::Event(event) => self.at_server.push_back(event),
@@ -159,6 +171,7 @@ impl World {
                 }
             }
         }
+        sent.drain(..).for_each(|(at, data)| self.put(at, false, data));
         loop {
             self.pump();
             let tx = &mut self.tx;
@@ -166,7 +179,7 @@ impl World {
                 ntproto_quic::Output::Transmit(t) => {
                     let bytes = tx.as_slice();
                     for one in bytes.chunks(t.segment_size.unwrap_or(t.len)) {
-                        self.wire.push_back((self.at + DELAY, true, one.to_vec()));
+                        sent.push((self.at + DELAY, one.to_vec()));
                     }
                 }
                 ntproto_quic::Output::Event(ntproto_quic::Event::Closed { reason, .. }) => {
@@ -180,6 +193,13 @@ impl World {
                 }
             }
         }
+        sent.drain(..).for_each(|(at, data)| self.put(at, true, data));
+    }
+
+    /// A packet goes onto the wire, and is there at that time.
+    fn put(&mut self, at: u64, to_server: bool, data: Vec<u8>) {
+        let place = self.wire.partition_point(|(before, ..)| *before <= at);
+        self.wire.insert(place, (at, to_server, data));
     }
 
     fn pump(&mut self) {
