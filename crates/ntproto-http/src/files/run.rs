@@ -119,6 +119,8 @@ pub(super) async fn run<R: Runtime, H: Host, W: Work>(
             Output::Drop(id) => drop(this.tasks.remove(&id)),
             Output::Token => {
                 let refused = this.token.take();
+                // Whoever refused it may be another one than the session's server, and is not shown the next.
+                this.connection = None;
                 this.token = this.find_token(refused).await;
                 work.handle(this.now(), Input::Token);
             }

@@ -51,6 +51,9 @@ struct State {
     /// How often the host was told that its token is no good.
     refusals: usize,
     most: usize,
+    /// The first connection reaches somebody whom no token is good enough for.
+    usurped: bool,
+    usurper: Option<CarrierId>,
 }
 
 #[derive(Default)]
@@ -106,7 +109,10 @@ impl Host for Reach {
     }
 
     fn refused(&self) -> Pending<'_, ()> {
-        self.state.lock().unwrap().refusals += 1;
+        let mut state = self.state.lock().unwrap();
+        state.refusals += 1;
+        // A session that looks at itself finds out that there is another one.
+        state.session += u32::from(state.usurper.is_some());
         Box::pin(async {})
     }
 }
@@ -189,6 +195,11 @@ impl Model {
 
     pub(crate) fn refusals(&self) -> usize {
         self.lock().refusals
+    }
+
+    /// From now on whoever is reached first refuses every token.
+    pub(crate) fn usurp(&self) {
+        self.lock().usurped = true;
     }
 
     pub(crate) fn most_under_way(&self) -> usize {
@@ -302,6 +313,12 @@ impl Serving {
     fn head(&mut self, exchange: ExchangeId, carrier: CarrierId, request: &Request<()>, line: Line) {
         let mut state = self.state.lock().unwrap();
         let header = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap());
+        if std::mem::take(&mut state.usurped) {
+            state.usurper = Some(carrier);
+        }
+        if state.usurper == Some(carrier) {
+            return answer(&line, 401, &[]);
+        }
         if header("authorization") != Some(&format!("Bearer token-{}", state.session)) {
             return answer(&line, 401, &[]);
         }
