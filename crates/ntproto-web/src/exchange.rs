@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, header};
+use http::{HeaderMap, HeaderValue, Method, Request, header};
 use ntproto_core::ids::FileId;
 use ntproto_core::time::{Instant, Now};
 
@@ -24,8 +24,8 @@ pub(crate) enum State {
     Uploading(FileId),
     /// Its answer has a body that is read from the disk.
     Sending { status: u16, body: Box<Download> },
-    /// Its answer waits for the rest of a body that nobody wants.
-    Draining { answer: Box<Answer>, drained: u64 },
+    /// Its answer waits for the rest of a body that nobody wants; another one for the end of a body that has nothing in it.
+    Draining { answer: Box<Answer>, if_empty: Option<Box<Answer>>, drained: u64 },
 }
 
 pub(crate) struct Exchange {
@@ -59,6 +59,22 @@ pub(crate) struct Exchange {
     pub(crate) deadline: Option<Instant>,
 }
 
+/// Whether the client waits for 100 before it sends the body (RFC 9110, section 10.1.1).
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header};
+///
+/// let mut headers = HeaderMap::new();
+/// assert!(!ntproto_web::asks_first(&headers));
+/// headers.insert(header::EXPECT, HeaderValue::from_static("100-Continue"));
+/// assert!(ntproto_web::asks_first(&headers));
+/// ```
+#[must_use]
+pub fn asks_first(headers: &HeaderMap) -> bool {
+    let expect = headers.get(header::EXPECT);
+    expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
 impl Exchange {
     pub(crate) fn new(
         now: Now,
@@ -68,7 +84,6 @@ impl Exchange {
         request: &Request<()>,
         whole: bool,
     ) -> Self {
-        let expect = request.headers().get(header::EXPECT);
         Self {
             carrier,
             from,
@@ -76,7 +91,7 @@ impl Exchange {
             method: method_name(request.method()),
             head_only: request.method() == Method::HEAD,
             origin: None,
-            asks_first: expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")),
+            asks_first: asks_first(request.headers()),
             started: now.mono,
             received: 0,
             sent: 0,

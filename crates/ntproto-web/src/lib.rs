@@ -64,6 +64,7 @@ mod web;
 pub use api::{CarrierId, ContentId, ExchangeId, FileError, FileOp, FileOutcome, Input, Output, WebEvent};
 pub use config::WebConfig;
 pub use cors::Origins;
+pub use exchange::asks_first;
 pub use handshake::Bootstrap;
 pub use ntproto_core::ids::FileId;
 pub use ntproto_hub::Who;

@@ -57,14 +57,15 @@ impl Append {
         self.last || !self.dialect.says_when()
     }
 
-    /// What it is refused with when the upload is complete.
-    pub(crate) fn after_the_end(&self) -> Code {
+    /// What it is refused with when the upload is complete: if it brings bytes, and if it turns out to bring none.
+    pub(crate) fn after_the_end(&self) -> (Code, Code) {
         // The draft: bytes contradict the length, and only nothing at all is one word too many.
-        if self.dialect.gives_up() && self.end != Some(self.start) {
-            Code::LengthMismatch
-        } else {
-            Code::Completed
-        }
+        let bytes = match self.end {
+            Some(end) if end == self.start => Code::Completed,
+            _ if self.dialect.gives_up() => Code::LengthMismatch,
+            _ => Code::Completed,
+        };
+        (bytes, if self.end.is_none() { Code::Completed } else { bytes })
     }
 }
 

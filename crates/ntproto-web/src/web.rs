@@ -22,7 +22,7 @@ use crate::dialect::{self, Dialect};
 use crate::exchange::{Exchange, State};
 use crate::handshake::Bootstrap;
 use crate::pieces::join;
-use crate::plan::{Plan, one};
+use crate::plan::{Append, Plan, one};
 use crate::problem::{Code, Problem};
 use crate::routes::{Route, method_name};
 use crate::sweep::Sweep;
@@ -361,12 +361,38 @@ impl Web {
 
     /// Refuses, as the request's dialect does.
     pub(crate) fn fail(&mut self, now: Now, id: ExchangeId, problem: Problem) {
+        if let Some(answer) = self.refusal(id, problem) {
+            self.finish(now, id, answer);
+        }
+    }
+
+    /// Refuses bytes of an upload that is complete, once it is known whether there are any.
+    pub(crate) fn fail_complete(&mut self, now: Now, id: ExchangeId, problem: Problem, append: &Append) {
         let Some(exchange) = self.exchanges.get(&id) else { return };
+        let (code, if_empty) = append.after_the_end();
+        let may_be_empty = exchange.received == 0 && code != if_empty;
+        if may_be_empty && exchange.whole {
+            return self.fail(now, id, Problem { code: if_empty, ..problem });
+        }
+        let other = self.refusal(id, Problem { code: if_empty, ..problem.clone() });
+        self.fail(now, id, Problem { code, ..problem });
+        // Whoever asked first had something to send, and has its answer.
+        if may_be_empty
+            && let Some(exchange) = self.exchanges.get_mut(&id)
+            && let State::Draining { if_empty, .. } = &mut exchange.state
+        {
+            *if_empty = other.map(Box::new);
+        }
+    }
+
+    /// How a request's dialect refuses it.
+    fn refusal(&self, id: ExchangeId, problem: Problem) -> Option<Answer> {
+        let exchange = self.exchanges.get(&id)?;
         let mut answer = exchange.dialect.problem(problem, &self.config);
         if let Some((file, _)) = exchange.created {
             answer.put(header::LOCATION, &dialect::location(file));
         }
-        self.finish(now, id, answer);
+        Some(answer)
     }
 
     /// It is so, and there is nothing to say of it.
@@ -385,7 +411,7 @@ impl Web {
             exchange.held.clear();
             return self.respond(now, id, answer);
         }
-        exchange.state = State::Draining { answer: Box::new(answer), drained: 0 };
+        exchange.state = State::Draining { answer: Box::new(answer), if_empty: None, drained: 0 };
         self.set_deadline(id, Some(now.mono + DRAIN_TIME));
         self.drain(now, id);
     }
@@ -405,8 +431,10 @@ impl Web {
 
     fn drained(&mut self, now: Now, id: ExchangeId) {
         let Some(exchange) = self.exchanges.get_mut(&id) else { return };
-        if let State::Draining { answer, .. } = core::mem::replace(&mut exchange.state, State::New) {
-            self.respond(now, id, *answer);
+        if let State::Draining { answer, if_empty, .. } = core::mem::replace(&mut exchange.state, State::New)
+        {
+            let empty = exchange.whole && exchange.received == 0;
+            self.respond(now, id, *if_empty.filter(|_| empty).unwrap_or(answer));
         }
     }
 

@@ -57,8 +57,7 @@ pub(super) async fn answer<R: Runtime>(
         secret.set_sensitive(true);
     }
     let end = body.is_end_stream();
-    let expect = head.headers().get(http::header::EXPECT);
-    let awaited = expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let awaited = ntproto_web::asks_first(head.headers());
     let (line, answers) = line();
     let (heads, head_came) = async_channel::bounded(1);
     let (taken, takes) = async_channel::bounded(MAX_PARTS);

@@ -220,8 +220,8 @@ impl Web {
             Ok(FileAnswer::File(state)) => {
                 upload.became = Some(state);
                 upload.confirmed = state.size;
-                let problem = upload.problem(append.after_the_end());
-                self.fail(now, id, problem);
+                let problem = upload.problem(Code::Completed);
+                self.fail_complete(now, id, problem, &append);
             }
             Ok(FileAnswer::Done | FileAnswer::Doomed { .. }) => self.fail(now, id, Code::Internal.into()),
             Err(error) => {
@@ -307,8 +307,8 @@ impl Web {
                         continue;
                     }
                     if upload.became.is_some() {
-                        let problem = upload.problem(append.after_the_end());
-                        self.fail(now, id, problem);
+                        let problem = upload.problem(Code::Completed);
+                        self.fail_complete(now, id, problem, &append);
                         continue;
                     }
                     let who = upload.who;

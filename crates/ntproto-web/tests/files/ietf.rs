@@ -221,6 +221,55 @@ fn problems_have_the_types_of_the_drafts() {
     });
 }
 
+/// How much is sent after the end is known once its first byte came or none will: HTTP/2 and HTTP/3 need not tell it before.
+#[test]
+fn nothing_after_the_end_is_told_apart_from_bytes_that_were_not_announced() {
+    each(|client| {
+        let at = client.create(&[("upload-complete", "?1")], b"hello").header("location").unwrap().to_owned();
+        let version = client.version;
+        let fields = |more: &[(&'static str, &'static str)]| {
+            let all = [("upload-draft-interop-version", version), TYPE, ("upload-offset", "5")];
+            [&all[..], &[("upload-complete", "?1")], more].concat()
+        };
+        let kind = |got: &Got| {
+            assert_eq!(got.status(), 400);
+            let (_, kind) =
+                body(got).split_once("http-problem-types#").map(|(a, b)| (a.to_owned(), b.to_owned()))?;
+            Some(kind.split('"').next().unwrap().to_owned())
+        };
+        let bytes = if client.since("8") { "inconsistent-upload-length" } else { "completed-upload" };
+        let since_6 = |kind: &str| client.version.ge("6").then(|| kind.to_owned());
+        let (nothing, bytes) = (since_6("completed-upload"), since_6(bytes));
+        let bench = &mut *client.bench;
+        // Nothing comes after all.
+        let exchange = bench.head(0, 900, "PATCH", &at, &fields(&[]), false);
+        bench.end(exchange);
+        assert_eq!(kind(&bench.got[&exchange]), nothing, "{version}");
+        // Something does.
+        let exchange = bench.head(0, 900, "PATCH", &at, &fields(&[]), false);
+        bench.data(exchange, b"more");
+        bench.end(exchange);
+        assert_eq!(kind(&bench.got[&exchange]), bytes, "{version}");
+        // So when it is here before the store has looked the upload up.
+        for more in [&b""[..], b"more"] {
+            bench.hold_store = true;
+            let exchange = bench.head(0, 900, "PATCH", &at, &fields(&[]), false);
+            bench.data(exchange, more);
+            bench.end(exchange);
+            bench.release_store();
+            let expected = if more.is_empty() { &nothing } else { &bytes };
+            assert_eq!(kind(&bench.got[&exchange]), *expected, "{version}");
+        }
+        // Whoever asks first has something to send, and is answered before it does.
+        let exchange = bench.head(0, 900, "PATCH", &at, &fields(&[("expect", "100-continue")]), false);
+        assert_eq!(kind(&bench.got[&exchange]), bytes, "{version}");
+        // Whoever says neither for long has sent nothing that could be told.
+        let exchange = bench.head(0, 900, "PATCH", &at, &fields(&[]), false);
+        bench.pass(Duration::from_secs(60));
+        assert_eq!(bench.got[&exchange].status(), 400);
+    });
+}
+
 #[test]
 fn bytes_beyond_the_length() {
     each(|client| {
