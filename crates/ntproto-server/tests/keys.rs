@@ -279,6 +279,18 @@ fn what_is_gone_or_damaged_is_not_replaced() {
         }
         std::fs::write(&path, &good).unwrap();
     }
+    // A key of another kind: clients that pin would not take it.
+    let path = dir.join("tls.key");
+    let good = std::fs::read(&path).unwrap();
+    std::fs::write(
+        &path,
+        rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap().serialize_pem(),
+    )
+    .unwrap();
+    assert!(matches!(load(options(&dir, &names), 1, NOW), Err(KeyError::TlsAlgorithm(at)) if at == path));
+    assert!(error(options(&dir, &names), NOW).contains("openssl genpkey -algorithm ed25519 -out"));
+    assert!(matches!(show(&dir, &RUSTCRYPTO), Err(KeyError::TlsAlgorithm(_))));
+    std::fs::write(&path, &good).unwrap();
     let other = KeyOptions { operator_public: Some([1; 32]), ..options(&dir, &names) };
     assert!(error(other, NOW).contains("remove the setting or the file"));
     load(options(&dir, &names), 1, NOW).unwrap();

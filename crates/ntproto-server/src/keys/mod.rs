@@ -92,6 +92,8 @@ pub enum KeyError {
     Damaged(PathBuf),
     /// A file that clients rely on is gone.
     Missing(PathBuf),
+    /// The TLS key is no Ed25519 key.
+    TlsAlgorithm(PathBuf),
     /// `operator.key` is not the key that the configuration names.
     OperatorMismatch(PathBuf),
     /// The static key has no certificate, and the operator's key is not here to make one.
@@ -141,6 +143,14 @@ impl fmt::Display for KeyError {
                  the operator's key and kept offline",
                 path.display()
             ),
+            Self::TlsAlgorithm(path) => {
+                let path = path.display();
+                write!(
+                    f,
+                    "{path} is no Ed25519 key, and clients take no other: make one with openssl genpkey -algorithm \
+                     ed25519 -out {path} && chmod 600 {path}"
+                )
+            }
             Self::OperatorMismatch(path) => write!(
                 f,
                 "{} is not the key that operator_public names: remove the setting or the file",

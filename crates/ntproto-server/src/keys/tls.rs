@@ -23,7 +23,7 @@ use super::{KeyError, files};
 pub(super) fn load(dir: &Path, names: &[String], is_new: bool) -> Result<(ServerTls, Pin), KeyError> {
     let (key_path, cert_path) = (dir.join("tls.key"), dir.join("tls.crt"));
     let key = match files::read_secret(&key_path)? {
-        Some(pem) => KeyPair::from_pem(&pem).map_err(|_| KeyError::Damaged(key_path.clone()))?,
+        Some(pem) => read(&pem, &key_path)?,
         None if is_new => {
             let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).map_err(failed)?;
             files::write(&key_path, &Zeroizing::new(key.serialize_pem()))?;
@@ -53,8 +53,18 @@ pub(super) fn load(dir: &Path, names: &[String], is_new: bool) -> Result<(Server
 pub(super) fn pin(dir: &Path) -> Result<Pin, KeyError> {
     let path = dir.join("tls.key");
     let pem = files::read_secret(&path)?.ok_or_else(|| KeyError::Missing(path.clone()))?;
-    let key = KeyPair::from_pem(&pem).map_err(|_| KeyError::Damaged(path))?;
+    let key = read(&pem, &path)?;
     Ok(Pin(RUSTCRYPTO.sha256(&[&key.subject_public_key_info()])))
+}
+
+/// The key, if clients take it: those that pin offer Ed25519 alone.
+fn read(pem: &str, path: &Path) -> Result<KeyPair, KeyError> {
+    let key = KeyPair::from_pem(pem).map_err(|_| KeyError::Damaged(path.to_owned()))?;
+    if key.is_compatible(&rcgen::PKCS_ED25519) {
+        Ok(key)
+    } else {
+        Err(KeyError::TlsAlgorithm(path.to_owned()))
+    }
 }
 
 fn failed(error: rcgen::Error) -> KeyError {
