@@ -202,6 +202,8 @@ mod tests {
         };
         let own = ["chat.example.org", "ntp.example.org", "localhost", "127.0.0.1", "::1"];
         assert_eq!(config.http3().hosts, own);
+        // They open sessions; what HTTP answers they read when they are named.
+        assert!(!config.readers().allow("https://chat.example.org"));
     }
 
     #[test]
