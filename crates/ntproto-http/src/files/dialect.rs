@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use http::header::{self, HeaderMap, HeaderName};
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use ntproto_core::ids::FileId;
 use ntproto_core::transfer::upload::Plan;
 use ntproto_core::transfer::{Answer, Fault};
+use zeroize::Zeroizing;
 
 use crate::client::{Incoming, Outgoing};
 
@@ -14,6 +16,9 @@ use crate::client::{Incoming, Outgoing};
 const MAX_PROBLEM: usize = 16 * 1024;
 /// How long to wait when a server that has too much to do does not say.
 const BUSY: Duration = Duration::from_secs(1);
+
+/// What stands before a token.
+const SCHEME: &str = "Bearer ";
 
 const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
 const UPLOAD_LENGTH: HeaderName = HeaderName::from_static("upload-length");
@@ -70,7 +75,25 @@ fn request(base: &str, method: Method, path: &str, token: &str) -> http::request
     Request::builder()
         .method(method)
         .uri(format!("{base}/v2/files{path}"))
-        .header(header::AUTHORIZATION, format!("Bearer {token}"))
+        .header(header::AUTHORIZATION, Bearer(token))
+}
+
+/// A token as a request shows it.
+struct Bearer<'a>(&'a str);
+
+/// Nobody prints it, and no table of a connection keeps it. Its bytes are wiped when the last request that has it is gone.
+impl TryFrom<Bearer<'_>> for HeaderValue {
+    type Error = InvalidHeaderValue;
+
+    fn try_from(Bearer(token): Bearer<'_>) -> Result<Self, InvalidHeaderValue> {
+        // As long as it becomes: one that grew would leave a copy.
+        let mut shown = Zeroizing::new(Vec::with_capacity(SCHEME.len() + token.len()));
+        shown.extend_from_slice(SCHEME.as_bytes());
+        shown.extend_from_slice(token.as_bytes());
+        let mut value = Self::from_maybe_shared(Bytes::from_owner(shown))?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
 }
 
 fn path(file: FileId) -> String {
@@ -260,6 +283,7 @@ mod tests {
             (&made.headers()["upload-length"], made.headers()["authorization"].as_bytes()),
             (&10.into(), &b"Bearer T"[..])
         );
+        assert!(made.headers()["authorization"].is_sensitive() && !format!("{made:?}").contains("Bearer T"));
         let file = FileId([7; 16]);
         assert_eq!(id(&path(file)[1..]), Some(file.0));
         let sent = chunk("", "", file, (5, 10), Outgoing::Whole(vec![0; 3].into())).unwrap();
