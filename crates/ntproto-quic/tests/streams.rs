@@ -195,6 +195,31 @@ fn what_is_not_read_holds_the_peer_back() {
 
 //= proof: quic-11
 #[test]
+fn what_was_not_acknowledged_is_counted_on_all_streams() {
+    let mut world = world(9);
+    let (server, client) = connected(&mut world);
+    let [control, one, two] =
+        [Dir::Uni, Dir::Bi, Dir::Bi].map(|dir| open(&mut world, 0, server, dir).unwrap());
+    let count = |world: &mut World| {
+        let now = world.now();
+        world.peers[0].endpoint.with(now, server, |c| c.unacknowledged(control)).unwrap()
+    };
+    assert_eq!(count(&mut world), 0);
+    let mut total = 0;
+    for (stream, len) in [(one, 1), (two, 1_000), (control, 7), (one, 20_000)] {
+        assert_eq!(write(&mut world, 0, server, stream, &vec![7; len]), len);
+        total += len as u64;
+        assert_eq!(count(&mut world), total);
+    }
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(count(&mut world), 0, "though nobody has read it");
+    // It left the window as it was.
+    assert_eq!(write(&mut world, 0, server, two, &[7; 20_000]), 20_000);
+    world.run_for(Duration::from_secs(1));
+    assert!(matches!(read(&mut world, 1, client, two), Read::Data(_)));
+}
+
+#[test]
 fn each_protocol_has_its_certificate() {
     let native = Pin::of(&identity().cert).unwrap();
     // By its own name, either is shown its own; a client of both gets ours.
