@@ -42,7 +42,7 @@ impl<'a, S> From<&'a Socket> for Sockets<'a, S> {
 }
 
 /// Runs `machine` over `sockets` until it is done. Whatever it wants done is given to `effects`, which must not
-/// block; what others want of it comes by `commands`.
+/// block; what others want of it comes by `commands`. Those that it did not get to are dropped when it ends.
 ///
 /// Dropping the future stops the machine where it is; a datagram about to be sent is lost.
 ///
@@ -56,6 +56,7 @@ pub async fn drive<R: Runtime, M: Machine>(
     commands: Receiver<M::Command>,
     mut effects: impl FnMut(M::Effect),
 ) -> io::Result<()> {
+    let rest = Rest(commands.clone());
     let mut link = Link::new(sockets.udp, runtime.udp(sockets.udp.as_std().try_clone()?)?);
     let mut https = sockets.https;
     let (mut streams, came) = Streams::new(runtime.clone(), https.is_some());
@@ -154,10 +155,22 @@ pub async fn drive<R: Runtime, M: Machine>(
             machine.timeout(now);
         }
     }
-    // Nobody takes what streams bring any more.
+    // Nobody takes what is wanted, or what streams bring, any more.
+    drop(rest);
     came.close();
     streams.finish().await;
     Ok(())
+}
+
+/// Commands that nobody takes any more, however the loop ends: none is added, and those that wait are dropped. A queue without a
+/// receiver would keep them for as long as it has a sender, which a command may be itself; and somebody waits for what it answers.
+struct Rest<C>(Receiver<C>);
+
+impl<C> Drop for Rest<C> {
+    fn drop(&mut self) {
+        self.0.close();
+        while self.0.try_recv().is_ok() {}
+    }
 }
 
 /// How a drain ended.

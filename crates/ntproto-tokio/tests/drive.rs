@@ -3,9 +3,10 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
-use async_channel::{Sender, bounded};
+use async_channel::{Sender, TryRecvError, bounded};
 use ntproto_core::time::{Instant, Now};
 use ntproto_core::tx::TxBuf;
 use ntproto_core::wire::channel::Channel;
@@ -330,6 +331,58 @@ async fn the_loop_can_be_spawned() {
     });
     drop(send);
     timeout(Duration::from_secs(5), task).await.unwrap().unwrap().unwrap();
+}
+
+/// A command that keeps its own queue alive, and whoever waits for its answer.
+struct Letter {
+    _queue: Sender<Letter>,
+    _answer: Sender<()>,
+}
+
+/// Reads no letter.
+struct Leaver {
+    leaves: bool,
+}
+
+impl Machine for Leaver {
+    type Command = Letter;
+    type Effect = ();
+
+    fn datagram(&mut self, _: Now, _: Received<'_>) {}
+
+    fn timeout(&mut self, _: Now) {}
+
+    fn command(&mut self, _: Now, _: Letter) {
+        panic!("none was there to be taken");
+    }
+
+    fn commands_closed(&mut self, _: Now) {}
+
+    fn poll(&mut self, _: Now, _: Option<&mut TxBuf>) -> Step<()> {
+        if self.leaves { Step::Done } else { Step::Wait(None) }
+    }
+}
+
+/// Whoever asks when the machine has just taken its last command hears that nothing comes of it.
+#[tokio::test]
+async fn what_waits_when_the_loop_ends_is_dropped() {
+    for leaves in [true, false] {
+        let (socket, clock, mut machine) = (socket(), Clock::start(), Leaver { leaves });
+        let (send, commands) = async_channel::unbounded();
+        let (answer, answered) = bounded::<()>(1);
+        let letter = Letter { _queue: send.clone(), _answer: answer };
+        if leaves {
+            send.try_send(letter).ok().unwrap();
+            drive(&mut machine, &socket, &clock, commands, |()| {}).await.unwrap();
+        } else {
+            // The task is dropped where it is.
+            let mut run = Box::pin(drive(&mut machine, &socket, &clock, commands, |()| {}));
+            assert!(run.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            send.try_send(letter).ok().unwrap();
+        }
+        assert!(send.is_closed());
+        assert_eq!(answered.try_recv(), Err(TryRecvError::Closed));
+    }
 }
 
 /// TCP connections as the loop tells of them.
