@@ -1,6 +1,7 @@
 //! A whole file gets its name.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
@@ -41,15 +42,40 @@ pub fn place(from: &Path, to: &Path, replace: bool) -> Result<(), PlaceError> {
     }
 }
 
-/// In one step where the system has one; else by a second name, which is refused if it is taken, before the first is removed.
+/// In one step where the system has one.
 fn place_new(from: &Path, to: &Path) -> Result<(), PlaceError> {
     match rename_new(from, to) {
-        Some(Ok(())) => return Ok(()),
-        Some(Err(error)) => return Err(of(error)),
-        None => {}
+        Some(Ok(())) => Ok(()),
+        Some(Err(error)) => Err(of(error)),
+        None => {
+            by_steps(from, to, |from, to| std::fs::hard_link(from, to), |from, to| std::fs::rename(from, to))
+        }
     }
-    std::fs::hard_link(from, to).map_err(of)?;
-    std::fs::remove_file(from).map_err(PlaceError::Io)
+}
+
+/// By a second name, which is refused if it is taken, before the first is removed. On a disk where a file has but one name (exFAT, SMB,
+/// much of FUSE) an empty file takes the name first: what is replaced is one's own.
+fn by_steps(
+    from: &Path,
+    to: &Path,
+    link: impl FnOnce(&Path, &Path) -> io::Result<()>,
+    rename: impl FnOnce(&Path, &Path) -> io::Result<()>,
+) -> Result<(), PlaceError> {
+    use io::ErrorKind::{AlreadyExists, NotFound, QuotaExceeded, StorageFull};
+    match link(from, to) {
+        Ok(()) => return std::fs::remove_file(from).map_err(PlaceError::Io),
+        // Another way fails of this as well.
+        Err(error) if matches!(error.kind(), AlreadyExists | NotFound | QuotaExceeded | StorageFull) => {
+            return Err(of(error));
+        }
+        Err(_) => {}
+    }
+    drop(File::create_new(to).map_err(of)?);
+    rename(from, to).map_err(|error| {
+        // What can't be removed stays, empty; the file is where it was.
+        let _ = std::fs::remove_file(to);
+        PlaceError::Io(error)
+    })
 }
 
 fn of(error: io::Error) -> PlaceError {
@@ -100,6 +126,42 @@ mod tests {
         assert!(matches!(place(&from, &to, false), Err(PlaceError::Taken)));
         place(&from, &to, true).unwrap();
         assert!(!from.exists() && to.exists());
+    }
+
+    #[test]
+    fn where_a_file_has_one_name_an_empty_one_keeps_it_for_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        fs::write(&from, b"new").unwrap();
+        let one_name = |_: &Path, _: &Path| Err(io::ErrorKind::PermissionDenied.into());
+        let renamed = |from: &Path, to: &Path| fs::rename(from, to);
+
+        // The rename fails: all is as it was.
+        let stuck = |_: &Path, to: &Path| {
+            assert_eq!(fs::read(to).unwrap(), b"", "the name is ours");
+            Err(io::ErrorKind::ResourceBusy.into())
+        };
+        let failed = by_steps(&from, &to, one_name, stuck).unwrap_err();
+        assert!(matches!(&failed, PlaceError::Io(error) if error.kind() == io::ErrorKind::ResourceBusy));
+        assert!(!to.exists() && fs::read(&from).unwrap() == b"new");
+
+        by_steps(&from, &to, one_name, renamed).unwrap();
+        assert!(!from.exists() && fs::read(&to).unwrap() == b"new");
+
+        // What somebody made meanwhile stays.
+        fs::write(&from, b"newer").unwrap();
+        assert!(matches!(by_steps(&from, &to, one_name, renamed), Err(PlaceError::Taken)));
+        assert_eq!((fs::read(&from).unwrap(), fs::read(&to).unwrap()), (b"newer".into(), b"new".into()));
+
+        // Nor is anything tried where the disk is full.
+        fs::remove_file(&to).unwrap();
+        let full = |_: &Path, _: &Path| Err(io::ErrorKind::StorageFull.into());
+        let failed = by_steps(&from, &to, full, |_, _| panic!("a second way")).unwrap_err();
+        assert!(matches!(&failed, PlaceError::Io(error) if error.kind() == io::ErrorKind::StorageFull));
+        assert!(!to.exists());
+        // A disk that gives second names.
+        by_steps(&from, &to, |from, to| fs::hard_link(from, to), |_, _| panic!("a second way")).unwrap();
+        assert!(!from.exists() && fs::read(&to).unwrap() == b"newer");
     }
 
     #[cfg(unix)]
