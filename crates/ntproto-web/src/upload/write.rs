@@ -251,9 +251,13 @@ impl Web {
             }
             Ok(_) => {}
             Err(error) => {
+                // Where nothing lies behind what counts and no length was told, this was to give back what is reserved: it stays
+                // charged until the next writer or the upload's end. Otherwise it is given back when the writer settles.
+                if upload.reached <= upload.confirmed && upload.length == upload.stored_length {
+                    upload.reserved = 0;
+                }
                 upload.length = upload.stored_length;
                 upload.written = upload.confirmed;
-                upload.reserved = 0;
                 if let Some(writer) = &mut upload.writer {
                     writer.fate = Some(Fate::Dropped(refused(error)));
                 }

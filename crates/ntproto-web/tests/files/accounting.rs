@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use ntproto_hub::store::StoreError;
 use ntproto_web::config::{
     RESERVE_BYTES, SYNC_BYTES, TASKS_PER_EXCHANGE, UNSYNCED_BYTES, WINDOW, WRITE_BYTES,
 };
@@ -96,7 +97,52 @@ fn a_body_without_an_end_is_charged_as_it_comes() {
     let most = most as u64;
     assert!(most > RESERVE_BYTES && most <= quota, "{most}");
     assert_eq!(bench.disk.used(), 0);
+    // Nothing of it stayed, so nobody is charged for it.
+    assert_eq!(bench.create(&[("upload-length", &quota.to_string())]).status(), 201);
     bench.check();
+}
+
+/// Whatever a store said no for, and whether or not the client stayed to hear it: what it had charged before is given back.
+#[test]
+fn what_was_reserved_is_given_back_when_more_is_refused() {
+    for error in [StoreError::Full, StoreError::Unavailable, StoreError::Quota] {
+        for (gone, again) in [(false, false), (true, false), (false, true)] {
+            let quota = 2 * RESERVE_BYTES;
+            let mut bench = Bench::with(WebConfig { quota, ..WebConfig::default() });
+            let tus = [("tus-resumable", "1.0.0"), ("content-type", "application/offset+octet-stream")];
+            let checksum = format!("sha256 {}", base64(&[7; 32]));
+            let at = open(&mut bench);
+            let headers = [tus[0], tus[1], ("upload-offset", "0"), ("upload-checksum", &checksum)];
+            let exchange = bench.head(0, 1, "PATCH", &at, &headers, false);
+            let data = bytes(1 << 20, 24);
+            bench.data(exchange, &data);
+            bench.hold_store = true;
+            while bench.held_store.is_empty() {
+                bench.data(exchange, &data);
+            }
+            if gone {
+                bench.gone(exchange);
+            }
+            bench.refuse(error);
+            if again {
+                // Nor can it be given back: that is tried once.
+                bench.refuse(error);
+                assert!(bench.held_store.is_empty());
+            }
+            bench.release_store();
+            assert_eq!((bench.disk.used(), bench.web.uploads()), (0, 0), "{error:?}");
+            let made = bench.create(&[("upload-length", &quota.to_string())]).status();
+            assert_eq!(made, if again { 507 } else { 201 }, "{error:?} {gone}");
+            if again {
+                // The next writer gives it back.
+                let got = bench.ask(0, "PATCH", &at, &[("content-range", "bytes 0-0/*")], b"x");
+                assert_eq!((got.status(), bench.disk.used()), (204, 1));
+                let rest = (quota - 1).to_string();
+                assert_eq!(bench.create(&[("upload-length", &rest)]).status(), 201);
+            }
+            bench.check();
+        }
+    }
 }
 
 /// Bytes without a digest lie ahead of their sync by so much, however slow that is.

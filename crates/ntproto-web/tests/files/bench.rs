@@ -12,7 +12,7 @@ use ntproto_core::time::{Now, UnixMillis};
 use ntproto_hub::store::memory::MemoryStore;
 use ntproto_hub::store::txn::{DeviceInfo, EnrolVia, NewDevice};
 use ntproto_hub::store::verify::verify;
-use ntproto_hub::store::{Outcome, Store, Txn};
+use ntproto_hub::store::{Outcome, Store, StoreError, Txn};
 use ntproto_hub::{ConnId, Who};
 use ntproto_web::config::WINDOW;
 use ntproto_web::text::base64url;
@@ -387,6 +387,13 @@ impl Bench {
             self.web.handle(self.now, Input::StoreDone { op, result });
             self.run();
         }
+    }
+
+    /// The store says no to what waits first.
+    pub fn refuse(&mut self, error: StoreError) {
+        let (op, _) = self.held_store.pop_front().expect("something waits");
+        self.web.handle(self.now, Input::StoreDone { op, result: Err(error) });
+        self.run();
     }
 
     fn tell_late(&mut self) {
