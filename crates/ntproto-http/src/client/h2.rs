@@ -98,6 +98,10 @@ impl Http for H2 {
         Box::pin(async move { Ok(response.await.map_err(|e| HttpError::of(&e))?.map(Incoming::H2)) })
     }
 
+    fn is_open(&self) -> bool {
+        !self.0.is_closed()
+    }
+
     fn protocol(&self) -> &'static str {
         "h2"
     }

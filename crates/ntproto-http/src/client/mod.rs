@@ -44,6 +44,9 @@ pub trait Http: Send + Sync + 'static {
     fn exchange(&self, request: Request<Outgoing>)
     -> Pending<'static, Result<Response<Incoming>, HttpError>>;
 
+    /// Whether it is there still, as far as is known here. One that nothing is asked of for a while ends by itself.
+    fn is_open(&self) -> bool;
+
     /// What is spoken, as ALPN calls it.
     fn protocol(&self) -> &'static str;
 }

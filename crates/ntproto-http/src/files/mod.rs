@@ -34,6 +34,8 @@ pub mod reach;
 mod run;
 pub mod sink;
 pub mod source;
+#[cfg(test)]
+mod still;
 mod upload;
 
 pub use download::download;
@@ -50,6 +52,12 @@ pub trait Host: Send + Sync + 'static {
 
     /// A new connection.
     fn connect(&self) -> Pending<'_, Result<Arc<dyn Http>, HttpError>>;
+
+    /// The last connection is over. `carried`: bytes of the file got safe while it was there; else it broke, or fell silent, before any
+    /// did. Who chooses among ways leaves one that carries nothing.
+    fn over(&self, carried: bool) {
+        let _ = carried;
+    }
 
     /// What stands behind `Authorization: Bearer ` now; `None`: there is no session at the moment.
     fn token(&self) -> Pending<'_, Option<Zeroizing<String>>>;

@@ -1,7 +1,7 @@
 //! The server of a session, reached by HTTPS.
 
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ntproto_core::binding::TransportId;
@@ -15,11 +15,49 @@ use crate::client::site::{Site, Speak};
 use crate::client::trust::Trust;
 use crate::client::{Http, HttpError, Pending, h2, h3};
 
+/// HTTP/3 connections, one after the other, that carry nothing before HTTP/2 is spoken: there are networks that let through a handshake
+/// over UDP and little else. One may break by chance.
+const MAX_BARREN: u32 = 2;
+
+/// Which HTTP is spoken, where that may be chosen.
+#[derive(Default)]
+struct Choice {
+    /// Whether the session ran over QUIC when that could be seen last.
+    quic: AtomicBool,
+    /// HTTP/2 was fallen back to.
+    fell: AtomicBool,
+    /// Connections since the last that carried something.
+    barren: AtomicU32,
+}
+
+impl Choice {
+    fn is_three(&self) -> bool {
+        self.quic.load(SeqCst) && !self.fell.load(SeqCst) && self.barren.load(SeqCst) < MAX_BARREN
+    }
+
+    fn over(&self, carried: bool) {
+        if carried {
+            self.barren.store(0, SeqCst);
+        } else {
+            self.barren.fetch_add(1, SeqCst);
+        }
+    }
+
+    /// Whether HTTP/2 got through. Where it does not, HTTP/3 has its turn again.
+    fn two(&self, through: bool) {
+        if through {
+            self.fell.store(true, SeqCst);
+        } else {
+            self.barren.store(0, SeqCst);
+        }
+    }
+}
+
 /// The server that a client has a session with: it shows the key that the connect string pins, and takes the session's token. Where a
 /// bootstrap of this run has told that it moved, or has another key, that counts.
 ///
 /// With [`Speak::Auto`] a connection speaks HTTP/3 when the session runs over QUIC and UDP answers within [`UDP_TIME`](h3::UDP_TIME);
-/// else HTTP/2, and stays with it: one of these never goes back to HTTP/3. So there is to be one for each file.
+/// else, and when two connections over HTTP/3 carried nothing, HTTP/2, and stays with it: one of these never goes back to HTTP/3. So there is to be one for each file.
 ///
 /// ```no_run
 /// use ntproto_http::client::site::Speak;
@@ -37,10 +75,7 @@ pub struct Reach<R> {
     client: Client,
     connect: ConnectString,
     speak: Speak,
-    /// Whether the session ran over QUIC when that could be seen last.
-    quic: AtomicBool,
-    /// HTTP/2 was fallen back to.
-    fell: AtomicBool,
+    choice: Choice,
     spoken: Mutex<Option<&'static str>>,
 }
 
@@ -53,8 +88,7 @@ impl<R: Runtime> Reach<R> {
             client: client.clone(),
             connect: connect.clone(),
             speak,
-            quic: AtomicBool::new(false),
-            fell: AtomicBool::new(false),
+            choice: Choice::default(),
             spoken: Mutex::new(None),
         }
     }
@@ -86,11 +120,11 @@ impl<R: Runtime> Reach<R> {
             (Speak::Two, _) => return false,
             (Speak::Auto, State::Online { transport, .. }) => {
                 let quic = matches!(transport, TransportId::Quic | TransportId::QuicEarly);
-                self.quic.store(quic, SeqCst);
+                self.choice.quic.store(quic, SeqCst);
             }
             (Speak::Auto, _) => {}
         }
-        self.quic.load(SeqCst) && !self.fell.load(SeqCst)
+        self.choice.is_three()
     }
 
     async fn reach(&self) -> Result<Arc<dyn Http>, HttpError> {
@@ -102,9 +136,9 @@ impl<R: Runtime> Reach<R> {
                 connected => return Ok(connected?),
             }
         }
-        let connection = tcp.h2(&self.runtime).await?;
-        self.fell.store(true, SeqCst);
-        Ok(connection)
+        let connected = tcp.h2(&self.runtime).await;
+        self.choice.two(connected.is_ok());
+        connected
     }
 }
 
@@ -121,6 +155,10 @@ impl<R: Runtime> Host for Reach<R> {
         })
     }
 
+    fn over(&self, carried: bool) {
+        self.choice.over(carried);
+    }
+
     fn token(&self) -> Pending<'_, Option<Zeroizing<String>>> {
         // A client that is over has none; the transfer gives up by itself.
         Box::pin(async { self.client.http_token().await.ok().flatten().map(|token| token.text()) })
@@ -129,5 +167,35 @@ impl<R: Runtime> Host for Reach<R> {
     fn refused(&self) -> Pending<'_, ()> {
         // A session over QUIC hears nothing of a server that was restarted before it says something itself.
         Box::pin(self.client.network_changed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_carries_nothing_over_udp_is_left_for_tcp() {
+        let choice = Choice::default();
+        assert!(!choice.is_three(), "the session knows no UDP");
+        choice.quic.store(true, SeqCst);
+        // Breaks between which something came through.
+        for _ in 0..5 {
+            choice.over(false);
+            assert!(choice.is_three());
+            choice.over(true);
+        }
+        choice.over(false);
+        choice.over(false);
+        assert!(!choice.is_three());
+        // Nor is TCP let through.
+        choice.two(false);
+        assert!(choice.is_three());
+        choice.over(false);
+        choice.over(false);
+        assert!(!choice.is_three());
+        choice.two(true);
+        choice.over(true);
+        assert!(!choice.is_three(), "it stays");
     }
 }

@@ -73,6 +73,8 @@ pub(super) trait Work: Send {
     /// Begins one that does not.
     fn verify(&mut self, notes: Notes, id: AskId) -> impl Future<Output = ()> + Send + 'static;
     fn save(&mut self) -> impl Future<Output = Result<(), TransferError>> + Send;
+    /// Bytes that are safe.
+    fn confirmed(&self) -> u64;
     fn event(&mut self, event: &Event);
     fn progress(&mut self);
 }
@@ -92,6 +94,8 @@ struct Loop<'a, R: Runtime, H> {
     began: std::time::Instant,
     notes: Notes,
     connection: Option<Arc<dyn Http>>,
+    /// What was safe when it was made.
+    safe: u64,
     token: Option<Zeroizing<String>>,
     tasks: BTreeMap<AskId, Running>,
 }
@@ -110,6 +114,7 @@ pub(super) async fn run<R: Runtime, H: Host, W: Work>(
         began: std::time::Instant::now(),
         notes,
         connection: None,
+        safe: 0,
         token: None,
         tasks: BTreeMap::new(),
     };
@@ -127,6 +132,9 @@ pub(super) async fn run<R: Runtime, H: Host, W: Work>(
             Output::Save => work.save().await?,
             Output::Event(event) => {
                 work.event(&event);
+                if let Event::Waiting { fault: Fault::Lost, .. } = event {
+                    this.lost(&work);
+                }
                 if let Event::Ended(result) = event {
                     work.progress();
                     return result.map_err(TransferError::Failed);
@@ -148,17 +156,30 @@ impl<R: Runtime, H: Host> Loop<'_, R, H> {
     }
 
     fn tell(&mut self, work: &mut impl Work, input: Input) {
-        if let Input::Answer(id, answer) = &input {
-            if *answer == Answer::Fault(Fault::Lost) {
-                // Whatever it was, the next one is new.
-                self.connection = None;
-            }
-            if !matches!(answer, Answer::Range { .. }) {
-                self.tasks.remove(id);
-            }
+        if let Input::Answer(id, answer) = &input
+            && !matches!(answer, Answer::Range { .. })
+        {
+            self.tasks.remove(id);
         }
         work.handle(self.now(), input);
         work.progress();
+    }
+
+    /// The machine lost what it had asked: told so, or tired of a connection that says nothing. Whatever it was, the next one is new.
+    fn lost(&mut self, work: &impl Work) {
+        if self.connection.take().is_some() {
+            self.host.over(work.confirmed() > self.safe);
+        }
+    }
+
+    /// Leaves a connection that ended while nothing was asked of it. Of one that ended otherwise the answers tell.
+    fn leave_if_idled_out(&mut self, work: &impl Work) {
+        if self.tasks.is_empty() && self.connection.take_if(|connection| !connection.is_open()).is_some() {
+            let carried = work.confirmed() > self.safe;
+            if carried {
+                self.host.over(carried);
+            }
+        }
     }
 
     async fn ask(&mut self, work: &mut impl Work, id: AskId, ask: Ask) {
@@ -170,7 +191,9 @@ impl<R: Runtime, H: Host> Loop<'_, R, H> {
         if self.token.is_none() {
             self.token = self.find_token(None).await;
         }
+        self.leave_if_idled_out(work);
         if self.connection.is_none() && self.token.is_some() {
+            self.safe = work.confirmed();
             self.connection = self.host.connect().await.ok();
         }
         let (Some(connection), Some(token)) = (self.connection.clone(), self.token.clone()) else {
@@ -216,5 +239,192 @@ impl<R: Runtime, H: Host> Loop<'_, R, H> {
             if at.is_some() { timer.poll(cx).map(|()| None) } else { Poll::Pending }
         })
         .await
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::future::{pending, ready};
+    use std::sync::Mutex;
+    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::Ordering::SeqCst;
+    use std::task::{Context, Waker};
+
+    use http::{Request, Response};
+    use ntproto_core::ids::FileId;
+
+    use super::super::still::Still;
+    use super::*;
+    use crate::client::{HttpError, Incoming, Outgoing, Pending};
+
+    /// A connection that answers nothing.
+    struct Mute {
+        name: &'static str,
+        open: Arc<AtomicBool>,
+    }
+
+    impl Http for Mute {
+        fn exchange(&self, _: Request<Outgoing>) -> Pending<'static, Result<Response<Incoming>, HttpError>> {
+            Box::pin(pending())
+        }
+
+        fn is_open(&self) -> bool {
+            self.open.load(SeqCst)
+        }
+
+        fn protocol(&self) -> &'static str {
+            self.name
+        }
+    }
+
+    #[derive(Default)]
+    struct Home {
+        made: Mutex<Vec<Arc<AtomicBool>>>,
+        over: Mutex<Vec<bool>>,
+    }
+
+    impl Host for Arc<Home> {
+        fn base(&self) -> String {
+            "https://localhost".into()
+        }
+
+        fn connect(&self) -> Pending<'_, Result<Arc<dyn Http>, HttpError>> {
+            let mut made = self.made.lock().unwrap();
+            let (name, open) = (["first", "second", "third"][made.len()], Arc::new(AtomicBool::new(true)));
+            made.push(Arc::clone(&open));
+            Box::pin(ready(Ok(Arc::new(Mute { name, open }) as Arc<dyn Http>)))
+        }
+
+        fn over(&self, carried: bool) {
+            self.over.lock().unwrap().push(carried);
+        }
+
+        fn token(&self) -> Pending<'_, Option<Zeroizing<String>>> {
+            Box::pin(ready(Some(Zeroizing::new("token".into()))))
+        }
+    }
+
+    enum Line {
+        Says(Output),
+        /// So much is safe.
+        Safe(u64),
+        /// All connections end.
+        End,
+    }
+    use Line::{End, Safe, Says};
+
+    /// A machine that says what the test says.
+    struct Script {
+        lines: VecDeque<Line>,
+        home: Arc<Home>,
+        safe: u64,
+        /// What was asked, and by which connection.
+        asked: Arc<Mutex<Vec<(u64, &'static str)>>>,
+    }
+
+    impl Work for Script {
+        fn poll(&mut self, _: Instant) -> Output {
+            loop {
+                match self.lines.pop_front() {
+                    Some(Says(output)) => return output,
+                    Some(Safe(safe)) => self.safe = safe,
+                    Some(End) => {
+                        self.home.made.lock().unwrap().iter().for_each(|open| open.store(false, SeqCst))
+                    }
+                    None => return Output::Event(Event::Ended(Ok(()))),
+                }
+            }
+        }
+
+        fn handle(&mut self, _: Instant, _: Input) {}
+
+        fn begin(&mut self, with: &With<'_>, id: AskId, _: Ask) -> impl Future<Output = ()> + Send + 'static {
+            self.asked.lock().unwrap().push((id.0, with.connection.protocol()));
+            pending()
+        }
+
+        fn verify(&mut self, _: Notes, _: AskId) -> impl Future<Output = ()> + Send + 'static {
+            pending()
+        }
+
+        async fn save(&mut self) -> Result<(), TransferError> {
+            Ok(())
+        }
+
+        fn confirmed(&self) -> u64 {
+            self.safe
+        }
+
+        fn event(&mut self, _: &Event) {}
+
+        fn progress(&mut self) {}
+    }
+
+    /// What was asked by which connection, and what connections had carried when they were over.
+    fn play(lines: impl IntoIterator<Item = Line>) -> (Vec<(u64, &'static str)>, Vec<bool>) {
+        let (home, asked) = (Arc::new(Home::default()), Arc::new(Mutex::new(Vec::new())));
+        let lines = lines.into_iter().collect();
+        let script = Script { lines, home: Arc::clone(&home), safe: 7, asked: Arc::clone(&asked) };
+        let still = Still::default();
+        let ended = pin!(run(&still, &home, |_| script)).poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(ended, Poll::Ready(Ok(()))));
+        let all = (asked.lock().unwrap().clone(), home.over.lock().unwrap().clone());
+        all
+    }
+
+    fn ask(id: u64) -> Line {
+        Says(Output::Ask(AskId(id), Ask::Offset(FileId([1; 16]))))
+    }
+
+    fn give_up(id: u64) -> Line {
+        Says(Output::Drop(AskId(id)))
+    }
+
+    fn waits(fault: Fault) -> Line {
+        Says(Output::Event(Event::Waiting { fault, wait: Duration::from_secs(30) }))
+    }
+
+    #[test]
+    fn what_the_machine_gave_up_is_not_asked_of_the_same_connection_again() {
+        let (asked, over) = play([
+            ask(1),
+            give_up(1),
+            waits(Fault::Lost),
+            ask(2),
+            Safe(100),
+            give_up(2),
+            waits(Fault::Lost),
+            ask(3),
+            // A server that is busy is none the worse to reach.
+            give_up(3),
+            waits(Fault::Busy(Duration::from_secs(1))),
+            ask(4),
+        ]);
+        assert_eq!(asked, [(1, "first"), (2, "second"), (3, "third"), (4, "third")]);
+        assert_eq!(over, [false, true]);
+    }
+
+    #[test]
+    fn a_connection_that_ended_in_a_pause_is_no_fault() {
+        let busy = || waits(Fault::Busy(Duration::from_secs(60)));
+        let (asked, over) = play([
+            ask(1),
+            give_up(1),
+            busy(),
+            End,
+            ask(2),
+            Safe(100),
+            give_up(2),
+            busy(),
+            End,
+            ask(3),
+            End,
+            ask(4),
+        ]);
+        // What is under way on it says by itself what became of it.
+        assert_eq!(asked, [(1, "first"), (2, "second"), (3, "third"), (4, "third")]);
+        assert_eq!(over, [true]);
     }
 }

@@ -159,6 +159,10 @@ impl Work for Uploading<'_> {
         Ok(self.watch.save(&self.upload.state())?)
     }
 
+    fn confirmed(&self) -> u64 {
+        self.upload.progress().confirmed
+    }
+
     fn event(&mut self, event: &Event) {
         *self.file = self.upload.file();
         self.watch.event(event);

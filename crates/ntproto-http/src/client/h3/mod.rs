@@ -52,7 +52,7 @@ pub struct H3 {
 
 impl fmt::Debug for H3 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("H3").field("open", &!self.commands.is_closed()).finish()
+        f.debug_struct("H3").field("open", &self.is_open()).finish()
     }
 }
 
@@ -183,6 +183,10 @@ impl Http for H3 {
             let head = headed.recv().await.unwrap_or_else(|_| Err(gone()))?;
             Ok(head.map(|()| Incoming::H3(Body { parts: parted, guard, ended: false })))
         })
+    }
+
+    fn is_open(&self) -> bool {
+        !self.commands.is_closed()
     }
 
     fn protocol(&self) -> &'static str {

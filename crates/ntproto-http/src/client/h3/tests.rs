@@ -498,6 +498,14 @@ fn a_path_that_breaks_is_noticed_and_one_that_is_silent_is_not_one() {
 }
 
 #[test]
+fn one_that_nothing_is_asked_of_ends_and_says_so() {
+    let mut w = World::up();
+    assert!(w.handle.as_ref().unwrap().is_open());
+    w.run(IDLE.as_millis() as u64 + 15_000);
+    assert!(w.line.is_none() && !w.handle.as_ref().unwrap().is_open());
+}
+
+#[test]
 fn whom_it_connects_to() {
     let connected = |trust, web, cut| {
         let mut w = World::new(trust, web);
