@@ -2,10 +2,10 @@
 //! exporter's own thread. It takes no more of an answer than it needs.
 
 use std::fmt;
-use std::io::{self, Read as _};
+use std::io;
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ntproto_quic::tls::default_provider;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
@@ -16,10 +16,14 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 const PORT: u16 = 4318;
 /// Of HTTPS: collectors that are far away are behind whatever else is.
 const TLS_PORT: u16 = 443;
-/// How long a collector may take to be reached, and for each piece of its answer.
+/// How long a collector may take to be reached, and then from the first byte of a batch to the last of the answer's head.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Bytes of an answer: a status, and perhaps which spans were refused.
-const MAX_ANSWER: u64 = 64 * 1024;
+/// Bytes of the head of an answer, and of those that only say that it comes.
+const MAX_HEAD: usize = 64 * 1024;
+/// Bytes that are read at a time: most heads have fewer.
+const PIECE: usize = 1024;
+/// What a head ends with.
+const HEAD_END: &[u8] = b"\r\n\r\n";
 
 /// `http://host[:port][/path]`, or `https://…`.
 #[derive(Debug, PartialEq, Eq)]
@@ -93,7 +97,7 @@ impl Client {
         let url = request.uri().to_string();
         let url = Url::parse(&url).ok_or(io::ErrorKind::InvalidInput)?;
         let (host, port) = url.host().ok_or(io::ErrorKind::InvalidInput)?;
-        let stream = reach(host, port)?;
+        let stream = Timed { stream: reach(host, port)?, until: Instant::now() + PATIENCE };
         let status = match &self.tls {
             // Never in the clear where TLS was asked for, whatever the request says.
             None if url.is_tls => return Err(io::ErrorKind::InvalidInput.into()),
@@ -131,18 +135,45 @@ fn reach(host: &str, port: u16) -> io::Result<TcpStream> {
     let mut last = io::Error::from(io::ErrorKind::NotFound);
     for address in (host, port).to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, PATIENCE) {
-            Ok(stream) => {
-                stream.set_read_timeout(Some(PATIENCE))?;
-                stream.set_write_timeout(Some(PATIENCE))?;
-                return Ok(stream);
-            }
+            Ok(stream) => return Ok(stream),
             Err(error) => last = error,
         }
     }
     Err(last)
 }
 
-/// The status of what the collector answers.
+/// A connection that is read and written until an instant, whatever comes in pieces before it.
+struct Timed {
+    stream: TcpStream,
+    until: Instant,
+}
+
+impl Timed {
+    fn left(&self) -> io::Result<Option<Duration>> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(Some(left)) }
+    }
+}
+
+impl io::Read for Timed {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(self.left()?)?;
+        self.stream.read(buf)
+    }
+}
+
+impl io::Write for Timed {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(self.left()?)?;
+        self.stream.write(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+/// The status of what the collector answers: its head is enough, and the connection may stay open behind it.
 fn exchange(
     mut stream: impl io::Read + io::Write,
     url: &Url<'_>,
@@ -158,12 +189,24 @@ fn exchange(
     stream.write_all(head.as_bytes())?;
     stream.write_all(request.body())?;
     stream.flush()?;
-    let mut answer = Vec::new();
-    match stream.take(MAX_ANSWER).read_to_end(&mut answer) {
-        // TLS that ends without a goodbye: what counts is in the first line.
-        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error),
-        _ => status(&answer).ok_or_else(|| io::ErrorKind::InvalidData.into()),
+    let (mut answer, mut piece) = (Vec::new(), [0; PIECE]);
+    while answer.len() < MAX_HEAD {
+        match stream.read(&mut piece) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => answer.extend_from_slice(&piece[..n]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        let mut rest = &answer[..];
+        while let Some(end) = rest.windows(HEAD_END.len()).position(|at| at == HEAD_END) {
+            match status(rest).ok_or(io::ErrorKind::InvalidData)? {
+                // It only says that the answer comes.
+                100..=199 => rest = &rest[end + HEAD_END.len()..],
+                status => return Ok(status),
+            }
+        }
     }
+    Err(io::ErrorKind::InvalidData.into())
 }
 
 /// The status of an answer that has one.
@@ -176,6 +219,8 @@ fn status(answer: &[u8]) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+
     use super::*;
 
     #[test]
@@ -212,6 +257,66 @@ mod tests {
         }
     }
 
+    /// A collector of one connection, which is told of when the request is there; its URL.
+    fn answering(answer: impl FnOnce(TcpStream) + Send + 'static) -> String {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\nspan") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                request.push(byte[0]);
+            }
+            answer(stream);
+        });
+        url
+    }
+
+    fn post(url: &str) -> io::Result<u16> {
+        let client = Client::new(&Url::parse(url).unwrap(), || unreachable!("it needs no roots")).unwrap();
+        let request = Request::post(format!("{url}/v1/traces")).body(Bytes::from_static(b"span")).unwrap();
+        client.post(&request).map(|answer| answer.status().as_u16())
+    }
+
+    #[test]
+    fn the_head_of_an_answer_is_enough() {
+        // One that keeps the connection open, and one that says first that it has heard.
+        for answer in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npart",
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+        ] {
+            let (done, open) = std::sync::mpsc::channel::<()>();
+            let url = answering(move |mut stream| {
+                stream.write_all(answer.as_bytes()).unwrap();
+                // It stays open until the test is over.
+                let _ = open.recv();
+            });
+            assert_eq!(post(&url).unwrap(), 200, "{answer}");
+            drop(done);
+        }
+        for broken in
+            ["", "HTTP/1.1 200 OK\r\nA: b\r\n", "HTTP/1.1 100 Continue\r\n\r\n", "ICY 200 OK\r\n\r\n"]
+        {
+            let url = answering(move |mut stream| stream.write_all(broken.as_bytes()).unwrap());
+            assert!(post(&url).is_err(), "{broken}");
+        }
+    }
+
+    /// Each piece comes in time, and the whole never does.
+    #[test]
+    fn a_collector_that_never_comes_to_an_end_is_left() {
+        let url = answering(|mut stream| {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nA: ").unwrap();
+            while stream.write_all(b"b").is_ok() {
+                std::thread::sleep(PATIENCE / 100);
+            }
+        });
+        let error = post(&url).unwrap_err();
+        assert!(matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock), "{error}");
+    }
+
     /// A collector behind TLS, for `localhost`: its URL, the authority that vouches for it, and the first lines that come.
     fn collector() -> (String, RootCertStore, std::sync::mpsc::Receiver<String>) {
         use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -230,7 +335,7 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let (lines, came) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            use std::io::{BufRead as _, Write as _};
+            use std::io::BufRead as _;
             for stream in listener.incoming() {
                 let tls = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
                 let mut stream = io::BufReader::new(StreamOwned::new(tls, stream.unwrap()));
