@@ -5,10 +5,10 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ntproto_core::bootstrap::{Answer, MAX_ANSWER, Trust};
+use ntproto_core::bootstrap::{Answer, LearnError, MAX_ANSWER, Trust};
 use ntproto_core::crypto::rustcrypto::RUSTCRYPTO;
 use ntproto_http::bootstrap::{Ask, BootstrapError, Source, Whom, bootstrap};
-use ntproto_sdk::{BootstrapSource, Learned, Profile};
+use ntproto_sdk::{BootstrapSource, ConnectString, Learned, Profile};
 use ntproto_smol::Smol;
 use ntproto_tokio::Tokio;
 use rustls::RootCertStore;
@@ -17,6 +17,10 @@ use rustls::pki_types::pem::PemObject as _;
 
 use crate::exit::{Code, Failure};
 use crate::session::{self, LinkArgs, Runtime};
+
+/// What is said when another operator answers than the one that is known.
+pub(crate) const ANOTHER_OPERATOR: &str =
+    "another operator signed this connect string: ask who runs the server, then add --new-operator";
 
 /// By what a server is known over HTTPS.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -45,6 +49,31 @@ impl TrustArgs {
             None => system_roots()?,
         };
         Ok(Whom::Public(Arc::new(roots)))
+    }
+
+    /// Asks for a profile that knows its server: by that, unless something else is given to know it by. A certificate older than
+    /// the one that is known is not believed either way. `new_operator`: the operator may be another one.
+    pub(crate) async fn ask_anew(
+        &self,
+        url: &str,
+        known: &ConnectString,
+        new_operator: bool,
+    ) -> Result<(Ask, Learned), Failure> {
+        let is_known = match &self.operator {
+            Some(key) => digits(key, "--operator")? == known.operator_key,
+            None => self.roots.is_none() && self.web_certificate.is_none(),
+        };
+        let whom = match is_known && !new_operator {
+            true => Whom::Known(Box::new(known.clone())),
+            false => self.whom()?,
+        };
+        let ask = Ask::new(url, whom)?;
+        let learned = match bootstrap(&Tokio, &ask).await {
+            Err(BootstrapError::Learn(LearnError::Operator)) => return Err(Failure::usage(ANOTHER_OPERATOR)),
+            learned => learned?,
+        };
+        let learned = learned.after(&RUSTCRYPTO, known).map_err(BootstrapError::Learn)?;
+        Ok((ask, learned))
     }
 
     /// Asks.
@@ -135,6 +164,12 @@ impl From<BootstrapError> for Failure {
     fn from(error: BootstrapError) -> Self {
         let code = match &error {
             BootstrapError::Url => return Self::usage(error.to_string()),
+            BootstrapError::Learn(LearnError::Older) => {
+                return Self::failed(format!(
+                    "{error}: somebody may show one of former days. Ask who runs the server; if its keys were put back from \
+                     a backup, give the connect string that it prints to ntp connect"
+                ));
+            }
             BootstrapError::Http(_) => Code::Unreachable,
             BootstrapError::Problem(_) => Code::Refused,
             BootstrapError::Answer(_) | BootstrapError::Learn(_) => Code::Failed,

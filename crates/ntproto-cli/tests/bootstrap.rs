@@ -122,6 +122,51 @@ fn another_tls_key_is_learnt_from_the_operators_signature() {
     assert_eq!(pins(&std::fs::read_to_string(home.join("profiles/default/connect")).unwrap()), now);
 }
 
+/// `ntp connect https://…` for a profile that knows more than the address.
+//= proof: bootstrap-14
+#[tokio::test]
+async fn what_a_profile_knows_is_not_forgotten_for_an_address() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path();
+    let mut server = open(home);
+    let (url, operator) = (url(&server), common::hex(&operator(&server)));
+    ok(home, &["register", "--bootstrap", &url, "--operator", &operator, "--open"]);
+    server.terminate();
+    let (data, keys) = (home.join("server"), home.join("server/server.keys"));
+    let former = std::fs::read(&keys).unwrap();
+    ok(home, &["keys", "rotate", "--now", "--data-dir", data.to_str().unwrap()]);
+    server = Server::launch(home, &server.listening.to_string(), &OPEN);
+    // No authority vouches for it, and none need: what the profile knows will do.
+    ok(home, &["connect", &url]);
+    let kept = || std::fs::read_to_string(home.join("profiles/default/connect")).unwrap();
+    let newest = kept();
+    let certificate = |text: &str| text.trim().parse::<ConnectString>().unwrap().certificate;
+    assert_eq!(certificate(&newest), certificate(&server.connect));
+
+    // The key of former days, which was stolen since, with the certificate that it had.
+    server.terminate();
+    std::fs::write(&keys, former).unwrap();
+    server = Server::launch(home, &server.listening.to_string(), &OPEN);
+    let told = Answer::from_json(&fetched(&server).await).unwrap();
+    let hash = common::hex(&told.web_certificate_hashes[0]);
+    let (by_operator, by_hash) = (["--operator", &operator], ["--web-certificate", &hash]);
+    for more in [&[][..], &by_operator, &by_hash, &[&by_hash[..], &["--new-operator"]].concat()] {
+        let line = fails(home, &[&["connect", &url][..], more].concat(), 1);
+        assert!(line.contains("older than the one that is known") && line.contains("ntp connect"), "{line}");
+        assert_eq!(kept(), newest, "{more:?}");
+    }
+    // A connect string is somebody's word.
+    ok(home, &["connect", &server.connect]);
+
+    // Another operator's server answers there.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let other = open(elsewhere.path());
+    let before = kept();
+    let other = format!("https://localhost:{}", other.listening.port());
+    assert!(fails(home, &["connect", &other], 2).contains("--new-operator"));
+    assert_eq!(kept(), before);
+}
+
 /// A server that has another TLS key: the session learns it by a bootstrap, and the file of the same run goes to it too.
 #[test]
 fn a_file_goes_where_its_session_has_just_learnt_to_go() {

@@ -4,7 +4,7 @@ use ntproto_sdk::driver::Server;
 use ntproto_sdk::{ConnectString, Profile};
 use serde_json::json;
 
-use crate::bootstrap::TrustArgs;
+use crate::bootstrap::{ANOTHER_OPERATOR, TrustArgs};
 use crate::exit::{Code, Failure, Outcome};
 use crate::output;
 use crate::session::{self, ProfileArgs};
@@ -14,6 +14,7 @@ use crate::session::{self, ProfileArgs};
 /// A connect string is good for as long as the certificate in it. The server prints its newest at every start:
 /// after it moved, or its key was rotated. The operator's key must be the one the profile knows. A connect string
 /// needs no connection; an address is asked at once, and from then on whenever the connect string is of no more use.
+/// What the profile knows is enough to know the server by; what is older than that is refused.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -38,19 +39,18 @@ pub(crate) struct Args {
 
 /// Replaces it.
 pub(crate) fn run(args: &Args) -> Outcome {
+    let mut profile = Profile::open(&args.profile.dir()?)?;
     let (connect, url) = if args.connect.trim().starts_with("https://") {
-        let (ask, learned) = session::block_on(args.trust.ask(&args.connect))?;
+        let (ask, learned) =
+            session::block_on(args.trust.ask_anew(&args.connect, profile.connect(), args.new_operator))?;
         (learned.connect, Some(ask.url()))
     } else {
         let connect = args.connect.parse::<ConnectString>();
         (connect.map_err(|e| Failure::usage(format!("the connect string: {e}")))?, None)
     };
     Server::new(&connect, session::now()).map_err(|e| Failure::usage(format!("the connect string: {e}")))?;
-    let mut profile = Profile::open(&args.profile.dir()?)?;
     if profile.connect().operator_key != connect.operator_key && !args.new_operator {
-        return Err(Failure::usage(
-            "another operator signed this connect string: ask who runs the server, then add --new-operator",
-        ));
+        return Err(Failure::usage(ANOTHER_OPERATOR));
     }
     let server = format!("{}:{}", connect.host, connect.port);
     profile.set_connect(connect)?;

@@ -82,13 +82,10 @@ impl Answer {
         //= spec: bootstrap-6
         let certificate = Certificate::verify(provider, &self.operator_key, &self.certificate, now)
             .map_err(LearnError::Certificate)?;
-        if let Trust::Known(known) = trust {
-            // What is known may have expired meanwhile: it still tells when it was signed.
-            let held = Certificate::signed(provider, &known.operator_key, &known.certificate);
-            //= spec: bootstrap-14
-            if held.is_ok_and(|held| certificate.not_before < held.not_before) {
-                return Err(LearnError::Older);
-            }
+        if let Trust::Known(known) = trust
+            && is_older(provider, certificate.not_before, known)
+        {
+            return Err(LearnError::Older);
         }
         let tls_pin = self.tls_pin(trust, &certificate)?;
         //= spec: bootstrap-15
@@ -128,6 +125,27 @@ impl Answer {
             Trust::Operator(_) => Err(LearnError::Pin),
         }
     }
+}
+
+impl Learned {
+    /// What was learnt of a connection that was checked, or by the operator's key alone, for a client that knows the server
+    /// already: the operator may be another one, but must not have signed this before what is known.
+    ///
+    /// # Errors
+    /// [`LearnError::Older`].
+    pub fn after(self, provider: &dyn CryptoProvider, known: &ConnectString) -> Result<Self, LearnError> {
+        let is_same = self.connect.operator_key == known.operator_key;
+        let is_older = is_same && is_older(provider, self.bootstrap.since, known);
+        if is_older { Err(LearnError::Older) } else { Ok(self) }
+    }
+}
+
+/// Whether a certificate that begins `since` is from before what is known.
+fn is_older(provider: &dyn CryptoProvider, since: UnixMillis, known: &ConnectString) -> bool {
+    // What is known may have expired meanwhile: it still tells when it was signed.
+    let held = Certificate::signed(provider, &known.operator_key, &known.certificate);
+    //= spec: bootstrap-14
+    held.is_ok_and(|held| since < held.not_before)
 }
 
 /// Why an answer is not believed.
@@ -312,8 +330,17 @@ mod tests {
         // What is known has expired: it goes by its time all the same.
         let later = UnixMillis(NOW.0 + 5000);
         assert!(learn(&signed(later.0), Trust::Known(&known), later).is_ok());
-        // Nobody knows of another.
-        assert!(learn(&older, Trust::Operator(known.operator_key), NOW).is_ok());
+        // Nobody knows of another, or remembers it now.
+        for trust in [Trust::Operator(known.operator_key), Trust::Connection] {
+            let learned = learn(&older, trust, NOW).unwrap();
+            assert_eq!(learned.after(&RUSTCRYPTO, &known), Err(LearnError::Older));
+            assert!(learn(&answer(), trust, NOW).unwrap().after(&RUSTCRYPTO, &known).is_ok());
+        }
+        // Another operator's says nothing of this one's.
+        let other = DeviceKeys::generate(&mut Rng::new([2; 32]), &RUSTCRYPTO);
+        let certificate = certificate(&other, NOW.0 - 1001, 8, &[PIN]);
+        let moved = Answer { operator_key: *other.signing_public(), certificate, ..answer() };
+        assert!(learn(&moved, Trust::Connection, NOW).unwrap().after(&RUSTCRYPTO, &known).is_ok());
     }
 
     //= proof: bootstrap-15
