@@ -370,8 +370,7 @@ mod tests {
         let still = Still::default();
         let ended = pin!(run(&still, &home, |_| script)).poll(&mut Context::from_waker(Waker::noop()));
         assert!(matches!(ended, Poll::Ready(Ok(()))));
-        let all = (asked.lock().unwrap().clone(), home.over.lock().unwrap().clone());
-        all
+        (asked.lock().unwrap().clone(), home.over.lock().unwrap().clone())
     }
 
     fn ask(id: u64) -> Line {
