@@ -221,6 +221,7 @@ impl Download {
         self.quiet_since = now;
         match answer {
             Answer::Range { offset, total, etag } => {
+                self.patience.taken();
                 let same = self.etag.as_ref().is_none_or(|known| *known == etag);
                 if total != self.plan.size || !same || etag.len() > MAX_ETAG {
                     return self.fault(now, Fault::Mismatch);

@@ -48,8 +48,17 @@ impl Patience {
         (self.tries, self.tokens) = (0, 0);
     }
 
+    /// The server took the token, whatever else it says.
+    pub(super) const fn taken(&mut self) {
+        self.tokens = 0;
+    }
+
     pub(super) fn advise(&mut self, fault: &Fault) -> Advice {
         self.tries += 1;
+        if *fault != Fault::Unauthorized {
+            // The server took the token, or what follows takes so long that the session may end meanwhile.
+            self.tokens = 0;
+        }
         if self.tries > MAX_TRIES {
             return Advice::Fail(Failure::Unreachable);
         }

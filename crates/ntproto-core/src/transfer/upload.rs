@@ -227,6 +227,9 @@ impl Upload {
             return;
         }
         self.quiet_since = now;
+        if !matches!(answer, Answer::Fault(_)) {
+            self.patience.taken();
+        }
         match (answer, flight) {
             (Answer::Fault(fault), _) => self.fault(now, fault),
             (Answer::Created { file, offset, done }, None) => {

@@ -191,12 +191,8 @@ impl World {
             self.rng.fill(&mut source);
             let source = Bytes::from(source);
             let sha256 = RUSTCRYPTO.sha256(&[&source]);
-            let mut upload_id: [u8; 16] = self.rng.array();
-            if self.has(Fault::ShortTickets) {
-                // Of a chunk with a digest nothing is kept when its session ends in the middle: a client would rightly give up.
-                upload_id[0] = 1;
-            }
-            let plan = upload::Plan { upload_id: UploadId(upload_id), conversation: talk, size, sha256 };
+            let upload_id = UploadId(self.rng.array());
+            let plan = upload::Plan { upload_id, conversation: talk, size, sha256 };
             let start = Time(self.rng.between(0, 5_000_000));
             self.client(0, Job::Upload { plan, copy: false }, source.clone(), start);
             if self.has(Fault::Supersede) && self.rng.chance(60) {

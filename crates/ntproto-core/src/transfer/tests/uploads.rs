@@ -88,6 +88,32 @@ fn a_token_that_died_is_replaced_and_a_third_new_one_refused_is_the_end() {
     assert_eq!(drain(&mut upload, now()), [Output::Wait(None, WaitReason::Over)]);
 }
 
+/// Tokens of sessions that are short, or whose connections are, die one after the other without being wrong.
+#[test]
+fn tokens_that_were_taken_or_had_to_wait_do_not_count_as_refused() {
+    let (mut upload, mut asked) = placed(9_000_000);
+    let mut at = now();
+    for round in 0..MAX_TRIES / 2 - 1 {
+        let answer = |fault| Input::Answer(asked[0].0, Answer::Fault(fault));
+        upload.handle(at, answer(Fault::Unauthorized));
+        assert!(drain(&mut upload, at).contains(&Output::Token), "round {round}");
+        upload.handle(at, Input::Token);
+        let looks = asks(&drain(&mut upload, at));
+        if round % 2 == 0 {
+            // Taken, but it brings nothing on.
+            upload.handle(at, Input::Answer(looks[0].0, Answer::Stored { offset: 0, done: None }));
+        } else {
+            upload.handle(at, Input::Answer(looks[0].0, Answer::Fault(Fault::Lost)));
+            let outputs = drain(&mut upload, at);
+            let Some(Output::Wait(Some(pause), WaitReason::Pause)) = outputs.last() else {
+                panic!("{outputs:?}")
+            };
+            at = *pause;
+        }
+        asked = asks(&drain(&mut upload, at));
+    }
+}
+
 #[test]
 fn what_is_gone_begins_anew_once_under_the_same_id() {
     let (mut upload, asked) = placed(9_000_000);
