@@ -85,7 +85,7 @@ impl TrustArgs {
 }
 
 /// What another program fetched from a server's `/v2/handshake`, out of a file, or standard input (`-`). Whoever fetched it
-/// has checked whom it came from, unless the operator's key is given.
+/// has checked whom it came from, unless the operator's key is given; that it leads to the right host the person who brings it knows.
 pub(crate) fn told(file: &Path, trust: &TrustArgs) -> Result<Learned, Failure> {
     let bad =
         |why: &dyn std::fmt::Display| Failure::usage(format!("--bootstrap-answer {}: {why}", file.display()));
@@ -97,7 +97,7 @@ pub(crate) fn told(file: &Path, trust: &TrustArgs) -> Result<Learned, Failure> {
     };
     read.map_err(|e| bad(&e))?;
     let trust = match &trust.operator {
-        Some(key) => Trust::Operator(digits(key, "--operator")?),
+        Some(key) => Trust::Operator { key: digits(key, "--operator")?, asked: None },
         None => Trust::Connection,
     };
     let answer = Answer::from_json(&bytes).map_err(|e| bad(&e))?;

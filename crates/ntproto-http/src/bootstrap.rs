@@ -56,9 +56,11 @@ pub enum Whom {
     Public(Arc<RootCertStore>),
     /// By one of these certificates: SHA-256 of each.
     Certificates(Vec<[u8; 32]>),
-    /// By the operator, whose key is known: his signature in the answer is enough, whoever carried it.
+    /// By the operator, whose key is known: his signature in the answer is enough, whoever carried it. It leads to no other host than
+    /// the one that is asked.
     Operator([u8; 32]),
-    /// By what is known of it already: the operator's signature is enough, unless it is an older one. So renewals need no authority.
+    /// By what is known of it already: the operator's signature is enough, unless it is an older one. So renewals need no authority,
+    /// and lead to no other host than the one that is asked or the one that is known.
     Known(Box<ConnectString>),
 }
 
@@ -137,8 +139,8 @@ pub async fn bootstrap<R: Runtime>(runtime: &R, ask: &Ask) -> Result<Learned, Bo
     })?;
     let trust = match &ask.whom {
         Whom::Public(_) | Whom::Certificates(_) => Trust::Connection,
-        Whom::Operator(key) => Trust::Operator(*key),
-        Whom::Known(known) => Trust::Known(known),
+        Whom::Operator(key) => Trust::Operator { key: *key, asked: Some(&ask.host) },
+        Whom::Known(server) => Trust::Known { server, asked: &ask.host },
     };
     answer.learn(&RUSTCRYPTO, trust, now()).map_err(BootstrapError::Learn)
 }

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::answer::{Answer, Endpoints};
+use super::answer::{Address, Answer, Endpoints};
 use super::ticket::BootstrapTicket;
 use crate::crypto::CryptoProvider;
 use crate::crypto::identity::{Certificate, CertificateError};
@@ -16,11 +16,22 @@ pub enum Trust<'a> {
     /// The connection it came by was checked: a certificate that the public's authorities vouch for, with the name that
     /// was asked, or one that was pinned. So the operator's key in it may be believed.
     Connection,
-    /// This operator's key is known already; whoever carried the answer need not be. So what he did not sign is not believed.
-    Operator([u8; 32]),
+    /// This operator's key is known already; whoever carried the answer need not be. So what he did not sign is not believed,
+    /// other hosts than the one that was asked included.
+    Operator {
+        /// His key.
+        key: [u8; 32],
+        /// The host that was asked. `None`: a person brought the answer, and vouches for the hosts in it.
+        asked: Option<&'a str>,
+    },
     /// This server is known already, and asked again: as with its operator's key, and what was signed before what is known is
     /// not believed either.
-    Known(&'a ConnectString),
+    Known {
+        /// What is known of it.
+        server: &'a ConnectString,
+        /// The host that was asked.
+        asked: &'a str,
+    },
 }
 
 impl Trust<'_> {
@@ -28,9 +39,33 @@ impl Trust<'_> {
     const fn operator(&self) -> Option<&[u8; 32]> {
         match self {
             Self::Connection => None,
-            Self::Operator(key) => Some(key),
-            Self::Known(known) => Some(&known.operator_key),
+            Self::Operator { key, .. } => Some(key),
+            Self::Known { server, .. } => Some(&server.operator_key),
         }
+    }
+
+    /// Whether an answer may lead there. The operator signs no host: there may be a relay, which leads whoever comes once back to
+    /// itself for ever.
+    fn leads_to(&self, host: &str) -> bool {
+        match self {
+            Self::Connection | Self::Operator { asked: None, .. } => true,
+            Self::Operator { asked: Some(asked), .. } => asked.eq_ignore_ascii_case(host),
+            Self::Known { server, asked } => {
+                [*asked, &*server.host].iter().any(|known| known.eq_ignore_ascii_case(host))
+            }
+        }
+    }
+
+    /// What of these may be followed. What is left out on QUIC stays where it is known to be.
+    fn follow(&self, told: Endpoints) -> Endpoints {
+        let Endpoints { quic, tcp, web } = told;
+        let may = |at: &Address| self.leads_to(&at.host);
+        let quic = quic.and_then(|at| match self {
+            _ if may(&at) => Some(at),
+            Self::Known { server, .. } => Some(Address { host: server.host.clone(), port: server.port }),
+            _ => None,
+        });
+        Endpoints { quic, tcp: tcp.filter(may), web: web.filter(may) }
     }
 }
 
@@ -82,7 +117,7 @@ impl Answer {
         //= spec: bootstrap-6
         let certificate = Certificate::verify(provider, &self.operator_key, &self.certificate, now)
             .map_err(LearnError::Certificate)?;
-        if let Trust::Known(known) = trust
+        if let Trust::Known { server: known, .. } = trust
             && is_older(provider, certificate.not_before, known)
         {
             return Err(LearnError::Older);
@@ -94,9 +129,14 @@ impl Answer {
                 let offset = i128::from(self.server_time.0) - i128::from(now.0);
                 Some(i64::try_from(offset).unwrap_or(0))
             }
-            Trust::Operator(_) | Trust::Known(_) => None,
+            Trust::Operator { .. } | Trust::Known { .. } => None,
         };
-        let home = self.endpoints.quic.as_ref().or(self.endpoints.tcp.as_ref()).ok_or(LearnError::Nowhere)?;
+        if self.endpoints.quic.is_none() && self.endpoints.tcp.is_none() {
+            return Err(LearnError::Nowhere);
+        }
+        //= spec: bootstrap-18
+        let endpoints = trust.follow(self.endpoints);
+        let home = endpoints.quic.as_ref().or(endpoints.tcp.as_ref()).ok_or(LearnError::Elsewhere)?;
         let connect = ConnectString {
             host: home.host.clone(),
             port: home.port,
@@ -110,7 +150,7 @@ impl Answer {
             ticket: self.ticket,
             clock_offset_ms,
         };
-        Ok(Learned { connect, bootstrap, endpoints: self.endpoints, version: self.version })
+        Ok(Learned { connect, bootstrap, endpoints, version: self.version })
     }
 
     /// The pin to go on with: a signed one. Where the operator signed none it is the one that is known, or the word of a
@@ -121,8 +161,8 @@ impl Answer {
             _ if certificate.tls_pins.contains(&self.tls_pin) => Ok(self.tls_pin),
             _ if !certificate.tls_pins.is_empty() => Err(LearnError::Pin),
             Trust::Connection => Ok(self.tls_pin),
-            Trust::Known(known) => Ok(known.tls_pin),
-            Trust::Operator(_) => Err(LearnError::Pin),
+            Trust::Known { server, .. } => Ok(server.tls_pin),
+            Trust::Operator { .. } => Err(LearnError::Pin),
         }
     }
 }
@@ -163,6 +203,8 @@ pub enum LearnError {
     Older,
     /// The server listens for no native client.
     Nowhere,
+    /// It leads to another host than the one that was asked, and nobody vouches for that.
+    Elsewhere,
 }
 
 impl fmt::Display for LearnError {
@@ -173,6 +215,9 @@ impl fmt::Display for LearnError {
             Self::Version => f.write_str("the server chose a version that is not spoken here"),
             Self::Pin => f.write_str("the operator did not sign the TLS key that the answer names"),
             Self::Older => f.write_str("the operator's certificate is older than the one that is known"),
+            Self::Elsewhere => f.write_str(
+                "the answer leads to another host than the one that was asked, and nobody vouches for that",
+            ),
             Self::Nowhere => f.write_str("the server can be reached by browsers only"),
         }
     }
@@ -188,7 +233,6 @@ mod tests {
     use ntproto_proto::v2::ServerCertificate;
 
     use super::*;
-    use crate::bootstrap::Address;
     use crate::crypto::identity::DeviceKeys;
     use crate::crypto::rustcrypto::RUSTCRYPTO;
     use crate::rng::Rng;
@@ -237,6 +281,16 @@ mod tests {
         }
     }
 
+    const HOST: &str = "chat.example.org";
+
+    fn by_operator(key: [u8; 32]) -> Trust<'static> {
+        Trust::Operator { key, asked: Some(HOST) }
+    }
+
+    fn by_known(server: &ConnectString) -> Trust<'_> {
+        Trust::Known { server, asked: HOST }
+    }
+
     /// What a client knows that was here before.
     fn known() -> ConnectString {
         answer().learn(&RUSTCRYPTO, Trust::Connection, NOW).unwrap().connect
@@ -251,7 +305,7 @@ mod tests {
     fn the_operator_vouches_for_the_server() {
         let (answer, known) = (answer(), known());
         let operator = known.operator_key;
-        for trust in [Trust::Connection, Trust::Operator(operator), Trust::Known(&known)] {
+        for trust in [Trust::Connection, by_operator(operator), by_known(&known)] {
             let learned = learn(&answer, trust, NOW).unwrap();
             assert_eq!(learned.bootstrap.server_static, [SERVER; 32]);
             assert_eq!((&*learned.connect.host, learned.connect.port), ("chat.example.org", 7424));
@@ -263,11 +317,8 @@ mod tests {
         let late = UnixMillis(NOW.0 + 1000);
         for (trust, other) in [
             (Trust::Connection, None),
-            (Trust::Operator(operator), Some(Trust::Operator([9; 32]))),
-            (
-                Trust::Known(&known),
-                Some(Trust::Known(&ConnectString { operator_key: [9; 32], ..known.clone() })),
-            ),
+            (by_operator(operator), Some(by_operator([9; 32]))),
+            (by_known(&known), Some(by_known(&ConnectString { operator_key: [9; 32], ..known.clone() }))),
         ] {
             if let Some(other) = other {
                 assert_eq!(learn(&answer, other, NOW), Err(LearnError::Operator));
@@ -290,10 +341,10 @@ mod tests {
     #[test]
     fn a_pin_that_the_operator_did_not_sign_is_not_taken_over() {
         let known = known();
-        let by_operator = Trust::Operator(known.operator_key);
+        let unknown = by_operator(known.operator_key);
         // Somebody between has the server's genuine certificate and a TLS key of his own.
         let planted = Answer { tls_pin: FOREIGN, ..answer() };
-        for trust in [Trust::Connection, by_operator, Trust::Known(&known)] {
+        for trust in [Trust::Connection, unknown, by_known(&known)] {
             assert_eq!(learn(&planted, trust, NOW), Err(LearnError::Pin));
         }
         // A certificate from before pins were signed: who knows a pin keeps it, who knows none believes a connection that
@@ -302,9 +353,9 @@ mod tests {
         let planted = Answer { certificate: old.clone(), ..planted };
         let known = ConnectString { certificate: old, ..known };
         let pin = |trust| learn(&planted, trust, NOW).map(|learned| learned.connect.tls_pins(&RUSTCRYPTO));
-        assert_eq!(pin(Trust::Known(&known)), Ok(vec![PIN]));
+        assert_eq!(pin(by_known(&known)), Ok(vec![PIN]));
         assert_eq!(pin(Trust::Connection), Ok(vec![FOREIGN]));
-        assert_eq!(pin(by_operator), Err(LearnError::Pin));
+        assert_eq!(pin(unknown), Err(LearnError::Pin));
     }
 
     #[test]
@@ -312,7 +363,7 @@ mod tests {
         let known = known();
         let next = certificate(&operator(), NOW.0, SERVER, &[FOREIGN]);
         let moved = Answer { tls_pin: FOREIGN, certificate: next, ..answer() };
-        let learned = learn(&moved, Trust::Known(&known), NOW).unwrap();
+        let learned = learn(&moved, by_known(&known), NOW).unwrap();
         assert_eq!(learned.connect.tls_pins(&RUSTCRYPTO), [FOREIGN]);
     }
 
@@ -322,16 +373,16 @@ mod tests {
         let signed = |from| Answer { certificate: certificate(&operator(), from, 8, &[PIN]), ..answer() };
         let known = known();
         let older = signed(NOW.0 - 1001);
-        assert_eq!(learn(&older, Trust::Known(&known), NOW), Err(LearnError::Older));
+        assert_eq!(learn(&older, by_known(&known), NOW), Err(LearnError::Older));
         for from in [NOW.0 - 1000, NOW.0] {
-            let learned = learn(&signed(from), Trust::Known(&known), NOW).unwrap();
+            let learned = learn(&signed(from), by_known(&known), NOW).unwrap();
             assert_eq!(learned.bootstrap.server_static, [8; 32]);
         }
         // What is known has expired: it goes by its time all the same.
         let later = UnixMillis(NOW.0 + 5000);
-        assert!(learn(&signed(later.0), Trust::Known(&known), later).is_ok());
+        assert!(learn(&signed(later.0), by_known(&known), later).is_ok());
         // Nobody knows of another, or remembers it now.
-        for trust in [Trust::Operator(known.operator_key), Trust::Connection] {
+        for trust in [by_operator(known.operator_key), Trust::Connection] {
             let learned = learn(&older, trust, NOW).unwrap();
             assert_eq!(learned.after(&RUSTCRYPTO, &known), Err(LearnError::Older));
             assert!(learn(&answer(), trust, NOW).unwrap().after(&RUSTCRYPTO, &known).is_ok());
@@ -349,8 +400,49 @@ mod tests {
         let known = known();
         let clock = |trust| learn(&answer(), trust, NOW).unwrap().bootstrap.clock_offset_ms;
         assert_eq!(clock(Trust::Connection), Some(500));
-        assert_eq!(clock(Trust::Operator(known.operator_key)), None);
-        assert_eq!(clock(Trust::Known(&known)), None);
+        assert_eq!(clock(by_operator(known.operator_key)), None);
+        assert_eq!(clock(by_known(&known)), None);
+    }
+
+    /// Somebody between leads the client to a relay of his, where he would stay for ever.
+    //= proof: bootstrap-18
+    #[test]
+    fn another_host_is_not_followed_unless_the_connection_was_checked() {
+        let at = |host: &str, port| Some(Address { host: host.into(), port });
+        let relay = |quic, tcp| Answer { endpoints: Endpoints { quic, tcp, web: None }, ..answer() };
+        let place = |answer: &Answer, trust| {
+            let learned = learn(answer, trust, NOW)?;
+            Ok((learned.connect.host, learned.connect.port, learned.endpoints.tcp))
+        };
+        let here = |port, tcp| Ok((HOST.into(), port, tcp));
+        let known = known();
+        let operator = by_operator(known.operator_key);
+        // The whole of it leads elsewhere: who knows a place stays there.
+        let all = relay(at("evil.example", 1), at("evil.example", 2));
+        assert_eq!(place(&all, operator), Err(LearnError::Elsewhere));
+        assert_eq!(place(&all, by_known(&known)), here(7424, None));
+        assert_eq!(place(&all, Trust::Connection), Ok(("evil.example".into(), 1, at("evil.example", 2))));
+        // A part of it.
+        let half = relay(at("evil.example", 1), at(HOST, 2));
+        assert_eq!(place(&half, by_known(&known)), here(7424, at(HOST, 2)));
+        assert_eq!(place(&half, operator), here(2, at(HOST, 2)));
+        let half = relay(at(HOST, 1), at("evil.example", 2));
+        for trust in [operator, by_known(&known)] {
+            assert_eq!(place(&half, trust), here(1, None));
+        }
+        // Another port of the host, which is the one that was asked or the one that is known, however it is written.
+        let moved = relay(at("Chat.Example.ORG", 9), None);
+        for trust in [operator, by_known(&known)] {
+            assert_eq!(place(&moved, trust), Ok(("Chat.Example.ORG".into(), 9, None)));
+        }
+        let elsewhere = Trust::Known { server: &known, asked: "www.example.org" };
+        assert_eq!(place(&moved, elsewhere), Ok(("Chat.Example.ORG".into(), 9, None)));
+        let asked = relay(at("www.example.org", 8), None);
+        assert_eq!(place(&asked, elsewhere), Ok(("www.example.org".into(), 8, None)));
+        assert_eq!(place(&asked, by_known(&known)), here(7424, None));
+        // A person brought it and named no host.
+        let brought = Trust::Operator { key: known.operator_key, asked: None };
+        assert_eq!(place(&asked, brought), Ok(("www.example.org".into(), 8, None)));
     }
 
     //= proof: bootstrap-7
