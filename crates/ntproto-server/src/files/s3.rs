@@ -267,8 +267,10 @@ impl Bucket {
 
     /// Makes durable what was written. What could not be, whoever tried, is an error until it is written again.
     async fn sync(&self, file: FileId) -> Result<()> {
-        self.flush(file).await?;
-        if self.waiting.has_lost(file) { Err(Failed::Lost) } else { Ok(()) }
+        let flushed = self.flush(file).await;
+        let lost = self.waiting.tell_lost(file);
+        flushed?;
+        if lost { Err(Failed::Lost) } else { Ok(()) }
     }
 
     async fn assembling(&self) -> Option<SemaphorePermit<'_>> {
@@ -469,7 +471,11 @@ impl Bucket {
             FileOp::Read { content, offset, length } => {
                 self.read(content, offset, length).await.map(FileOutcome::Data)
             }
-            FileOp::Cut { file, length } => self.go_back(file, length).await.map(done),
+            FileOp::Cut { file, length } => {
+                // What lies behind is given up, whether or not that can be done now.
+                self.waiting.tell_lost(file);
+                self.go_back(file, length).await.map(done)
+            }
             FileOp::Discard { file } => self.discard(file).await.map(done),
             FileOp::Delete { content } => self.remove(&self.content(content)).await.map(done),
         }

@@ -16,8 +16,8 @@ pub const MAX_WAITING: usize = 4 << 20;
 pub const MAX_WAITING_IN_ALL: usize = 64 << 20;
 /// How long whoever finds no room waits for some: what a bucket takes for 64 MiB on a line of 20 Mbit/s.
 pub const ROOM_TIME: Duration = Duration::from_secs(30);
-/// Files that are known, each a hundred bytes: more than are written at one time. One of which nothing waits is forgotten for
-/// another; its next write lists its parts.
+/// Files that are known, each a hundred bytes: more than are written at one time. One of which nothing waits, and no loss is to be
+/// told, is forgotten for another; its next write lists its parts.
 pub const MAX_KNOWN: usize = 4_096;
 
 /// What is known of a partial file since the start, or since it was forgotten. Every part in the bucket begins before `offset`.
@@ -28,6 +28,8 @@ struct Known {
     data: BytesMut,
     /// Bytes from here on were taken and are lost: the next sync says so, and so does every write behind it.
     lost: Option<u64>,
+    /// Whoever writes knows of the loss: it goes on from what is durable, and what it had written will not be said to be.
+    told: bool,
     /// One at a time makes it durable.
     turn: Arc<Turn<()>>,
 }
@@ -117,7 +119,8 @@ impl Waiting {
         let mut state = self.lock();
         if !state.files.contains_key(&file) && state.files.len() >= MAX_KNOWN {
             let idle = |known: &Known| {
-                known.data.is_empty() && known.lost.is_none() && Arc::strong_count(&known.turn) == 1
+                let owes = known.lost.is_some() && !known.told;
+                known.data.is_empty() && !owes && Arc::strong_count(&known.turn) == 1
             };
             let Some(other) = state.files.iter().find_map(|(other, known)| idle(known).then_some(*other))
             else {
@@ -135,7 +138,7 @@ impl Waiting {
                 known.offset = offset;
             }
         }
-        known.lost = None;
+        (known.lost, known.told) = (None, false);
         let dropped = before - known.data.len();
         state.in_all -= dropped;
         drop(state);
@@ -167,13 +170,19 @@ impl Waiting {
         let mut state = self.lock();
         let Some(known) = state.files.get_mut(&file) else { return };
         known.lost = Some(known.lost.map_or(from, |lost| lost.min(from)));
+        known.told = false;
         let dropped = std::mem::take(&mut known.data).len();
         state.in_all -= dropped;
     }
 
-    /// Whether something that was taken is lost.
-    pub(super) fn has_lost(&self, file: FileId) -> bool {
-        self.lock().files.get(&file).is_some_and(|known| known.lost.is_some())
+    /// Whether something that was taken is lost; whoever asks knows from then on.
+    pub(super) fn tell_lost(&self, file: FileId) -> bool {
+        let mut state = self.lock();
+        let Some(known) = state.files.get_mut(&file).filter(|known| known.lost.is_some()) else {
+            return false;
+        };
+        known.told = true;
+        true
     }
 
     /// A file is no more.
@@ -246,11 +255,11 @@ mod tests {
         drop(waiting.part(A));
         assert_eq!(waiting.take(A, 10, &some(10)), Took::Yes);
         waiting.lose(A, 0);
-        assert!(waiting.has_lost(A) && waiting.in_all() == 0);
+        assert!(waiting.tell_lost(A) && waiting.in_all() == 0);
         assert_eq!(waiting.take(A, 20, &some(10)), Took::Lost);
         assert_eq!(waiting.take(A, 10, &some(10)), Took::Lost);
         assert_eq!(waiting.take(A, 0, &some(10)), Took::Cut);
-        assert!(waiting.begin(A, 0) && !waiting.has_lost(A));
+        assert!(waiting.begin(A, 0) && !waiting.tell_lost(A));
         assert_eq!(waiting.take(A, 0, &some(10)), Took::Yes);
     }
 
@@ -309,5 +318,32 @@ mod tests {
         drop(waiting.part(id(5)));
         assert!(waiting.begin(A, 0));
         assert_eq!(waiting.take(id(5), 1, &some(1)), Took::Cut, "it is not known any more");
+    }
+
+    /// After an outage: what is lost is remembered until somebody was told, and no longer than there is room for.
+    #[test]
+    fn files_that_lost_something_keep_nobody_out_once_that_is_told() {
+        let waiting = Waiting::default();
+        let id = |n: usize| FileId(std::array::from_fn(|i| if i < 8 { n.to_be_bytes()[i] } else { 0 }));
+        for n in 0..MAX_KNOWN {
+            assert!(waiting.begin(id(n), 0));
+            assert_eq!(waiting.take(id(n), 0, &some(1)), Took::Yes);
+            drop(waiting.part(id(n)));
+            waiting.lose(id(n), 0);
+        }
+        assert!(!waiting.begin(A, 0), "nobody was told");
+        assert!(waiting.tell_lost(id(7)) && waiting.tell_lost(id(9)));
+        // One that loses more has more to tell.
+        waiting.lose(id(9), 0);
+        assert!(waiting.begin(A, 0));
+        assert_eq!(waiting.take(A, 0, &some(1)), Took::Yes);
+        assert!(!waiting.begin(FileId([2; 16]), 0), "the others were not told");
+        assert_eq!(waiting.take(id(7), 0, &some(1)), Took::Cut, "it is not known any more");
+        for n in (0..MAX_KNOWN).filter(|n| *n != 7) {
+            assert!(waiting.tell_lost(id(n)), "{n} is told of its loss");
+        }
+        for n in 0..MAX_KNOWN {
+            assert!(waiting.begin(id(MAX_KNOWN + n), 0), "{n}: the bucket is back");
+        }
     }
 }
