@@ -83,21 +83,17 @@ impl LocalFiles {
     /// It can't be made or used.
     pub fn open(folder: &Path, policy: SyncPolicy) -> Result<Self, FilesError> {
         let [parts, contents, copies] = ["parts", "content", "copies"].map(|name| folder.join(name));
-        // Folders above it that there are not yet: their names have to be durable too.
-        let known = folder.ancestors().position(|path| path.is_dir()).unwrap_or(0);
+        let (names, there) = (named(folder), is_there(folder));
         for path in [folder, &parts, &contents, &copies] {
             make_folder(path).map_err(|error| FilesError::Folder(path.to_owned(), error))?;
         }
         let link = |from: &Path, to: &Path| fs::hard_link(from, to);
         let files = Self { parts, contents, copies, policy, open: Mutex::default(), link };
-        // Its own name as well: whoever made it may have been cut off before that was durable.
-        for path in folder.ancestors().take(known.max(1) + 1) {
-            let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        for path in &names {
             match files.sync_folder(path) {
                 // One above it that we may not read was not made by us.
-                Err(error) if error.kind() == ErrorKind::PermissionDenied && known == 0 && path != folder => {
-                }
-                synced => synced.map_err(|error| FilesError::Folder(path.to_owned(), error))?,
+                Err(error) if error.kind() == ErrorKind::PermissionDenied && there && *path != folder => {}
+                synced => synced.map_err(|error| FilesError::Folder((*path).to_owned(), error))?,
             }
         }
         files.clear_copies().map_err(|error| FilesError::Folder(files.copies.clone(), error))?;
@@ -401,6 +397,19 @@ impl FileStore for LocalFiles {
     }
 }
 
+/// Where names are to be made durable when a folder is opened: in it, and above it as far as folders are not there yet. One that is
+/// there has its own name made durable too: whoever made it may have been cut off before that.
+fn named(folder: &Path) -> Vec<&Path> {
+    let missing = folder.ancestors().take_while(|path| !is_there(path)).count();
+    let names = folder.ancestors().take(missing.max(1) + 1);
+    names.map(|path| if path.as_os_str().is_empty() { Path::new(".") } else { path }).collect()
+}
+
+/// The empty path is where we are: above a relative one there is nothing else.
+fn is_there(folder: &Path) -> bool {
+    folder.as_os_str().is_empty() || folder.is_dir()
+}
+
 /// For its owner only: what people send is nobody else's business.
 fn make_folder(path: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
@@ -525,6 +534,28 @@ mod tests {
         assert!(is_new(&files));
         files.perform(FileOp::Sync { file }).unwrap();
         assert!(!is_new(&files));
+    }
+
+    /// A name is durable when the folder that has it is.
+    #[test]
+    fn names_of_new_folders_are_made_durable_up_to_one_that_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let below = |name: &str| folder.path().join(name);
+        let names = |path: &Path| named(path).into_iter().map(Path::to_owned).collect::<Vec<_>>();
+        assert_eq!(
+            names(&below("a/b/files")),
+            [below("a/b/files"), below("a/b"), below("a"), folder.path().to_owned()]
+        );
+        assert_eq!(names(&below("files")), [below("files"), folder.path().to_owned()]);
+        make_folder(&below("a/b")).unwrap();
+        assert_eq!(names(&below("a/b")), [below("a/b"), below("a")], "one that is there");
+        // From where we are, where nothing is called so.
+        let relative = |path: &'static str| named(Path::new(path));
+        let expected = ["not-there/a/files", "not-there/a", "not-there", "."];
+        assert_eq!(relative("not-there/a/files"), expected.map(Path::new));
+        assert_eq!(relative("not-there"), ["not-there", "."].map(Path::new));
+        assert_eq!(relative("src"), ["src", "."].map(Path::new));
+        assert_eq!(relative(""), ["."].map(Path::new));
     }
 
     /// Folders above the one that is opened are made with it, and one that is opened is opened again.
